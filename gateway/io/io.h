@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * io: where code runs and how bytes reach files.  Knows nothing of disks, filters or protocols.
+ *
+ * Home context.  Every piece of work has a home: the thread that submitted it.  All its callbacks
+ * run there.  Another thread never runs them: it posts a task, which wakes the home.  There are two
+ * kinds of home: a *worker* (an nbdkit thread: may block in system calls, sleeps in home_wait()
+ * until its own request is done) and a *loop* (a thread around epoll: must never block).  Nothing
+ * recurses: work found while a callback runs is put on the home's run list, which the outermost
+ * frame drains.
+ *
+ * File service.  file_submit() returns IO_DONE or IO_PENDING; the callback fires only after
+ * IO_PENDING, never inside submit, and always in the operation's home.  From a worker the system
+ * call runs right there.  From a loop reads try RWF_NOWAIT and finish short reads; what would block
+ * goes to io_uring or to a small pool of threads.
+ */
+#ifndef SLUICE_IO_H
+#define SLUICE_IO_H
+
+#include "base/base.h"
+
+#include <sys/uio.h>
+
+/* --- tasks and homes ------------------------------------------------------------------------ */
+
+struct home;
+
+/* Embedded in whatever must run somewhere; `run` is called once per post, in the home. */
+struct task {
+    struct task *next; /* owned by the home while posted */
+    void (*run)(struct task *task);
+};
+
+enum home_kind { HOME_WORKER, HOME_LOOP };
+
+/*
+ * Legend: [H] only the home's own thread; [A] atomic, any thread; [I] immutable.
+ * The first cache line is the home's own; the inbox is on another line because others write it.
+ */
+struct home {
+    enum home_kind kind;          /* [I] */
+    unsigned shard;               /* [I] small number to spread counters, see HOME_SHARDS */
+    bool is_draining;             /* [H] an outer frame is draining the run list */
+    struct task *run_first;       /* [H] */
+    struct task **run_last;       /* [H] */
+    void *engine;                 /* [H] the engine's per-home state (pools, in-flight list) */
+    struct loop *loop;            /* [I] for HOME_LOOP */
+    struct list registered;       /* all homes; guarded by the registry's mutex */
+    _Atomic(const void *) site;   /* what runs now (a filter's statistics), for the stall watch; NULL: nothing */
+    _Atomic uint64_t site_serial; /* changes whenever site does */
+    _Alignas(CACHE_LINE) _Atomic(struct task *) inbox; /* [A] newest first */
+    _Atomic uint32_t sleeping;                         /* [A] 1: must be woken (futex word of a worker) */
+};
+
+#define HOME_SHARDS 16
+
+/* The home of the calling thread; a worker home is made at first use and freed when the thread
+ * ends.  NULL only for ENOMEM.  home_current_or_null() never makes one. */
+struct home *home_current(void);
+struct home *home_current_or_null(void);
+
+/* Called for every home when it ends, by its own thread; the engine frees home->engine there. */
+void home_set_exit_hook(void (*hook)(struct home *home));
+/* Calls fn for every live home, under the registry's mutex. */
+void home_for_each(void (*fn)(struct home *home, void *arg), void *arg);
+
+/* From any thread: run `task` in `home`, waking it if it sleeps.  Lock-free. */
+void home_post(struct home *home, struct task *task);
+/* From the home's own thread: run later in this turn, before the outermost frame returns. */
+void home_run_later(struct home *home, struct task *task);
+/* Drains inbox and run list unless an outer frame already does. */
+void home_drain(struct home *home);
+/* Worker only: drains and sleeps until *done (set by a task run in this home) is true. */
+void home_wait(struct home *home, const bool *done);
+
+/* --- loops ---------------------------------------------------------------------------------- */
+
+struct loop;
+
+/* A thread around epoll, timers and a home.  Made only after the process has forked. */
+struct loop *loop_create(const char *name, struct err *e) MUST_CHECK;
+/* Stops the thread after the current turn and frees the loop; the caller sees that nothing is pending. */
+void loop_destroy(struct loop *loop);
+struct home *loop_home(struct loop *loop);
+
+/* A watched descriptor. Embedded by its owner; ready() runs in the loop. */
+struct watch {
+    int fd;
+    uint32_t events; /* EPOLLIN etc. */
+    void (*ready)(struct watch *watch, uint32_t events);
+};
+/* In the loop's own thread (or before anything else uses the loop). 0 or -errno. */
+int loop_watch(struct loop *loop, struct watch *watch) MUST_CHECK;
+int loop_rewatch(struct loop *loop, struct watch *watch, uint32_t events) MUST_CHECK;
+void loop_unwatch(struct loop *loop, struct watch *watch);
+
+/* A one-shot timer. Set and cancelled only in the loop's own thread; fires there, never early. */
+struct timer {
+    struct list link;
+    uint64_t due_ns; /* clock_now_ns() scale; 0: not set */
+    unsigned heap_index;
+    void (*fire)(struct timer *timer);
+};
+void loop_timer_set(struct loop *loop, struct timer *timer, uint64_t due_ns);
+void loop_timer_cancel(struct loop *loop, struct timer *timer);
+
+/* --- pool of threads for what must block ------------------------------------------------------ */
+
+/* Runs task->run on one of a few pool threads (no home there; may block). A pool job never waits for another. */
+void pool_submit(struct task *task);
+/* Starts the pool with that many threads; after the fork. */
+int pool_start(unsigned threads, struct err *e) MUST_CHECK;
+
+/* --- one operation ---------------------------------------------------------------------------- */
+
+enum io_kind { IO_READ, IO_WRITE, IO_FLUSH, IO_TRIM, IO_ZERO, IO_EXTENTS, IO_PREFETCH };
+#define IO_KINDS 7
+
+/* Same values as the filter API's request flags. */
+#define IO_FUA 0x1u       /* WRITE, TRIM, ZERO: stable before completion */
+#define IO_NO_HOLE 0x2u   /* ZERO: must not give the space back */
+#define IO_FAST_ONLY 0x4u /* ZERO: fail with ENOTSUP unless faster than writing zeros */
+#define IO_ATOMIC 0x8u    /* WRITE: must not be torn */
+
+enum io_status { IO_DONE, IO_PENDING };
+
+/* What IO_EXTENTS fills: consecutive runs from `offset`, at least one on success. */
+struct extent {
+    uint64_t length;
+    uint32_t type; /* EXTENT_* bits */
+};
+#define EXTENT_HOLE 0x1u /* not allocated */
+#define EXTENT_ZERO 0x2u /* reads as zeros */
+#define EXTENTS_MAX 1024u
+struct extents {
+    uint64_t offset;
+    uint64_t limit; /* do not describe bytes at or past offset + limit */
+    uint64_t covered;
+    unsigned count, capacity;
+    bool first_only; /* the asker wants one extent */
+    struct extent *list; /* malloc'ed by extents_add */
+};
+/* Appends, merging with the last run of the same type; clips at limit. 0, -ENOMEM, or -ENOSPC when
+ * EXTENTS_MAX runs are held or no more is wanted (the caller stops there: not an error). */
+int extents_add(struct extents *x, uint64_t length, uint32_t type);
+void extents_reset(struct extents *x, uint64_t offset, uint64_t limit);
+void extents_free(struct extents *x);
+
+/*
+ * One operation on something that stores bytes.  The submitter fills the first group; `data` stays
+ * valid until completion (never written for IO_WRITE).  The executor sets `result` (0 or a negative
+ * errno; never short) and, if it answered IO_PENDING, posts `done_task` to `home`.
+ */
+struct io {
+    enum io_kind kind;
+    uint32_t flags;
+    uint64_t offset; /* bytes */
+    uint64_t length; /* bytes */
+    void *data;
+    struct extents *extents; /* IO_EXTENTS only */
+    struct home *home;       /* where done_task runs */
+    struct task done_task;   /* run set by the submitter */
+
+    int result;
+
+    /* The executor's own while pending. */
+    struct list link;
+    struct task exec_task;
+    void *executor;
+    uint64_t progress; /* bytes moved so far */
+    uint64_t cookie;
+    int retries;
+};
+
+/* Completes a pending operation from any thread. */
+static inline void io_complete(struct io *io, int result)
+{
+    io->result = result;
+    home_post(io->home, &io->done_task);
+}
+
+/* --- file service ----------------------------------------------------------------------------- */
+
+struct file;
+
+struct file_options {
+    bool read_only;
+    bool direct;           /* O_DIRECT: callers align to file_block_size() */
+    bool create;           /* create at `create_size` if absent; never truncates or extends otherwise */
+    uint64_t create_size;
+    bool exclusive_lock;   /* open-file-description lock (shared when read_only); holder named in the error */
+    uint64_t lock_wait_ns; /* keep trying that long before refusing */
+};
+
+/* Opens a regular file or block device for asynchronous use. *out owns the descriptor. 0 or -errno with text. */
+int file_open(const char *path, const struct file_options *options, struct file **out, struct err *e) MUST_CHECK;
+void file_close(struct file *file);
+uint64_t file_size(const struct file *file);
+unsigned file_block_size(const struct file *file); /* 1, or the logical block size with O_DIRECT or a block device */
+bool file_can_trim(const struct file *file);       /* trim reads back as zeros and gives space back */
+bool file_can_fast_zero(const struct file *file);
+int file_descriptor(const struct file *file);
+int file_resize(struct file *file, uint64_t size, struct err *e) MUST_CHECK; /* grow only; blocks */
+bool file_refresh_size(struct file *file);         /* re-reads the size; true if it changed */
+
+/* See the top of this page. io->home must be the calling thread's home.  All seven kinds; IO_FLUSH
+ * is fdatasync.  A failed fdatasync is sticky: every later flush or FUA fails with the same errno
+ * until the file is opened anew. */
+enum io_status file_submit(struct file *file, struct io *io) MUST_CHECK;
+
+/* Which home counts as what, for the test build that forces the paths at random: with chaos set,
+ * workers too are answered IO_PENDING now and then, completed from foreign threads. 0 turns it off. */
+void io_set_chaos(uint32_t seed);
+
+#endif
