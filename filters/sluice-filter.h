@@ -382,11 +382,11 @@ struct sluice_host {
     uint32_t struct_size;
     uint32_t api_version;
 
-    bool (*resume)(struct sluice_request *, struct sluice_verdict);
-    bool (*commit)(struct sluice_request *);
-    void (*hold)(struct sluice_request *, const char *reason);
-    void (*substitute)(struct sluice_request *, void *data);
-    bool (*extent)(struct sluice_request *, uint64_t length, uint32_t type);
+    bool (*resume)(struct sluice_disk *, struct sluice_request *, struct sluice_verdict);
+    bool (*commit)(struct sluice_disk *, struct sluice_request *);
+    void (*hold)(struct sluice_disk *, struct sluice_request *, const char *reason);
+    void (*substitute)(struct sluice_disk *, struct sluice_request *, void *data);
+    bool (*extent)(struct sluice_disk *, struct sluice_request *, uint64_t length, uint32_t type);
 
     int (*io_submit)(struct sluice_disk *, struct sluice_io *);
     int (*io_wait)(struct sluice_disk *, struct sluice_io *);
@@ -515,33 +515,33 @@ struct sluice_filter {
 static inline bool sluice_resume(struct sluice_disk *disk, struct sluice_request *request,
                                  struct sluice_verdict verdict)
 {
-    return disk->host->resume(request, verdict);
+    return disk->host->resume(disk, request, verdict);
 }
 /* Before the first byte of the request may reach a journal or a peer: it cannot be cancelled from
  * here on.  False: it has been cancelled already; do not write. */
 static inline bool sluice_commit(struct sluice_disk *disk, struct sluice_request *request)
 {
-    return disk->host->commit(request);
+    return disk->host->commit(disk, request);
 }
 /* This deferral is wanted by the policy (a limit, a lost peer): not a stall; status shows the reason
  * (a string constant). */
 static inline void sluice_hold(struct sluice_disk *disk, struct sluice_request *request,
                                const char *reason)
 {
-    disk->host->hold(request, reason);
+    disk->host->hold(disk, request, reason);
 }
 /* The filters below see `data` (length bytes, the filter's own, alive until completion) in place of
  * the present buffer; the filters above never do.  Ask for completion to free it. */
 static inline void sluice_substitute(struct sluice_disk *disk, struct sluice_request *request,
                                      void *data)
 {
-    disk->host->substitute(request, data);
+    disk->host->substitute(disk, request, data);
 }
 /* EXTENTS answered here: the next run of the range.  False: no more wanted; answer complete. */
 static inline bool sluice_extent(struct sluice_disk *disk, struct sluice_request *request,
                                  uint64_t length, uint32_t type)
 {
-    return disk->host->extent(request, length, type);
+    return disk->host->extent(disk, request, length, type);
 }
 
 /* --- own I/O, locks, time, threads ------------------------------------------------------------------------ */

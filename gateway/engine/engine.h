@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * engine: takes requests down a chain of filters to a backing and their results up again.  Pure: it
+ * opens nothing, makes no thread and knows no configuration.
+ *
+ * One `struct engine` per disk.  It owns the gate (quiesce), the range lock and the counters, and
+ * points to an immutable chain, which is replaced only while nothing is in flight.  A request lives
+ * in the pool of its home thread and is touched by no other thread, but for the hold word, through
+ * which resume, commit and cancel meet.  No lock is held across a callback.
+ *
+ *     submit -> gate -> (compound?) -> range lock -> walk down -> backing -> walk up -> finish
+ *
+ * Who owns a request after each verdict, and what may be called on it, stands as one table in
+ * sluice-filter.h; tests/unit/test-verdicts.c proves it cell by cell.
+ */
+#ifndef SLUICE_ENGINE_H
+#define SLUICE_ENGINE_H
+
+#include "backing/backing.h"
+#include "io/io.h"
+#include "sluice-filter.h"
+
+/* Filters of one chain; also the width of the mask of those that asked for completion. */
+#define CHAIN_FILTERS_MAX 16
+
+/* Beside the public operations, what front ends may submit.  Filters see their parts. */
+enum engine_op {
+    ENGINE_OP_COMPARE_AND_WRITE = SLUICE_OP_COUNT, /* data: length bytes to compare, then length to write */
+    ENGINE_OP_OR_WRITE,                            /* data is or-ed into the disk */
+    ENGINE_OP_COUNT
+};
+
+struct engine;
+struct chain;
+struct request;
+
+/* --- stations: a filter instance at its place -------------------------------------------------- */
+
+enum stall_policy { STALL_WAIT, STALL_FAIL, STALL_BYPASS };
+
+/* Made by the host room, which owns it; outlives every chain it stands in. */
+struct station {
+    const struct sluice_filter *filter;
+    void *instance;
+    struct sluice_disk *disk; /* the handle the filter got */
+    const char *name;         /* the instance's name in the policy */
+    struct sluice_handler handler[SLUICE_OP_COUNT];
+    uint32_t scratch_bytes;
+    enum stall_policy on_stall;
+
+    /* Always on; any thread, relaxed. */
+    struct station_stats {
+        /* What chains that are gone have counted; the chain in place derives the rest. */
+        _Atomic uint64_t passed, completed, failed, cancelled;
+        _Atomic uint64_t deferred, held_now, stalled, blocked, bypassed;
+        _Atomic uint64_t longest_hold_ns, longest_callback_ns;
+        _Atomic uint64_t own_io, own_io_errors;
+        struct histogram callback_ns; /* one request in STATION_SAMPLE */
+        struct histogram hold_ns;     /* every deferral */
+    } stats;
+};
+#define STATION_SAMPLE 16
+
+struct station_counts {
+    uint64_t passed, completed, failed, cancelled, deferred, held_now, stalled, blocked, bypassed;
+    uint64_t longest_hold_ns, own_io, own_io_errors;
+};
+
+/* --- chains ---------------------------------------------------------------------------------------- */
+
+/* stations[0] is nearest to the guest.  The chain borrows stations and backing. NULL for ENOMEM. */
+struct chain *chain_create(struct station *const *stations, unsigned count, struct backing *backing) MUST_CHECK;
+/* Not installed in an engine (or taken out of it): folds its counts into its stations. */
+void chain_destroy(struct chain *chain);
+unsigned chain_count(const struct chain *chain);
+struct station *chain_station(const struct chain *chain, unsigned index);
+struct backing *chain_backing(const struct chain *chain);
+/* All that a station has counted, in `chain` and before. Exact while nothing is in flight. */
+void chain_station_counts(const struct chain *chain, const struct station *station, struct station_counts *out);
+
+/* --- the engine of one disk -------------------------------------------------------------------------- */
+
+struct engine_hooks {
+    /* A request is past its deadline; called once each, in its home.  what: "filter NAME", "backing",
+     * "range lock" or "gate". action: what the engine does about it. */
+    void (*stalled)(void *context, const struct sluice_request *request, const char *what,
+                    uint64_t age_ns, const char *action);
+    /* A callback of this station has kept its thread for that long. Watch thread. */
+    void (*blocked)(void *context, const struct station *station, uint64_t blocked_ns);
+};
+
+struct engine_settings {
+    uint64_t deadline_ns; /* 0: none */
+    enum stall_policy on_stall; /* for backing and lock; stations have their own */
+};
+
+struct engine *engine_create(const char *disk_name, struct chain *chain, uint64_t size_bytes,
+                             const struct engine_hooks *hooks, void *hook_context) MUST_CHECK;
+void engine_destroy(struct engine *engine); /* nothing in flight; destroys its chain */
+void engine_configure(struct engine *engine, const struct engine_settings *settings);
+const char *engine_name(const struct engine *engine);
+struct chain *engine_chain(const struct engine *engine);
+uint64_t engine_size(const struct engine *engine);
+void engine_set_size(struct engine *engine, uint64_t size_bytes);
+/* Read-modify-write unit: 1, or what the backing or a filter needs. */
+uint32_t engine_unit(const struct engine *engine);
+
+/* What front ends may promise for the chain in place. */
+struct engine_capabilities {
+    bool can_flush, can_trim, can_zero, can_fast_zero, can_extents, can_prefetch;
+};
+void engine_capabilities(const struct engine *engine, struct engine_capabilities *out);
+
+/* --- the gate ------------------------------------------------------------------------------------------- */
+
+/* Reasons to hold root requests, each set and cleared on its own.  Requests are held, never failed. */
+#define GATE_QUIESCE 0x1u /* root requests; children, resumed deferrals and filters' own I/O pass */
+#define GATE_ROLE 0x2u    /* the same, by a filter or by the role */
+#define GATE_STOP 0x4u    /* the same, for good */
+#define GATE_SWAP 0x8u    /* everything, also own I/O: the chain is being replaced */
+
+void engine_gate_close(struct engine *engine, uint32_t reason);
+void engine_gate_open(struct engine *engine, uint32_t reason);
+uint32_t engine_gate(const struct engine *engine);
+/* With the gate closed: waits until nothing is in flight.  0 or -ETIMEDOUT. Blocks. */
+int engine_drain(struct engine *engine, uint64_t deadline_ns) MUST_CHECK;
+/* With GATE_SWAP closed and drained: puts `chain` in place and returns the old one. */
+struct chain *engine_swap_chain(struct engine *engine, struct chain *chain);
+
+/* --- requests ------------------------------------------------------------------------------------------------ */
+
+typedef void request_done_fn(struct request *request);
+
+/*
+ * A new request of the calling thread's home.  The submitter fills pub.op (or an engine_op), flags,
+ * offset, length, data, and done/owner if it does not block.  NULL for ENOMEM.
+ */
+struct request *request_new(struct engine *engine, const struct sluice_client *client) MUST_CHECK;
+/* The public half: what filters see. */
+struct sluice_request *request_public(struct request *request);
+void request_set_done(struct request *request, request_done_fn *done, void *owner);
+void *request_owner(const struct request *request);
+struct extents *request_extents(struct request *request); /* EXTENTS: the result */
+/* COMPARE AND WRITE that failed with EILSEQ: offset of the first differing byte within the range. */
+uint64_t request_miscompare_offset(const struct request *request);
+/* Own I/O of a filter: enters below `station`. */
+void request_set_entry(struct request *request, struct station *station);
+/* The holder of this lock may write within it. */
+struct range_entry;
+void request_set_lock_token(struct request *request, struct range_entry *token);
+
+/*
+ * IO_DONE: it has ended, request_error() tells how.  IO_PENDING: done() will be called once, in this
+ * home, from its drain.  Never calls done() itself.  Bounds are checked here: EINVAL past the end
+ * (ENOSPC for a write), EROFS, EOPNOTSUPP.
+ */
+enum io_status request_submit(struct request *request) MUST_CHECK;
+/* For workers: submits, sleeps until it ends, returns 0 or a positive errno. The request is still to be freed. */
+int request_execute(struct request *request);
+int request_error(const struct request *request); /* 0 or a positive errno */
+void request_free(struct request *request);
+
+/*
+ * Asks that a pending request end with `error` (positive errno), in its home.  True: it has ended
+ * (done() will be called from the drain, or was a child).  False: it is past its point of no return
+ * or its filter would not let go; it ends on its own.
+ */
+bool request_cancel(struct request *request, int error);
+
+/* What the host table offers to filters (see sluice-filter.h). */
+bool request_resume(struct station *station, struct sluice_request *request, struct sluice_verdict verdict);
+bool request_commit(struct station *station, struct sluice_request *request);
+void request_hold(struct station *station, struct sluice_request *request, const char *reason);
+void request_substitute(struct station *station, struct sluice_request *request, void *data);
+bool request_extent(struct station *station, struct sluice_request *request, uint64_t length, uint32_t type);
+
+/* --- range lock for own I/O ------------------------------------------------------------------------------------ */
+
+struct range_entry {
+    uint64_t first, last; /* bytes, inclusive */
+    bool is_shared;
+    bool is_granted;
+    unsigned blockers;    /* earlier conflicting entries */
+    uint32_t priority;
+    uint64_t serial, last_max;
+    struct range_entry *left, *right, *parent;
+    void (*granted)(struct range_entry *entry); /* from another thread's unlock: must only post */
+};
+/* True: granted at once (granted() is not called). Rounded out to the unit. */
+bool engine_lock_range(struct engine *engine, struct range_entry *entry);
+/* Releases or stops waiting. */
+void engine_unlock_range(struct engine *engine, struct range_entry *entry);
+
+/* --- watching ------------------------------------------------------------------------------------------------------ */
+
+/* From one thread, every few milliseconds while engine_watch_is_busy(), else a few times a second:
+ * finds blocked callbacks and makes homes look at their deadlines. */
+void engine_watch_tick(uint64_t now_ns);
+bool engine_watch_is_busy(void);
+
+/* One line of `sluice disk show --tasks`. */
+struct request_view {
+    uint64_t id, offset, length, age_ns;
+    uint8_t op, origin;
+    const char *where; /* "gate", "range lock", "filter", "backing", "running" */
+    const struct station *station;
+    const char *hold_reason;
+    char client[96];
+};
+/* Asks every home for its requests of this engine (NULL: of all); calls fn for each, in the calling
+ * thread, after they answered or the deadline passed. Blocks. */
+void engine_for_each_request(struct engine *engine, uint64_t wait_ns,
+                             void (*fn)(const struct request_view *view, void *arg), void *arg);
+
+struct engine_counts {
+    uint64_t requests[SLUICE_OP_COUNT], bytes[SLUICE_OP_COUNT], errors[SLUICE_OP_COUNT];
+    uint64_t in_flight, held_at_gate, stalled;
+    uint64_t latency_p50_ns[SLUICE_OP_COUNT], latency_p99_ns[SLUICE_OP_COUNT];
+};
+void engine_counts(struct engine *engine, struct engine_counts *out);
+
+const char *engine_op_name(unsigned op);
+
+#endif
