@@ -81,17 +81,16 @@ void chain_station_counts(const struct chain *chain, const struct station *stati
 /* --- the engine of one disk -------------------------------------------------------------------------- */
 
 struct engine_hooks {
-    /* A request is past its deadline; called once each, in its home.  what: "filter NAME", "backing",
+    /* A request is past its deadline; called once each, by the watch.  what: "filter NAME", "backing",
      * "range lock" or "gate". action: what the engine does about it. */
     void (*stalled)(void *context, const struct sluice_request *request, const char *what,
                     uint64_t age_ns, const char *action);
-    /* A callback of this station has kept its thread for that long. Watch thread. */
-    void (*blocked)(void *context, const struct station *station, uint64_t blocked_ns);
 };
 
 struct engine_settings {
     uint64_t deadline_ns; /* 0: none */
-    enum stall_policy on_stall; /* for backing and lock; stations have their own */
+    enum stall_policy on_stall; /* for the range lock; stations have their own */
+    bool is_read_only;          /* for guests; filters' own I/O may still write */
 };
 
 struct engine *engine_create(const char *disk_name, struct chain *chain, uint64_t size_bytes,
@@ -207,10 +206,10 @@ struct request_view {
     const char *hold_reason;
     char client[96];
 };
-/* Asks every home for its requests of this engine (NULL: of all); calls fn for each, in the calling
- * thread, after they answered or the deadline passed. Blocks. */
-void engine_for_each_request(struct engine *engine, uint64_t wait_ns,
-                             void (*fn)(const struct request_view *view, void *arg), void *arg);
+/* Calls fn in the calling thread for each request of this engine (NULL: of all), also those whose
+ * thread is stuck in a system call. */
+void engine_for_each_request(struct engine *engine, void (*fn)(const struct request_view *view, void *arg),
+                             void *arg);
 
 struct engine_counts {
     uint64_t requests[SLUICE_OP_COUNT], bytes[SLUICE_OP_COUNT], errors[SLUICE_OP_COUNT];

@@ -43,7 +43,7 @@ struct home {
     bool is_draining;             /* [H] an outer frame is draining the run list */
     struct task *run_first;       /* [H] */
     struct task **run_last;       /* [H] */
-    void *engine;                 /* [H] the engine's per-home state (pools, in-flight list) */
+    _Atomic(void *) engine;       /* the engine's per-home state (pools, in-flight list); written by the home, read by the watch */
     struct loop *loop;            /* [I] for HOME_LOOP */
     struct list registered;       /* all homes; guarded by the registry's mutex */
     _Atomic(const void *) site;   /* what runs now (a filter's statistics), for the stall watch; NULL: nothing */

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * walk.c: takes a request down its path and up again, in its home.  A loop, not a recursion: each
+ * step says whether to go on, to wait for somebody, or that the request has ended.
+ *
+ * The walk is written once and compiled twice: one request in STATION_SAMPLE is timed at every edge
+ * (one clock reading serves both sides of an edge), the others read no clock.  `site` tells the
+ * watch thread which callback runs.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum step { STEP_ON, STEP_WAIT, STEP_FINISH };
+
+static inline void *edge_scratch(struct request *r, const struct edge *e)
+{
+    return e->scratch_bytes ? (char *)r->scratch + e->scratch_offset : NULL;
+}
+
+static inline void enter_site(struct request *r, const struct station *s)
+{
+    atomic_store_explicit(&r->home->site, s, memory_order_relaxed);
+}
+
+static int errno_of(struct sluice_verdict v)
+{
+    return v.error > 0 ? v.error : EIO;
+}
+
+/* The request stops at its present position and turns round. */
+static void turn_round(struct request *r, int error)
+{
+    r->is_upward = true;
+    r->pub.error = error;
+}
+
+/* --- holding -------------------------------------------------------------------------------------- */
+
+/* The filter has answered defer.  True: it holds the request; false: it had resumed it already. */
+static bool take_hold(struct request *r, const struct edge *e)
+{
+    uint32_t now = atomic_load_explicit(&r->hold, memory_order_acquire);
+
+    atomic_store_explicit(&r->holder, e->station, memory_order_relaxed);
+    r->held_ticks = clock_ticks();
+    counter_add(&e->station->stats.deferred, 1);
+    counter_add(&e->station->stats.held_now, 1);
+    request_set_place(r, PLACE_FILTER);
+    do {
+        if ((now & HOLD_STATE_MASK) == HOLD_RESUMED && r->resumed_by == e->station)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&r->hold, &now, (now & HOLD_COMMITTED) | HOLD_HELD,
+                                                    memory_order_acq_rel, memory_order_acquire));
+    return true;
+}
+
+/* The hold is over: its verdict is in r->resumed. */
+static void end_hold(struct request *r, const struct edge *e)
+{
+    uint64_t held = clock_ticks_to_ns(clock_ticks() - r->held_ticks);
+    struct station_stats *stats = &e->station->stats;
+    uint32_t committed = atomic_load_explicit(&r->hold, memory_order_acquire) & HOLD_COMMITTED;
+
+    atomic_fetch_sub_explicit(&stats->held_now, 1, memory_order_relaxed);
+    counter_max(&stats->longest_hold_ns, held);
+    histogram_add(&stats->hold_ns, held);
+    atomic_store_explicit(&r->hold_reason, NULL, memory_order_relaxed);
+    atomic_store_explicit(&r->hold, committed | HOLD_CALLING, memory_order_relaxed);
+    request_set_place(r, PLACE_RUNNING);
+}
+
+/* --- verdicts --------------------------------------------------------------------------------------- */
+
+static enum step after_start(struct request *r, const struct edge *e, struct sluice_verdict v)
+{
+    unsigned at = request_position(r);
+
+    switch (v.kind) {
+    case SLUICE_VERDICT_PASS_TELL:
+        r->asked |= e->tell_bit;
+        /* fallthrough */
+    case SLUICE_VERDICT_PASS:
+        request_set_position(r, at + 1);
+        return STEP_ON;
+    case SLUICE_VERDICT_COMPLETE:
+        counter_add(&r->path->counts[at].completed, 1);
+        turn_round(r, 0);
+        return STEP_ON;
+    case SLUICE_VERDICT_FAIL:
+    default:
+        counter_add(&r->path->counts[at].failed, 1);
+        turn_round(r, errno_of(v));
+        return STEP_ON;
+    }
+}
+
+static enum step after_completion(struct request *r, struct sluice_verdict v)
+{
+    if (v.kind == SLUICE_VERDICT_COMPLETE)
+        r->pub.error = 0;
+    else if (v.kind == SLUICE_VERDICT_FAIL)
+        r->pub.error = errno_of(v);
+    return STEP_ON;
+}
+
+static enum step after_verdict(struct request *r, const struct edge *e, struct sluice_verdict v)
+{
+    return r->is_upward ? after_completion(r, v) : after_start(r, e, v);
+}
+
+static enum step on_defer(struct request *r, const struct edge *e)
+{
+    if (take_hold(r, e))
+        return STEP_WAIT;
+    end_hold(r, e);
+    return after_verdict(r, e, r->resumed);
+}
+
+void request_on_resumed(struct task *task)
+{
+    struct request *r = CONTAINER_OF(task, struct request, task);
+    const struct edge *e = &r->path->edge[request_position(r)];
+
+    end_hold(r, e);
+    if (after_verdict(r, e, r->resumed) == STEP_ON)
+        request_run(r);
+}
+
+/* --- the backing ---------------------------------------------------------------------------------------- */
+
+static void on_backing_done(struct task *task)
+{
+    struct io *io = CONTAINER_OF(task, struct io, done_task);
+    struct request *r = CONTAINER_OF(io, struct request, io);
+
+    request_set_place(r, PLACE_RUNNING);
+    turn_round(r, -io->result);
+    request_run(r);
+}
+
+static void fill_io(struct request *r)
+{
+    struct io *io = &r->io;
+
+    io->kind = (enum io_kind)r->pub.op;
+    io->flags = r->pub.flags;
+    io->offset = r->pub.offset;
+    io->length = r->pub.length;
+    io->data = r->pub.data;
+    io->extents = &r->extents;
+    io->home = r->home;
+    io->done_task.run = on_backing_done;
+    io->result = 0;
+    io->progress = 0;
+    io->retries = 0;
+}
+
+/* What the backing does not do is answered here: a flush where nothing is volatile, "all data". */
+static bool is_answered_for_backing(struct request *r)
+{
+    const struct backing_info *info = r->chain->info;
+
+    switch (r->pub.op) {
+    case SLUICE_OP_FLUSH:
+        return !info->can_flush;
+    case SLUICE_OP_PREFETCH:
+        return !info->can_prefetch;
+    case SLUICE_OP_EXTENTS:
+        if (info->can_extents)
+            return false;
+        extents_add(&r->extents, r->pub.length, 0);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static enum step to_backing(struct request *r)
+{
+    if (UNLIKELY(is_answered_for_backing(r))) {
+        turn_round(r, 0);
+        return STEP_ON;
+    }
+    /* From here the first byte may be on its way: no more cancelling. */
+    if (op_changes_data(r->pub.op))
+        atomic_store_explicit(&r->hold, HOLD_COMMITTED | HOLD_CALLING, memory_order_relaxed);
+    enter_site(r, NULL);
+    request_set_place(r, PLACE_BACKING);
+    fill_io(r);
+    if (backing_submit(r->chain->backing, &r->io) == IO_PENDING)
+        return STEP_WAIT;
+    request_set_place(r, PLACE_RUNNING);
+    turn_round(r, -r->io.result);
+    return STEP_ON;
+}
+
+/* --- the walk ------------------------------------------------------------------------------------------------ */
+
+static COLD void note_time(const struct edge *e, uint64_t *since)
+{
+    uint64_t now = clock_ticks(), ns = clock_ticks_to_ns(now - *since);
+
+    histogram_add(&e->station->stats.callback_ns, ns);
+    counter_max(&e->station->stats.longest_callback_ns, ns);
+    *since = now;
+}
+
+static inline __attribute__((always_inline)) enum step walk_down(struct request *r, const bool is_timed)
+{
+    struct path *path = r->path;
+    uint64_t since = is_timed ? clock_ticks() : 0;
+
+    for (unsigned at = request_position(r); at < path->count; at++) {
+        const struct edge *e = &path->edge[at];
+        struct sluice_verdict v;
+
+        request_set_position(r, at);
+        enter_site(r, e->station);
+        v = e->start(e->instance, &r->pub, edge_scratch(r, e));
+        if (is_timed)
+            note_time(e, &since);
+        if (UNLIKELY(v.kind > SLUICE_VERDICT_PASS_TELL))
+            return v.kind == SLUICE_VERDICT_DEFER ? on_defer(r, e) : after_start(r, e, v);
+        if (v.kind == SLUICE_VERDICT_PASS_TELL)
+            r->asked |= e->tell_bit;
+    }
+    request_set_position(r, path->count);
+    return to_backing(r);
+}
+
+static inline __attribute__((always_inline)) enum step walk_up(struct request *r, const bool is_timed)
+{
+    uint64_t since = is_timed ? clock_ticks() : 0;
+
+    while (r->asked) {
+        unsigned at = 31u - (unsigned)__builtin_clz(r->asked);
+        const struct edge *e = &r->path->edge[at];
+        struct sluice_verdict v;
+
+        r->asked &= ~(1u << at);
+        request_set_position(r, at);
+        if (UNLIKELY(r->substituted & (1u << at)))
+            r->pub.data = r->saved_data[at];
+        enter_site(r, e->station);
+        v = e->completion(e->instance, &r->pub, edge_scratch(r, e));
+        if (is_timed)
+            note_time(e, &since);
+        if (UNLIKELY(v.kind == SLUICE_VERDICT_DEFER)) {
+            if (on_defer(r, e) == STEP_WAIT)
+                return STEP_WAIT;
+        } else if (UNLIKELY(v.kind > SLUICE_VERDICT_PASS_TELL)) {
+            after_completion(r, v);
+        }
+    }
+    return STEP_FINISH;
+}
+
+static inline enum step walk(struct request *r)
+{
+    if (UNLIKELY(r->is_sampled))
+        return r->is_upward ? walk_up(r, true) : walk_down(r, true);
+    return r->is_upward ? walk_up(r, false) : walk_down(r, false);
+}
+
+void request_run(struct request *r)
+{
+    struct home *home = r->home;
+    enum step step;
+
+    atomic_store_explicit(&home->site_serial,
+                          atomic_load_explicit(&home->site_serial, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    do {
+        step = walk(r);
+    } while (step == STEP_ON);
+    atomic_store_explicit(&home->site, NULL, memory_order_relaxed);
+    if (step == STEP_FINISH)
+        request_finish(r);
+}
