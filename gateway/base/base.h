@@ -74,14 +74,17 @@ uint64_t clock_now_ns(void);
 void clock_init(void);
 extern bool clock_ticks_are_tsc;
 extern double clock_ns_per_tick;
+#if defined(__x86_64__)
 static inline uint64_t clock_ticks(void)
 {
-#if defined(__x86_64__)
-    if (LIKELY(clock_ticks_are_tsc))
-        return __builtin_ia32_rdtsc();
-#endif
+    return LIKELY(clock_ticks_are_tsc) ? __builtin_ia32_rdtsc() : clock_now_ns();
+}
+#else
+static inline uint64_t clock_ticks(void)
+{
     return clock_now_ns();
 }
+#endif
 static inline uint64_t clock_ticks_to_ns(uint64_t ticks)
 {
     return (uint64_t)((double)ticks * clock_ns_per_tick);
@@ -186,13 +189,17 @@ const char *text_size(uint64_t bytes, char buf[32]);
 const char *text_closest(const char *word, const char *const *candidates, size_t count);
 /* malloc'ed printf; NULL for ENOMEM. */
 char *text_printf(const char *fmt, ...) PRINTF_LIKE(1, 2) MUST_CHECK;
+/* Replaces control characters by '?', so that text from outside stays one line. */
+void text_one_line(char *text);
 /* Sizes "64MiB", "4096", "10G" is an error (IEC suffixes KiB MiB GiB TiB PiB or plain bytes).
- * Durations "5s", "10ms", "2m", "1h", result in ns.  0 or -EINVAL / -ERANGE; the whole string must be taken. */
+ * Durations "5s", "10ms", "2m", "1h" (ns us ms s m h d), result in ns.  0 or -EINVAL / -ERANGE; the whole string must be taken. */
 int text_parse_size(const char *text, uint64_t *bytes) MUST_CHECK;
 int text_parse_duration(const char *text, uint64_t *ns) MUST_CHECK;
 
 /* CRC-32C (Castagnoli, RFC 3720 B.4) of `length` bytes, continuing from `crc` (0 to start). */
 uint32_t crc32c(uint32_t crc, const void *data, size_t length);
+/* The same without special instructions; for the test that compares both. */
+uint32_t crc32c_by_tables(uint32_t crc, const void *data, size_t length);
 
 /* 16 random bytes as a version 4 UUID in text (36 characters and a terminator). */
 void uuid_make(char text[37]);
