@@ -45,7 +45,8 @@ struct home {
     struct task **run_last;       /* [H] */
     _Atomic(void *) engine;       /* the engine's per-home state (pools, in-flight list); written by the home, read by the watch */
     struct loop *loop;            /* [I] for HOME_LOOP */
-    struct list registered;       /* all homes; guarded by the registry's mutex */
+    int wake_fd;                  /* [I] eventfd of a loop, -1 for a worker */
+    struct list registered;       /* all live homes, or the spare ones; guarded by the registry's mutex */
     _Atomic(const void *) site;   /* what runs now (a filter's statistics), for the stall watch; NULL: nothing */
     _Atomic uint64_t site_serial; /* changes whenever site does */
     _Alignas(CACHE_LINE) _Atomic(struct task *) inbox; /* [A] newest first */
@@ -54,8 +55,10 @@ struct home {
 
 #define HOME_SHARDS 16
 
-/* The home of the calling thread; a worker home is made at first use and freed when the thread
- * ends.  NULL only for ENOMEM.  home_current_or_null() never makes one. */
+/* The home of the calling thread; a worker home is made at first use and given back when the thread
+ * ends.  NULL only for ENOMEM.  home_current_or_null() never makes one.
+ * The memory of a home is only ever used again for another home of the same kind: a poster may still
+ * have to look whether the home sleeps when the task it posted has run and the thread is gone. */
 struct home *home_current(void);
 struct home *home_current_or_null(void);
 
@@ -66,11 +69,12 @@ void home_for_each(void (*fn)(struct home *home, void *arg), void *arg);
 
 /* From any thread: run `task` in `home`, waking it if it sleeps.  Lock-free. */
 void home_post(struct home *home, struct task *task);
-/* From the home's own thread: run later in this turn, before the outermost frame returns. */
+/* From the home's own thread: run later in this turn, before the outermost frame (home_drain,
+ * home_wait, the loop's turn) returns.  Outside of one the caller calls home_drain() itself. */
 void home_run_later(struct home *home, struct task *task);
 /* Drains inbox and run list unless an outer frame already does. */
 void home_drain(struct home *home);
-/* Worker only: drains and sleeps until *done (set by a task run in this home) is true. */
+/* Worker only, never from a task: drains and sleeps until *done (set by a task run in this home) is true. */
 void home_wait(struct home *home, const bool *done);
 
 /* --- loops ---------------------------------------------------------------------------------- */

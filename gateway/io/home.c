@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * home: the thread that a piece of work belongs to, and how other threads hand work to it.
+ *
+ * Inbox: a lock-free stack; posters push by compare-and-swap, the home takes the whole of it with
+ * one exchange and reverses it, so tasks of one poster run in the order they were posted.
+ *
+ * No wake-up is lost: the home stores `sleeping`, then looks into the inbox; a poster pushes, then
+ * looks at `sleeping`.  All four are sequentially consistent, so at least one sees the other.
+ *
+ * A poster looks at `sleeping` after its task may have run and its home ended.  So homes are never
+ * freed, only reused for the same kind, and waking needs nothing but fields that never change; the
+ * worst is a spurious wake-up.  registry_mutex guards the two lists of homes and nothing else.
+ */
+#include "io/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+
+static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct list live_homes = {&live_homes, &live_homes};
+static struct list spare_homes[2] = {
+    {&spare_homes[0], &spare_homes[0]},
+    {&spare_homes[1], &spare_homes[1]},
+};
+static unsigned next_shard; /* guarded by registry_mutex */
+
+static _Atomic(void (*)(struct home *)) exit_hook;
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static pthread_key_t worker_key; /* only for its destructor */
+static bool worker_key_works;
+
+/* Read for every request: the fast model costs 8 bytes of the static area that dlopen may use. */
+static __thread struct home *current_home __attribute__((tls_model("initial-exec")));
+
+/* --- making and ending -------------------------------------------------------------------- */
+
+static struct home *home_allocate(enum home_kind kind)
+{
+    struct home *home = aligned_alloc(CACHE_LINE, sizeof *home);
+
+    if (!home)
+        return NULL;
+    memset(home, 0, sizeof *home);
+    home->kind = kind;
+    home->wake_fd = kind == HOME_LOOP ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1;
+    if (kind == HOME_LOOP && home->wake_fd < 0) {
+        free(home);
+        return NULL;
+    }
+    home->run_last = &home->run_first;
+    home->shard = next_shard++ % HOME_SHARDS;
+    return home;
+}
+
+struct home *home_make(enum home_kind kind, struct loop *loop)
+{
+    struct home *home;
+
+    SCOPED_LOCK(&registry_mutex);
+    if (list_is_empty(&spare_homes[kind])) {
+        home = home_allocate(kind);
+        if (!home)
+            return NULL;
+    } else {
+        home = LIST_ENTRY(spare_homes[kind].next, struct home, registered);
+        list_remove(&home->registered);
+    }
+    home->loop = loop;
+    list_append(&live_homes, &home->registered);
+    return home;
+}
+
+void home_enter(struct home *home)
+{
+    current_home = home;
+}
+
+static void registry_move(struct home *home, struct list *to)
+{
+    SCOPED_LOCK(&registry_mutex);
+    list_remove(&home->registered);
+    if (to)
+        list_append(to, &home->registered);
+}
+
+/* Out of the registry first: who walks it must not meet what the hook takes away. */
+void home_leave(struct home *home)
+{
+    void (*hook)(struct home *) = atomic_load(&exit_hook);
+
+    home_drain(home);
+    registry_move(home, NULL);
+    if (hook)
+        hook(home);
+    home->engine = NULL;
+    home->loop = NULL;
+    atomic_store_explicit(&home->site, NULL, memory_order_relaxed);
+    current_home = NULL;
+    registry_move(home, &spare_homes[home->kind]);
+}
+
+static void worker_ends(void *arg)
+{
+    home_leave(arg);
+}
+
+static void make_key(void)
+{
+    worker_key_works = pthread_key_create(&worker_key, worker_ends) == 0;
+}
+
+static COLD struct home *worker_begins(void)
+{
+    struct home *home;
+
+    pthread_once(&key_once, make_key);
+    home = worker_key_works ? home_make(HOME_WORKER, NULL) : NULL;
+    if (!home)
+        return NULL;
+    if (pthread_setspecific(worker_key, home) != 0) {
+        registry_move(home, &spare_homes[HOME_WORKER]);
+        return NULL;
+    }
+    home_enter(home);
+    return home;
+}
+
+struct home *home_current(void)
+{
+    return LIKELY(current_home != NULL) ? current_home : worker_begins();
+}
+
+struct home *home_current_or_null(void)
+{
+    return current_home;
+}
+
+void home_set_exit_hook(void (*hook)(struct home *home))
+{
+    atomic_store(&exit_hook, hook);
+}
+
+void home_for_each(void (*fn)(struct home *home, void *arg), void *arg)
+{
+    SCOPED_LOCK(&registry_mutex);
+    LIST_FOREACH (node, &live_homes)
+        fn(LIST_ENTRY(node, struct home, registered), arg);
+}
+
+/* --- posting and waking ------------------------------------------------------------------- */
+
+static void futex_wait_while_sleeping(struct home *home)
+{
+    syscall(SYS_futex, &home->sleeping, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static COLD void wake(struct home *home)
+{
+    const uint64_t one = 1;
+
+    if (home->kind == HOME_WORKER) {
+        syscall(SYS_futex, &home->sleeping, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+        return;
+    }
+    /* EAGAIN would mean the counter is full: then it is readable, which is all we want. */
+    while (write(home->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+void home_post(struct home *home, struct task *task)
+{
+    struct task *newest = atomic_load_explicit(&home->inbox, memory_order_relaxed);
+
+    do
+        task->next = newest;
+    while (!atomic_compare_exchange_weak(&home->inbox, &newest, task));
+    /* From here on the task may have run: only the home may be looked at. */
+    if (atomic_load(&home->sleeping) && atomic_exchange(&home->sleeping, 0))
+        wake(home);
+}
+
+bool home_may_sleep(struct home *home)
+{
+    atomic_store(&home->sleeping, 1);
+    return atomic_load(&home->inbox) == NULL;
+}
+
+void home_awake(struct home *home)
+{
+    atomic_store_explicit(&home->sleeping, 0, memory_order_relaxed);
+}
+
+/* --- running ------------------------------------------------------------------------------ */
+
+void home_run_later(struct home *home, struct task *task)
+{
+    task->next = NULL;
+    *home->run_last = task;
+    home->run_last = &task->next;
+}
+
+static void take_inbox(struct home *home)
+{
+    struct task *task, *next, *oldest = NULL;
+
+    if (!atomic_load_explicit(&home->inbox, memory_order_relaxed))
+        return;
+    for (task = atomic_exchange(&home->inbox, NULL); task; task = next) {
+        next = task->next;
+        task->next = oldest;
+        oldest = task;
+    }
+    for (task = oldest; task; task = next) {
+        next = task->next;
+        home_run_later(home, task);
+    }
+}
+
+static struct task *next_task(struct home *home)
+{
+    struct task *task;
+
+    if (!home->run_first)
+        take_inbox(home);
+    task = home->run_first;
+    if (!task)
+        return NULL;
+    home->run_first = task->next;
+    if (!home->run_first)
+        home->run_last = &home->run_first;
+    return task;
+}
+
+bool home_drain_some(struct home *home, unsigned budget)
+{
+    struct task *task;
+
+    if (home->is_draining)
+        return false;
+    home->is_draining = true;
+    while (budget-- && (task = next_task(home)))
+        task->run(task);
+    home->is_draining = false;
+    return home->run_first || atomic_load_explicit(&home->inbox, memory_order_relaxed);
+}
+
+void home_drain(struct home *home)
+{
+    while (home_drain_some(home, UINT_MAX))
+        ;
+}
+
+void home_wait(struct home *home, const bool *done)
+{
+    assert(home->kind == HOME_WORKER && !home->is_draining);
+    home_drain(home);
+    while (!*done) {
+        if (home_may_sleep(home))
+            futex_wait_while_sleeping(home);
+        home_awake(home);
+        home_drain(home);
+    }
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * internal: what the files of the io room know of each other.  Nobody else includes this.
+ */
+#ifndef SLUICE_IO_INTERNAL_H
+#define SLUICE_IO_INTERNAL_H
+
+#include "io/io.h"
+
+/* --- homes: for the loop -------------------------------------------------------------------- */
+
+/* Makes or reuses a home and registers it; for a loop wake_fd is an eventfd that stays with the
+ * memory for ever.  NULL: ENOMEM or no descriptor left. */
+struct home *home_make(enum home_kind kind, struct loop *loop);
+/* The calling thread is this home's from now on. */
+void home_enter(struct home *home);
+/* By the home's own thread, which has none afterwards: drains, calls the exit hook, gives it back.
+ */
+void home_leave(struct home *home);
+/* Like home_drain(), but runs at most `budget` tasks; true if there are more. */
+bool home_drain_some(struct home *home, unsigned budget);
+/* Announces sleep: true if the home may sleep now, false if there is work. Both end with
+ * home_awake(). */
+bool home_may_sleep(struct home *home);
+void home_awake(struct home *home);
+
+#endif

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test-home: tasks reach their home in order, once, and no wake-up is ever lost.
+ *
+ * A lost wake-up shows as a hang; the alarm turns it into a failure.  Built with the thread
+ * sanitizer the same rounds prove the inbox and the reuse of homes free of races.
+ */
+#include "io/io.h"
+#include "unit.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+/* --- order ------------------------------------------------------------------------------- */
+
+#define POSTERS 4
+#define POSTS 5000
+
+struct numbered {
+    struct task task;
+    unsigned poster, serial;
+};
+
+static struct numbered numbered[POSTERS][POSTS];
+static unsigned next_serial[POSTERS], numbered_run;
+static bool all_run;
+static struct home *target;
+
+static void run_numbered(struct task *task)
+{
+    struct numbered *n = CONTAINER_OF(task, struct numbered, task);
+
+    CHECK(home_current() == target);
+    CHECK_EQ(n->serial, next_serial[n->poster]);
+    next_serial[n->poster]++;
+    if (++numbered_run == POSTERS * POSTS)
+        all_run = true;
+}
+
+static void *post_numbered(void *arg)
+{
+    struct numbered *list = arg;
+
+    for (unsigned i = 0; i < POSTS; i++)
+        home_post(target, &list[i].task);
+    return NULL;
+}
+
+static void test_tasks_of_a_poster_run_in_order(void)
+{
+    pthread_t threads[POSTERS];
+
+    target = home_current();
+    for (unsigned p = 0; p < POSTERS; p++) {
+        for (unsigned i = 0; i < POSTS; i++)
+            numbered[p][i] = (struct numbered){{NULL, run_numbered}, p, i};
+        pthread_create(&threads[p], NULL, post_numbered, numbered[p]);
+    }
+    home_wait(target, &all_run);
+    for (unsigned p = 0; p < POSTERS; p++)
+        pthread_join(threads[p], NULL);
+    CHECK_EQ(numbered_run, POSTERS * POSTS);
+}
+
+/* --- no recursion ------------------------------------------------------------------------ */
+
+static struct task chained;
+static unsigned chain_left, chain_depth, chain_deepest;
+
+static void run_chained(struct task *task)
+{
+    chain_depth++;
+    chain_deepest = MAX(chain_deepest, chain_depth);
+    if (--chain_left > 0) {
+        if (chain_left % 2)
+            home_run_later(home_current(), task);
+        else
+            home_post(home_current(), task);
+        home_drain(home_current()); /* an inner frame: does nothing */
+    }
+    chain_depth--;
+}
+
+static void test_nothing_recurses(void)
+{
+    chained.run = run_chained;
+    chain_left = 100000;
+    home_run_later(home_current(), &chained);
+    home_drain(home_current());
+    CHECK_EQ(chain_left, 0);
+    CHECK_EQ(chain_deepest, 1);
+}
+
+/* --- lost wake-ups ----------------------------------------------------------------------- */
+
+#define ROUNDS 20000
+
+struct volley {
+    struct home *a, *b;
+    _Atomic unsigned ready;
+    struct task to_b, to_a;
+    unsigned rounds;
+    bool a_done, b_done;
+};
+
+static void hit_back(struct task *task)
+{
+    struct volley *v = CONTAINER_OF(task, struct volley, to_b);
+
+    if (++v->rounds == ROUNDS)
+        v->b_done = true;
+    home_post(v->a, &v->to_a);
+}
+
+static void serve(struct task *task)
+{
+    struct volley *v = CONTAINER_OF(task, struct volley, to_a);
+
+    if (v->rounds == ROUNDS)
+        v->a_done = true;
+    else
+        home_post(v->b, &v->to_b);
+}
+
+static void *be_b(void *arg)
+{
+    struct volley *v = arg;
+
+    v->b = home_current();
+    atomic_store(&v->ready, 1);
+    home_wait(v->b, &v->b_done);
+    return NULL;
+}
+
+static void *be_a(void *arg)
+{
+    struct volley *v = arg;
+    pthread_t partner;
+
+    v->a = home_current();
+    v->to_a.run = serve;
+    v->to_b.run = hit_back;
+    pthread_create(&partner, NULL, be_b, v);
+    while (!atomic_load(&v->ready))
+        sched_yield();
+    home_post(v->a, &v->to_a);
+    home_wait(v->a, &v->a_done);
+    pthread_join(partner, NULL);
+    return NULL;
+}
+
+static void test_no_wakeup_is_lost_in_a_volley(void)
+{
+    static struct volley volleys[3];
+    pthread_t threads[3];
+
+    for (int i = 0; i < 3; i++)
+        pthread_create(&threads[i], NULL, be_a, &volleys[i]);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK_EQ(volleys[i].rounds, ROUNDS);
+    }
+}
+
+/* --- the end of a home ------------------------------------------------------------------- */
+
+#define SHORT_LIVES 2000
+
+static _Atomic unsigned hooks_run;
+static _Atomic(struct home *) waiting_home;
+static _Atomic unsigned lives_ended;
+
+static void count_exit(struct home *home)
+{
+    CHECK(home == home_current_or_null());
+    atomic_fetch_add(&hooks_run, 1);
+}
+
+struct last_words {
+    struct task task;
+    bool done;
+};
+
+static struct last_words last_words[SHORT_LIVES];
+
+static void say_last_words(struct task *task)
+{
+    CONTAINER_OF(task, struct last_words, task)->done = true;
+}
+
+static void *live_shortly(void *arg)
+{
+    struct last_words *words = arg;
+
+    atomic_store(&waiting_home, home_current());
+    home_wait(home_current(), &words->done);
+    atomic_fetch_add(&lives_ended, 1);
+    return NULL;
+}
+
+/* Its look at `sleeping` comes when the home may already be another's. */
+static void *post_last_words(void *arg)
+{
+    struct home *home;
+    (void)arg;
+
+    for (unsigned i = 0; i < SHORT_LIVES; i++) {
+        while (!(home = atomic_exchange(&waiting_home, NULL)))
+            sched_yield();
+        home_post(home, &last_words[i].task);
+    }
+    return NULL;
+}
+
+static void count_home(struct home *home, void *arg)
+{
+    (void)home;
+    ++*(unsigned *)arg;
+}
+
+static void test_a_home_may_end_right_after_its_last_task(void)
+{
+    unsigned before = 0, after = 0;
+    pthread_t poster, thread;
+
+    home_set_exit_hook(count_exit);
+    home_for_each(count_home, &before);
+    pthread_create(&poster, NULL, post_last_words, NULL);
+    for (unsigned i = 0; i < SHORT_LIVES; i++) {
+        last_words[i].task.run = say_last_words;
+        pthread_create(&thread, NULL, live_shortly, &last_words[i]);
+        pthread_join(thread, NULL);
+    }
+    pthread_join(poster, NULL);
+    home_for_each(count_home, &after);
+    home_set_exit_hook(NULL);
+    CHECK_EQ(after, before);
+    CHECK_EQ(hooks_run, SHORT_LIVES);
+    CHECK_EQ(lives_ended, SHORT_LIVES);
+}
+
+static struct last_words unread_words;
+
+static void *leave_task_behind(void *arg)
+{
+    (void)arg;
+    unread_words.task.run = say_last_words;
+    home_run_later(home_current(), &unread_words.task);
+    return NULL;
+}
+
+static void test_what_was_posted_runs_before_the_home_ends(void)
+{
+    pthread_t thread;
+
+    pthread_create(&thread, NULL, leave_task_behind, NULL);
+    pthread_join(thread, NULL);
+    CHECK(unread_words.done);
+}
+
+int main(void)
+{
+    alarm(100);
+    CHECK(home_current_or_null() == NULL);
+    CHECK(home_current() != NULL);
+    CHECK(home_current_or_null() == home_current());
+    CHECK_EQ(home_current()->kind, HOME_WORKER);
+    RUN(test_tasks_of_a_poster_run_in_order);
+    RUN(test_nothing_recurses);
+    RUN(test_no_wakeup_is_lost_in_a_volley);
+    RUN(test_a_home_may_end_right_after_its_last_task);
+    RUN(test_what_was_posted_runs_before_the_home_ends);
+    return unit_result();
+}
