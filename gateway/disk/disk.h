@@ -23,23 +23,26 @@ struct disk_settings {
     const char *state_root;   /* STATE; NULL: an ephemeral disk without state (filter try, tests) */
     uint64_t size_bytes;      /* 0: the backing's */
     bool read_only;
-    uint64_t deadline_ns;        /* of a request; 0: none */
-    uint64_t quiesce_limit_ns;   /* 0: 2 s */
-    uint64_t event_limit_ns;     /* per prepare; 0: 10 s */
-    uint64_t prepare_ttl_ns;     /* an uncommitted outside prepare aborts after that; 0: 60 s */
+    uint64_t deadline_ns;      /* of a request; 0: none */
+    uint64_t quiesce_limit_ns; /* 0: 2 s */
+    uint64_t event_limit_ns;   /* per prepare; 0: 10 s */
+    uint64_t prepare_ttl_ns;   /* an uncommitted outside prepare aborts after that; 0: 60 s */
     enum stall_policy on_stall;
 };
 
-/* Things worth telling, for log, `watch` and health; any thread. Text is one "key:value ..." line. */
-typedef void disk_notify_fn(void *context, const struct disk *disk, const char *name, const char *text);
+/* Things worth telling, for log, `watch` and health; any thread. Text is one "key:value ..." line.
+ */
+typedef void disk_notify_fn(void *context, const struct disk *disk, const char *name,
+                            const char *text);
 void disk_set_notify(disk_notify_fn *notify, void *context);
 
 /*
  * Opens the state (making it for a disk never seen), then the backing under the rule of the first
- * and last byte: created only if never seen; a missing, smaller or different backing of a known disk
- * is refused with a sentence.  The chain is empty until disk_set_chain().  Blocks.
+ * and last byte: created only if never seen; a missing, smaller or different backing of a known
+ * disk is refused with a sentence.  The chain is empty until disk_set_chain().  Blocks.
  */
-int disk_open(const struct disk_settings *settings, struct backing_spec *backing, struct disk **out, struct err *e) MUST_CHECK;
+int disk_open(const struct disk_settings *settings, struct backing_spec *backing, struct disk **out,
+              struct err *e) MUST_CHECK;
 /* Drains (deadline), flushes, marks clean, closes the backing. Stations must have been removed. */
 void disk_close(struct disk *disk);
 /* Removes the durable state of a disk that is no longer configured (sluice disk remove). */
@@ -53,9 +56,11 @@ uint64_t disk_size(const struct disk *disk);
 bool disk_is_read_only(const struct disk *disk);
 struct engine *disk_engine(const struct disk *disk);
 struct backing *disk_backing(const struct disk *disk);
-int disk_reconfigure(struct disk *disk, const struct disk_settings *settings, struct err *e) MUST_CHECK;
+int disk_reconfigure(struct disk *disk, const struct disk_settings *settings,
+                     struct err *e) MUST_CHECK;
 
-/* --- clients ---------------------------------------------------------------------------------------- */
+/* --- clients
+ * ---------------------------------------------------------------------------------------- */
 
 /* One mount. The first of a disk tells its filters START, the last one's end STOP. */
 struct disk_session {
@@ -66,13 +71,15 @@ struct disk_session {
     bool is_exclusive, is_read_only;
 };
 /* -EBUSY with a sentence when exclusive and in use (or the other way). Blocks. */
-int disk_session_open(struct disk *disk, const struct sluice_client *client, bool exclusive, bool read_only,
-                      struct disk_session **out, struct err *e) MUST_CHECK;
+int disk_session_open(struct disk *disk, const struct sluice_client *client, bool exclusive,
+                      bool read_only, struct disk_session **out, struct err *e) MUST_CHECK;
 void disk_session_close(struct disk_session *session);
 unsigned disk_session_count(struct disk *disk);
-void disk_for_each_session(struct disk *disk, void (*fn)(const struct disk_session *session, void *arg), void *arg);
+void disk_for_each_session(struct disk *disk,
+                           void (*fn)(const struct disk_session *session, void *arg), void *arg);
 
-/* --- chain changes ------------------------------------------------------------------------------------ */
+/* --- chain changes
+ * ------------------------------------------------------------------------------------ */
 
 /*
  * Makes stations[0..count) the chain.  Those new to the disk are told ATTACH, those gone DETACH
@@ -80,20 +87,23 @@ void disk_for_each_session(struct disk *disk, void (*fn)(const struct disk_sessi
  * refusal or when the drain takes longer than the quiesce limit everything is as before and *e says
  * who and why.  pause_ns (may be NULL): how long requests were held.  Blocks.
  */
-int disk_set_chain(struct disk *disk, struct station *const *stations, unsigned count, uint64_t *pause_ns,
-                   struct err *e) MUST_CHECK;
+int disk_set_chain(struct disk *disk, struct station *const *stations, unsigned count,
+                   uint64_t *pause_ns, struct err *e) MUST_CHECK;
 
-/* --- control events ------------------------------------------------------------------------------------- */
+/* --- control events
+ * ------------------------------------------------------------------------------------- */
 
 /* Both phases at once: prepare all in class order, commit; or abort in reverse and -ECANCELED with
  * "filter NAME: sentence". */
 int disk_event(struct disk *disk, const struct sluice_event *event, struct err *e) MUST_CHECK;
 /* From outside (`sluice disk event`): prepare holds until commit or abort or its time to live. */
-int disk_event_prepare(struct disk *disk, const struct sluice_event *event, struct err *e) MUST_CHECK;
+int disk_event_prepare(struct disk *disk, const struct sluice_event *event,
+                       struct err *e) MUST_CHECK;
 int disk_event_commit(struct disk *disk, uint32_t kind, struct err *e) MUST_CHECK;
 int disk_event_abort(struct disk *disk, uint32_t kind, struct err *e) MUST_CHECK;
 /* LIVE options of one station. */
-int disk_policy_change(struct disk *disk, struct station *station, const struct sluice_value *values, struct err *e) MUST_CHECK;
+int disk_policy_change(struct disk *disk, struct station *station,
+                       const struct sluice_value *values, struct err *e) MUST_CHECK;
 
 int disk_resize(struct disk *disk, uint64_t size_bytes, struct err *e) MUST_CHECK;
 int disk_snapshot(struct disk *disk, const char *name, struct err *e) MUST_CHECK;
@@ -107,7 +117,9 @@ int disk_reopen(struct disk *disk, struct err *e) MUST_CHECK;
 /* The gateway stops: holds everything for good, drains until the deadline, flushes, marks clean. */
 int disk_stop(struct disk *disk, uint64_t deadline_ns, struct err *e) MUST_CHECK;
 
-/* --- role --------------------------------------------------------------------------------------------------- */
+/* --- role
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 uint32_t disk_role(const struct disk *disk, uint64_t *epoch);
 int disk_set_role(struct disk *disk, uint32_t role, uint64_t epoch, struct err *e) MUST_CHECK;
@@ -116,11 +128,14 @@ void disk_gate(struct disk *disk, bool is_closed, const char *reason);
 /* Copies the reason of the closed gate, "" when open. */
 void disk_gate_reason(struct disk *disk, char *out, size_t out_size);
 
-/* --- state ---------------------------------------------------------------------------------------------------- */
+/* --- state
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 /* Atomic small files in a folder; name is [A-Za-z0-9._-]+. 0 or -errno. */
 int disk_state_write(const char *folder, const char *name, const void *data, size_t length);
-int disk_state_read(const char *folder, const char *name, void *data, size_t capacity, size_t *length);
+int disk_state_read(const char *folder, const char *name, void *data, size_t capacity,
+                    size_t *length);
 int disk_state_remove(const char *folder, const char *name);
 /* mkdir -p with mode 0700 and fsync of the parents. */
 int disk_state_make_folder(const char *path, struct err *e) MUST_CHECK;

@@ -12,7 +12,8 @@
 
 #define SCRATCH_ALIGN 16u
 
-static void path_add(struct path *path, struct station *s, unsigned op, unsigned order, uint32_t scratch)
+static void path_add(struct path *path, struct station *s, unsigned op, unsigned order,
+                     uint32_t scratch)
 {
     const struct sluice_handler *h = &s->handler[op];
     struct edge *e;
@@ -53,7 +54,8 @@ struct chain *chain_create(struct station *const *stations, unsigned count, stru
         c->station[i] = stations[i];
         for (unsigned op = 0; op < SLUICE_OP_COUNT; op++)
             path_add(&c->path[op], stations[i], op, i, c->scratch_total);
-        c->scratch_total += (stations[i]->scratch_bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
+        c->scratch_total +=
+            (stations[i]->scratch_bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
         c->unit = MAX(c->unit, station_unit(stations[i]));
     }
     return c;
@@ -72,7 +74,8 @@ static void add_edge(struct station_counts *out, const struct edge_counts *c)
     out->cancelled += get(&c->cancelled);
 }
 
-static void add_path(const struct path *path, const struct station *station, struct station_counts *out)
+static void add_path(const struct path *path, const struct station *station,
+                     struct station_counts *out)
 {
     uint64_t arrived = 0;
 
@@ -90,7 +93,8 @@ static void add_path(const struct path *path, const struct station *station, str
     }
 }
 
-void chain_station_counts(const struct chain *chain, const struct station *station, struct station_counts *out)
+void chain_station_counts(const struct chain *chain, const struct station *station,
+                          struct station_counts *out)
 {
     const struct station_stats *s = &station->stats;
 
@@ -144,7 +148,8 @@ struct backing *chain_backing(const struct chain *chain)
 }
 
 /* The index in `path` at which I/O made by `station` enters: the first edge below it. */
-unsigned path_entry_below(const struct path *path, const struct chain *chain, const struct station *station)
+unsigned path_entry_below(const struct path *path, const struct chain *chain,
+                          const struct station *station)
 {
     unsigned order = 0, i = 0;
 

@@ -4,8 +4,8 @@
  * blocks, COMPARE AND WRITE, ORWRITE (SBC-4), zeroing for a backing that cannot.
  *
  * The parent holds the lock and never walks itself; its children walk the whole chain, carry its
- * origin and client, and pass gate and lock.  A program is a table of steps; a step either issues one
- * child (WAIT), goes on, is repeated, or ends the parent.  Partial blocks are read, merged in a
+ * origin and client, and pass gate and lock.  A program is a table of steps; a step either issues
+ * one child (WAIT), goes on, is repeated, or ends the parent.  Partial blocks are read, merged in a
  * private buffer and written once.
  */
 #include "internal.h"
@@ -24,9 +24,9 @@ struct compound {
     bool is_advancing;     /* an outer frame runs the steps */
     struct request *child; /* in flight */
     uint64_t unit;
-    uint64_t first, end;   /* the range rounded out to units */
-    uint64_t done_bytes;   /* zeroing by writes */
-    uint8_t *buffer;       /* covers first..end, or one chunk */
+    uint64_t first, end; /* the range rounded out to units */
+    uint64_t done_bytes; /* zeroing by writes */
+    uint8_t *buffer;     /* covers first..end, or one chunk */
     int cancel_error;
 };
 
@@ -61,7 +61,8 @@ bool compound_is_needed(const struct request *r)
     }
 }
 
-/* --- children --------------------------------------------------------------------------------------------- */
+/* --- children
+ * --------------------------------------------------------------------------------------------- */
 
 static void on_child_done(struct request *child)
 {
@@ -87,8 +88,8 @@ static void reap(struct compound *c)
     c->child = NULL;
 }
 
-static enum next issue(struct compound *c, unsigned op, uint32_t flags, uint64_t offset, uint64_t length,
-                       void *data)
+static enum next issue(struct compound *c, unsigned op, uint32_t flags, uint64_t offset,
+                       uint64_t length, void *data)
 {
     struct request *child = request_new_child(c->parent);
 
@@ -111,7 +112,9 @@ static uint32_t write_flags(const struct compound *c)
     return c->parent->pub.flags & (SLUICE_FLAG_FUA | SLUICE_FLAG_ATOMIC);
 }
 
-/* --- steps --------------------------------------------------------------------------------------------------- */
+/* --- steps
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static enum next read_all(struct compound *c)
 {
@@ -232,7 +235,8 @@ static enum next write_zeros(struct compound *c)
         return NEXT_END;
     length = MIN(to - from, (uint64_t)ZERO_CHUNK);
     c->done_bytes += length;
-    return issue(c, SLUICE_OP_WRITE, write_flags(c), from, length, (void *)(uintptr_t)zero_chunk) == NEXT_WAIT
+    return issue(c, SLUICE_OP_WRITE, write_flags(c), from, length, (void *)(uintptr_t)zero_chunk) ==
+                   NEXT_WAIT
                ? NEXT_WAIT
                : NEXT_REPEAT;
 }
@@ -271,12 +275,14 @@ static enum next ask_extents(struct compound *c)
     return issue(c, SLUICE_OP_EXTENTS, 0, c->first, c->end - c->first, NULL);
 }
 
-/* --- programs -------------------------------------------------------------------------------------------------- */
+/* --- programs
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static step_fn *const program_read[] = {read_all, copy_out};
 static step_fn *const program_write[] = {read_first_block, read_last_block, merge_and_write, end};
-static step_fn *const program_zero[] = {read_first_edge, write_first_edge, read_last_edge, write_last_edge,
-                                        zero_middle, end};
+static step_fn *const program_zero[] = {read_first_edge, write_first_edge, read_last_edge,
+                                        write_last_edge, zero_middle,      end};
 static step_fn *const program_zero_by_writes[] = {read_first_edge, write_first_edge, read_last_edge,
                                                   write_last_edge, write_zeros};
 static step_fn *const program_compare_and_write[] = {read_all, compare, write_all, end};

@@ -21,7 +21,8 @@ static void init_drain_condition(pthread_cond_t *cond)
 struct engine *engine_create(const char *disk_name, struct chain *chain, uint64_t size_bytes,
                              const struct engine_hooks *hooks, void *hook_context)
 {
-    struct engine *e = aligned_alloc(CACHE_LINE, (sizeof *e + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    struct engine *e =
+        aligned_alloc(CACHE_LINE, (sizeof *e + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
 
     if (!e)
         return NULL;
@@ -161,14 +162,10 @@ void engine_counts(struct engine *engine, struct engine_counts *out)
 const char *engine_op_name(unsigned op)
 {
     static const char *const names[ENGINE_OP_COUNT] = {
-        [SLUICE_OP_READ] = "read",
-        [SLUICE_OP_WRITE] = "write",
-        [SLUICE_OP_FLUSH] = "flush",
-        [SLUICE_OP_TRIM] = "trim",
-        [SLUICE_OP_ZERO] = "zero",
-        [SLUICE_OP_EXTENTS] = "extents",
-        [SLUICE_OP_PREFETCH] = "prefetch",
-        [ENGINE_OP_COMPARE_AND_WRITE] = "compare-and-write",
+        [SLUICE_OP_READ] = "read",         [SLUICE_OP_WRITE] = "write",
+        [SLUICE_OP_FLUSH] = "flush",       [SLUICE_OP_TRIM] = "trim",
+        [SLUICE_OP_ZERO] = "zero",         [SLUICE_OP_EXTENTS] = "extents",
+        [SLUICE_OP_PREFETCH] = "prefetch", [ENGINE_OP_COMPARE_AND_WRITE] = "compare-and-write",
         [ENGINE_OP_OR_WRITE] = "or-write",
     };
 

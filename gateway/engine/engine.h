@@ -25,8 +25,9 @@
 
 /* Beside the public operations, what front ends may submit.  Filters see their parts. */
 enum engine_op {
-    ENGINE_OP_COMPARE_AND_WRITE = SLUICE_OP_COUNT, /* data: length bytes to compare, then length to write */
-    ENGINE_OP_OR_WRITE,                            /* data is or-ed into the disk */
+    ENGINE_OP_COMPARE_AND_WRITE =
+        SLUICE_OP_COUNT, /* data: length bytes to compare, then length to write */
+    ENGINE_OP_OR_WRITE,  /* data is or-ed into the disk */
     ENGINE_OP_COUNT
 };
 
@@ -34,7 +35,8 @@ struct engine;
 struct chain;
 struct request;
 
-/* --- stations: a filter instance at its place -------------------------------------------------- */
+/* --- stations: a filter instance at its place --------------------------------------------------
+ */
 
 enum stall_policy { STALL_WAIT, STALL_FAIL, STALL_BYPASS };
 
@@ -47,6 +49,7 @@ struct station {
     struct sluice_handler handler[SLUICE_OP_COUNT];
     uint32_t scratch_bytes;
     enum stall_policy on_stall;
+    _Atomic bool is_event_running; /* a control event is in its event callback (disk room) */
 
     /* Always on; any thread, relaxed. */
     struct station_stats {
@@ -66,29 +69,33 @@ struct station_counts {
     uint64_t longest_hold_ns, own_io, own_io_errors;
 };
 
-/* --- chains ---------------------------------------------------------------------------------------- */
+/* --- chains
+ * ---------------------------------------------------------------------------------------- */
 
 /* stations[0] is nearest to the guest.  The chain borrows stations and backing. NULL for ENOMEM. */
-struct chain *chain_create(struct station *const *stations, unsigned count, struct backing *backing) MUST_CHECK;
+struct chain *chain_create(struct station *const *stations, unsigned count,
+                           struct backing *backing) MUST_CHECK;
 /* Not installed in an engine (or taken out of it): folds its counts into its stations. */
 void chain_destroy(struct chain *chain);
 unsigned chain_count(const struct chain *chain);
 struct station *chain_station(const struct chain *chain, unsigned index);
 struct backing *chain_backing(const struct chain *chain);
 /* All that a station has counted, in `chain` and before. Exact while nothing is in flight. */
-void chain_station_counts(const struct chain *chain, const struct station *station, struct station_counts *out);
+void chain_station_counts(const struct chain *chain, const struct station *station,
+                          struct station_counts *out);
 
-/* --- the engine of one disk -------------------------------------------------------------------------- */
+/* --- the engine of one disk
+ * -------------------------------------------------------------------------- */
 
 struct engine_hooks {
-    /* A request is past its deadline; called once each, by the watch.  what: "filter NAME", "backing",
-     * "range lock" or "gate". action: what the engine does about it. */
+    /* A request is past its deadline; called once each, by the watch.  what: "filter NAME",
+     * "backing", "range lock" or "gate". action: what the engine does about it. */
     void (*stalled)(void *context, const struct sluice_request *request, const char *what,
                     uint64_t age_ns, const char *action);
 };
 
 struct engine_settings {
-    uint64_t deadline_ns; /* 0: none */
+    uint64_t deadline_ns;       /* 0: none */
     enum stall_policy on_stall; /* for the range lock; stations have their own */
     bool is_read_only;          /* for guests; filters' own I/O may still write */
 };
@@ -110,10 +117,13 @@ struct engine_capabilities {
 };
 void engine_capabilities(const struct engine *engine, struct engine_capabilities *out);
 
-/* --- the gate ------------------------------------------------------------------------------------------- */
+/* --- the gate
+ * ------------------------------------------------------------------------------------------- */
 
-/* Reasons to hold root requests, each set and cleared on its own.  Requests are held, never failed. */
-#define GATE_QUIESCE 0x1u /* root requests; children, resumed deferrals and filters' own I/O pass */
+/* Reasons to hold root requests, each set and cleared on its own.  Requests are held, never failed.
+ */
+#define GATE_QUIESCE 0x1u /* root requests; children, resumed deferrals and filters' own I/O pass \
+                           */
 #define GATE_ROLE 0x2u    /* the same, by a filter or by the role */
 #define GATE_STOP 0x4u    /* the same, for good */
 #define GATE_SWAP 0x8u    /* everything, also own I/O: the chain is being replaced */
@@ -126,7 +136,9 @@ int engine_drain(struct engine *engine, uint64_t deadline_ns) MUST_CHECK;
 /* With GATE_SWAP closed and drained: puts `chain` in place and returns the old one. */
 struct chain *engine_swap_chain(struct engine *engine, struct chain *chain);
 
-/* --- requests ------------------------------------------------------------------------------------------------ */
+/* --- requests
+ * ------------------------------------------------------------------------------------------------
+ */
 
 typedef void request_done_fn(struct request *request);
 
@@ -140,21 +152,26 @@ struct sluice_request *request_public(struct request *request);
 void request_set_done(struct request *request, request_done_fn *done, void *owner);
 void *request_owner(const struct request *request);
 struct extents *request_extents(struct request *request); /* EXTENTS: the result */
-/* COMPARE AND WRITE that failed with EILSEQ: offset of the first differing byte within the range. */
+/* COMPARE AND WRITE that failed with EILSEQ: offset of the first differing byte within the range.
+ */
 uint64_t request_miscompare_offset(const struct request *request);
 /* Own I/O of a filter: enters below `station`. */
 void request_set_entry(struct request *request, struct station *station);
 /* The holder of this lock may write within it. */
 struct range_entry;
 void request_set_lock_token(struct request *request, struct range_entry *token);
+/* Maintenance while the gate holds guests (a flush before a snapshot or a stop): passes all but
+ * GATE_SWAP. */
+void request_pass_gate(struct request *request);
 
 /*
- * IO_DONE: it has ended, request_error() tells how.  IO_PENDING: done() will be called once, in this
- * home, from its drain.  Never calls done() itself.  Bounds are checked here: EINVAL past the end
- * (ENOSPC for a write), EROFS, EOPNOTSUPP.
+ * IO_DONE: it has ended, request_error() tells how.  IO_PENDING: done() will be called once, in
+ * this home, from its drain.  Never calls done() itself.  Bounds are checked here: EINVAL past the
+ * end (ENOSPC for a write), EROFS, EOPNOTSUPP.
  */
 enum io_status request_submit(struct request *request) MUST_CHECK;
-/* For workers: submits, sleeps until it ends, returns 0 or a positive errno. The request is still to be freed. */
+/* For workers: submits, sleeps until it ends, returns 0 or a positive errno. The request is still
+ * to be freed. */
 int request_execute(struct request *request);
 int request_error(const struct request *request); /* 0 or a positive errno */
 void request_free(struct request *request);
@@ -167,19 +184,22 @@ void request_free(struct request *request);
 bool request_cancel(struct request *request, int error);
 
 /* What the host table offers to filters (see sluice-filter.h). */
-bool request_resume(struct station *station, struct sluice_request *request, struct sluice_verdict verdict);
+bool request_resume(struct station *station, struct sluice_request *request,
+                    struct sluice_verdict verdict);
 bool request_commit(struct station *station, struct sluice_request *request);
 void request_hold(struct station *station, struct sluice_request *request, const char *reason);
 void request_substitute(struct station *station, struct sluice_request *request, void *data);
-bool request_extent(struct station *station, struct sluice_request *request, uint64_t length, uint32_t type);
+bool request_extent(struct station *station, struct sluice_request *request, uint64_t length,
+                    uint32_t type);
 
-/* --- range lock for own I/O ------------------------------------------------------------------------------------ */
+/* --- range lock for own I/O
+ * ------------------------------------------------------------------------------------ */
 
 struct range_entry {
     uint64_t first, last; /* bytes, inclusive */
     bool is_shared;
     bool is_granted;
-    unsigned blockers;    /* earlier conflicting entries */
+    unsigned blockers; /* earlier conflicting entries */
     uint32_t priority;
     uint64_t serial, last_max;
     struct range_entry *left, *right, *parent;
@@ -190,7 +210,9 @@ bool engine_lock_range(struct engine *engine, struct range_entry *entry);
 /* Releases or stops waiting. */
 void engine_unlock_range(struct engine *engine, struct range_entry *entry);
 
-/* --- watching ------------------------------------------------------------------------------------------------------ */
+/* --- watching
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 /* From one thread, every few milliseconds while engine_watch_is_busy(), else a few times a second:
  * finds blocked callbacks and makes homes look at their deadlines. */
@@ -208,8 +230,8 @@ struct request_view {
 };
 /* Calls fn in the calling thread for each request of this engine (NULL: of all), also those whose
  * thread is stuck in a system call. */
-void engine_for_each_request(struct engine *engine, void (*fn)(const struct request_view *view, void *arg),
-                             void *arg);
+void engine_for_each_request(struct engine *engine,
+                             void (*fn)(const struct request_view *view, void *arg), void *arg);
 
 struct engine_counts {
     uint64_t requests[SLUICE_OP_COUNT], bytes[SLUICE_OP_COUNT], errors[SLUICE_OP_COUNT];

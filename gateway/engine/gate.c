@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * gate.c: admits requests, holds them while the gate is closed, and knows when nothing is in flight.
+ * gate.c: admits requests, holds them while the gate is closed, and knows when nothing is in
+ * flight.
  *
  * Admission is one atomic increment and one load: a request counts itself, then looks at the gate;
- * who closes the gate sets it, then adds the counts up.  Both are sequentially consistent, so one of
- * the two sees the other.  A request that finds the gate closed takes its count back and waits in
- * `held`, under gate_mutex.
+ * who closes the gate sets it, then adds the counts up.  Both are sequentially consistent, so one
+ * of the two sees the other.  A request that finds the gate closed takes its count back and waits
+ * in `held`, under gate_mutex.
  */
 #include "internal.h"
 
@@ -15,7 +16,7 @@ static bool may_pass(const struct request *r, uint32_t gate)
 {
     if (gate & GATE_SWAP)
         return false;
-    return gate == 0 || r->entry != NULL;
+    return gate == 0 || r->entry != NULL || r->passes_gate;
 }
 
 static void count_left(struct engine *engine, struct engine_shard *shard)
@@ -135,7 +136,8 @@ static bool is_drained(struct engine *engine)
 
 static struct timespec to_timespec(uint64_t ns)
 {
-    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u),
+                             .tv_nsec = (long)(ns % 1000000000u)};
 }
 
 int engine_drain(struct engine *engine, uint64_t deadline_ns)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hold.c: what may happen to a request that a filter owns: resume and commit from any thread, cancel
- * from the home.  They meet in the hold word (internal.h), which decides every race.
+ * hold.c: what may happen to a request that a filter owns: resume and commit from any thread,
+ * cancel from the home.  They meet in the hold word (internal.h), which decides every race.
  *
  * Point of no return: once COMMITTED is set, cancel is refused; the buffer and the range stay taken
  * until whoever holds the request lets go.
@@ -25,7 +25,8 @@ static const struct edge *owned_edge(struct station *station, struct sluice_requ
 
 static COLD bool refuse_stranger(const struct station *station, const char *call)
 {
-    log_line(LOG_LEVEL_ERROR, "%s on a request that this filter does not own (bug of the filter) filter=%s", call,
+    log_line(LOG_LEVEL_ERROR,
+             "%s on a request that this filter does not own (bug of the filter) filter=%s", call,
              station->name);
     return false;
 }
@@ -44,7 +45,8 @@ static struct sluice_verdict checked(struct sluice_verdict v)
     return v.kind >= SLUICE_VERDICT_DEFER ? sluice_fail(EIO) : v;
 }
 
-bool request_resume(struct station *station, struct sluice_request *pub, struct sluice_verdict verdict)
+bool request_resume(struct station *station, struct sluice_request *pub,
+                    struct sluice_verdict verdict)
 {
     struct request *r = request_of(pub);
     uint32_t now = atomic_load_explicit(&r->hold, memory_order_acquire);
@@ -110,14 +112,16 @@ void request_substitute(struct station *station, struct sluice_request *pub, voi
     pub->data = data;
 }
 
-bool request_extent(struct station *station, struct sluice_request *pub, uint64_t length, uint32_t type)
+bool request_extent(struct station *station, struct sluice_request *pub, uint64_t length,
+                    uint32_t type)
 {
     if (!owned_edge(station, pub))
         return refuse_stranger(station, "extent");
     return extents_add(&request_of(pub)->extents, length, type) == 0;
 }
 
-/* --- cancel -------------------------------------------------------------------------------------------- */
+/* --- cancel
+ * -------------------------------------------------------------------------------------------- */
 
 /* The filter has let go: the request goes on in its home with `verdict` at this edge. */
 static void end_cancelled(struct request *r, const struct edge *e, struct sluice_verdict verdict)
@@ -127,7 +131,8 @@ static void end_cancelled(struct request *r, const struct edge *e, struct sluice
     if (verdict.kind == SLUICE_VERDICT_FAIL && !r->is_upward) {
         /* counted as cancelled, not as failed by the filter */
         counter_add(&r->path->counts[request_position(r)].cancelled, 1);
-        atomic_fetch_sub_explicit(&r->path->counts[request_position(r)].failed, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&r->path->counts[request_position(r)].failed, 1,
+                                  memory_order_relaxed);
     }
     r->resumed = verdict;
     r->resumed_by = e->station;
@@ -163,7 +168,8 @@ static void on_cancelled_early(struct task *task)
     request_fail_before_walk(r, r->cancel_error);
 }
 
-/* Not in the chain yet.  If it has just been let in, its task is on the way and sees cancel_error. */
+/* Not in the chain yet.  If it has just been let in, its task is on the way and sees cancel_error.
+ */
 static bool cancel_waiting(struct request *r, bool was_withdrawn)
 {
     if (was_withdrawn) {

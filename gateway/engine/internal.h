@@ -48,7 +48,8 @@ struct chain {
     const struct backing_info *info;
 };
 
-/* --- engine ------------------------------------------------------------------------------------- */
+/* --- engine -------------------------------------------------------------------------------------
+ */
 
 #define ENGINE_SHARDS 8
 
@@ -60,43 +61,44 @@ struct engine_shard {
 };
 
 struct engine {
-    char name[64];               /* [I] */
+    char name[64];                 /* [I] */
     _Atomic(struct chain *) chain; /* replaced under GATE_SWAP, drained */
     _Atomic uint64_t size_bytes;
-    _Atomic uint32_t gate;       /* GATE_* bits */
-    _Atomic uint32_t compounds;  /* exclusive parents in flight: reads take locks */
+    _Atomic uint32_t gate;      /* GATE_* bits */
+    _Atomic uint32_t compounds; /* exclusive parents in flight: reads take locks */
     _Atomic uint64_t deadline_ns;
     _Atomic uint32_t on_stall;
     _Atomic bool is_read_only;
     _Atomic uint64_t stalled;
-    struct engine_hooks hooks;   /* [I] */
-    void *hook_context;          /* [I] */
+    struct engine_hooks hooks; /* [I] */
+    void *hook_context;        /* [I] */
     struct rangelock lock;
 
     pthread_mutex_t gate_mutex;
-    pthread_cond_t drained;      /* with gate_mutex */
-    struct list held;            /* [L gate_mutex] requests that wait for the gate */
-    unsigned held_count;         /* [L gate_mutex] */
+    pthread_cond_t drained; /* with gate_mutex */
+    struct list held;       /* [L gate_mutex] requests that wait for the gate */
+    unsigned held_count;    /* [L gate_mutex] */
 
     struct engine_shard shard[ENGINE_SHARDS];
 };
 
-/* --- request --------------------------------------------------------------------------------------- */
+/* --- request
+ * --------------------------------------------------------------------------------------- */
 
 enum request_place {
     PLACE_NEW,
-    PLACE_GATE,     /* in engine.held, or its task is posted */
-    PLACE_LOCK,     /* waits for its range, or its task is posted */
-    PLACE_RUNNING,  /* the home runs it */
-    PLACE_FILTER,   /* held by a filter, or resumed and its task posted */
+    PLACE_GATE,    /* in engine.held, or its task is posted */
+    PLACE_LOCK,    /* waits for its range, or its task is posted */
+    PLACE_RUNNING, /* the home runs it */
+    PLACE_FILTER,  /* held by a filter, or resumed and its task posted */
     PLACE_BACKING,
     PLACE_COMPOUND, /* waits for its children */
     PLACE_END
 };
 
 /*
- * The hold word: where a filter's thread and the home meet.  CALLING: nobody holds it (a callback may
- * be running).  The bit COMMITTED says that a byte may have left: no cancelling any more.
+ * The hold word: where a filter's thread and the home meet.  CALLING: nobody holds it (a callback
+ * may be running).  The bit COMMITTED says that a byte may have left: no cancelling any more.
  *
  *     CALLING --resume--> RESUMED          (early: before the callback returned defer)
  *     CALLING --defer---> HELD --resume--> RESUMED --home--> CALLING
@@ -112,15 +114,17 @@ struct compound;
 struct request {
     struct sluice_request pub; /* first: filters hold a pointer to it */
     uint32_t magic;
-    uint32_t op;                   /* [I] enum engine_op or sluice_op; pub.op is what filters see */
-    struct engine *engine;         /* [I] */
-    struct chain *chain;           /* [H] from admission on */
-    struct path *path;             /* [H] */
-    struct home *home;             /* [I] */
-    _Atomic uint8_t place;         /* written by the home; read by the watch */
-    _Atomic uint8_t position;      /* index in path; stable while a filter owns the request */
-    bool is_upward, is_pending, is_finished, has_lock, is_sampled, is_counted, is_compound_counted; /* [H] */
-    bool is_admitted;              /* [H] counted as in flight */
+    uint32_t op;              /* [I] enum engine_op or sluice_op; pub.op is what filters see */
+    struct engine *engine;    /* [I] */
+    struct chain *chain;      /* [H] from admission on */
+    struct path *path;        /* [H] */
+    struct home *home;        /* [I] */
+    _Atomic uint8_t place;    /* written by the home; read by the watch */
+    _Atomic uint8_t position; /* index in path; stable while a filter owns the request */
+    bool is_upward, is_pending, is_finished, has_lock, is_sampled, is_counted,
+        is_compound_counted; /* [H] */
+    bool is_admitted;        /* [H] counted as in flight */
+    bool passes_gate;        /* [I] maintenance */
     _Atomic bool is_stall_reported, wants_cancel;
     int cancel_error;              /* [H] set while waiting: ends with it */
     uint32_t asked;                /* [H] filters that want completion */
@@ -131,22 +135,22 @@ struct request {
     _Atomic(struct station *) holder;
     _Atomic(const char *) hold_reason;
     uint64_t start_ticks, held_ticks; /* [H] */
-    struct task task;              /* resume, gate, lock and delivery: one at a time */
-    struct list link;              /* [L home list lock] the home's requests in flight */
-    struct list gate_link;         /* [L gate_mutex] */
+    struct task task;                 /* resume, gate, lock and delivery: one at a time */
+    struct list link;                 /* [L home list lock] the home's requests in flight */
+    struct list gate_link;            /* [L gate_mutex] */
     struct range_entry lock;
-    struct range_entry *token;     /* [I] */
-    struct station *entry;         /* [I] own I/O enters below it */
-    struct io io;                  /* the backing's */
+    struct range_entry *token; /* [I] */
+    struct station *entry;     /* [I] own I/O enters below it */
+    struct io io;              /* the backing's */
     request_done_fn *done;
     void *owner;
-    struct request *parent;        /* [I] child of a compound: no gate, no lock */
-    struct compound *compound;     /* [H] */
+    struct request *parent;    /* [I] child of a compound: no gate, no lock */
+    struct compound *compound; /* [H] */
     struct extents extents;
     uint64_t miscompare;
     struct request *free_next;
     void *saved_data[CHAIN_FILTERS_MAX]; /* [F] what the filters above see */
-    void *scratch;                 /* inline or own allocation */
+    void *scratch;                       /* inline or own allocation */
     size_t scratch_capacity;
     _Alignas(16) uint8_t scratch_inline[REQUEST_SCRATCH_INLINE];
 };
@@ -196,7 +200,8 @@ static inline void request_set_position(struct request *r, unsigned position)
 
 static inline bool op_changes_data(unsigned op)
 {
-    return op == SLUICE_OP_WRITE || op == SLUICE_OP_TRIM || op == SLUICE_OP_ZERO || op >= SLUICE_OP_COUNT;
+    return op == SLUICE_OP_WRITE || op == SLUICE_OP_TRIM || op == SLUICE_OP_ZERO ||
+           op >= SLUICE_OP_COUNT;
 }
 
 static inline struct engine_shard *request_shard(const struct request *r)
@@ -239,7 +244,8 @@ void compound_free(struct compound *compound);
 struct request *request_new_child(struct request *parent);
 
 /* chain.c */
-unsigned path_entry_below(const struct path *path, const struct chain *chain, const struct station *station);
+unsigned path_entry_below(const struct path *path, const struct chain *chain,
+                          const struct station *station);
 
 /* watch.c */
 void watch_on_poke(struct task *task);

@@ -2,10 +2,10 @@
 /*
  * rangelock: byte ranges of one disk, first come first served, shared or exclusive.
  *
- * An interval treap (by first byte and arrival, augmented with the greatest last byte) holds granted
- * and waiting entries alike.  An entry counts the earlier ones that conflict with it; when that
- * count falls to zero it is granted.  So nobody overtakes, and there is no cycle to wait in.  (The
- * scheme is that of J. Kara's range locks for Linux.)
+ * An interval treap (by first byte and arrival, augmented with the greatest last byte) holds
+ * granted and waiting entries alike.  An entry counts the earlier ones that conflict with it; when
+ * that count falls to zero it is granted.  So nobody overtakes, and there is no cycle to wait in.
+ * (The scheme is that of J. Kara's range locks for Linux.)
  */
 #ifndef SLUICE_RANGELOCK_H
 #define SLUICE_RANGELOCK_H
@@ -13,7 +13,8 @@
 #include "engine/engine.h"
 
 struct rangelock {
-    pthread_mutex_t mutex; /* the tree and every entry in it; granted() only posts, so it is called under it */
+    pthread_mutex_t
+        mutex; /* the tree and every entry in it; granted() only posts, so it is called under it */
     struct range_entry *root;
     uint64_t serial;
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * request.c: the life of a request from its home's pool to its end.  The pool and all fields but the
- * hold word belong to the home's thread, so none of this locks, except the list of requests in
+ * request.c: the life of a request from its home's pool to its end.  The pool and all fields but
+ * the hold word belong to the home's thread, so none of this locks, except the list of requests in
  * flight, which the watch reads (a spin lock held for a few instructions).
  */
 #include "internal.h"
@@ -17,12 +17,13 @@ void counter_max(_Atomic uint64_t *counter, uint64_t value)
 {
     uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
 
-    while (now < value && !atomic_compare_exchange_weak_explicit(counter, &now, value, memory_order_relaxed,
-                                                                 memory_order_relaxed))
+    while (now < value && !atomic_compare_exchange_weak_explicit(
+                              counter, &now, value, memory_order_relaxed, memory_order_relaxed))
         ;
 }
 
-/* --- the home's part -------------------------------------------------------------------------------- */
+/* --- the home's part
+ * -------------------------------------------------------------------------------- */
 
 static void list_lock(struct home_engine *he)
 {
@@ -80,11 +81,13 @@ struct home_engine *home_engine_get(struct home *home)
     return LIKELY(he != NULL) ? he : make_home_engine(home);
 }
 
-/* --- new and free ------------------------------------------------------------------------------------ */
+/* --- new and free
+ * ------------------------------------------------------------------------------------ */
 
 static COLD struct request *allocate(void)
 {
-    struct request *r = aligned_alloc(CACHE_LINE, (sizeof *r + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    struct request *r =
+        aligned_alloc(CACHE_LINE, (sizeof *r + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
 
     if (!r)
         return NULL;
@@ -113,7 +116,7 @@ static void reset(struct request *r)
     atomic_store_explicit(&r->place, PLACE_NEW, memory_order_relaxed);
     atomic_store_explicit(&r->position, 0, memory_order_relaxed);
     r->is_upward = r->is_pending = r->is_finished = r->has_lock = false;
-    r->is_admitted = r->is_counted = r->is_compound_counted = false;
+    r->is_admitted = r->is_counted = r->is_compound_counted = r->passes_gate = false;
     atomic_store_explicit(&r->is_stall_reported, false, memory_order_relaxed);
     atomic_store_explicit(&r->wants_cancel, false, memory_order_relaxed);
     r->cancel_error = 0;
@@ -215,12 +218,18 @@ void request_set_lock_token(struct request *r, struct range_entry *token)
     r->token = token;
 }
 
+void request_pass_gate(struct request *r)
+{
+    r->passes_gate = true;
+}
+
 int request_error(const struct request *r)
 {
     return r->pub.error;
 }
 
-/* --- submit --------------------------------------------------------------------------------------------- */
+/* --- submit
+ * --------------------------------------------------------------------------------------------- */
 
 /* 0, or the errno with which the request ends before it begins. */
 static int check(const struct request *r)
@@ -236,7 +245,8 @@ static int check(const struct request *r)
         return changes ? ENOSPC : EINVAL;
     if (!changes)
         return 0;
-    if (info->is_read_only || (atomic_load_explicit(&e->is_read_only, memory_order_relaxed) && !r->entry))
+    if (info->is_read_only ||
+        (atomic_load_explicit(&e->is_read_only, memory_order_relaxed) && !r->entry))
         return EROFS;
     if (r->op == SLUICE_OP_TRIM && !info->can_trim)
         return EOPNOTSUPP;
@@ -314,7 +324,8 @@ int request_execute(struct request *r)
     return r->pub.error;
 }
 
-/* --- admission: lock, compound, walk -------------------------------------------------------------------- */
+/* --- admission: lock, compound, walk
+ * -------------------------------------------------------------------- */
 
 void request_post(struct request *r, void (*run)(struct task *))
 {
@@ -406,7 +417,8 @@ static COLD bool grow_scratch(struct request *r)
 /* The request is let in: the chain cannot change before it ends. */
 void request_admit(struct request *r)
 {
-    r->chain = r->parent ? r->parent->chain : atomic_load_explicit(&r->engine->chain, memory_order_acquire);
+    r->chain = r->parent ? r->parent->chain
+                         : atomic_load_explicit(&r->engine->chain, memory_order_acquire);
     if (UNLIKELY(r->chain->scratch_total > r->scratch_capacity) && !grow_scratch(r)) {
         request_fail_before_walk(r, ENOMEM);
         return;
@@ -431,7 +443,9 @@ void request_begin_walk(struct request *r)
     request_run(r);
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------ */
+/* --- the end
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void record(struct request *r)
 {

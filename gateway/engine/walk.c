@@ -36,7 +36,8 @@ static void turn_round(struct request *r, int error)
     r->pub.error = error;
 }
 
-/* --- holding -------------------------------------------------------------------------------------- */
+/* --- holding
+ * -------------------------------------------------------------------------------------- */
 
 /* The filter has answered defer.  True: it holds the request; false: it had resumed it already. */
 static bool take_hold(struct request *r, const struct edge *e)
@@ -51,7 +52,8 @@ static bool take_hold(struct request *r, const struct edge *e)
     do {
         if ((now & HOLD_STATE_MASK) == HOLD_RESUMED && r->resumed_by == e->station)
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(&r->hold, &now, (now & HOLD_COMMITTED) | HOLD_HELD,
+    } while (!atomic_compare_exchange_weak_explicit(&r->hold, &now,
+                                                    (now & HOLD_COMMITTED) | HOLD_HELD,
                                                     memory_order_acq_rel, memory_order_acquire));
     return true;
 }
@@ -71,7 +73,8 @@ static void end_hold(struct request *r, const struct edge *e)
     request_set_place(r, PLACE_RUNNING);
 }
 
-/* --- verdicts --------------------------------------------------------------------------------------- */
+/* --- verdicts
+ * --------------------------------------------------------------------------------------- */
 
 static enum step after_start(struct request *r, const struct edge *e, struct sluice_verdict v)
 {
@@ -128,7 +131,8 @@ void request_on_resumed(struct task *task)
         request_run(r);
 }
 
-/* --- the backing ---------------------------------------------------------------------------------------- */
+/* --- the backing
+ * ---------------------------------------------------------------------------------------- */
 
 static void on_backing_done(struct task *task)
 {
@@ -196,7 +200,9 @@ static enum step to_backing(struct request *r)
     return STEP_ON;
 }
 
-/* --- the walk ------------------------------------------------------------------------------------------------ */
+/* --- the walk
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static COLD void note_time(const struct edge *e, uint64_t *since)
 {
@@ -207,7 +213,8 @@ static COLD void note_time(const struct edge *e, uint64_t *since)
     *since = now;
 }
 
-static inline __attribute__((always_inline)) enum step walk_down(struct request *r, const bool is_timed)
+static inline __attribute__((always_inline)) enum step walk_down(struct request *r,
+                                                                 const bool is_timed)
 {
     struct path *path = r->path;
     uint64_t since = is_timed ? clock_ticks() : 0;
@@ -230,7 +237,8 @@ static inline __attribute__((always_inline)) enum step walk_down(struct request 
     return to_backing(r);
 }
 
-static inline __attribute__((always_inline)) enum step walk_up(struct request *r, const bool is_timed)
+static inline __attribute__((always_inline)) enum step walk_up(struct request *r,
+                                                               const bool is_timed)
 {
     uint64_t since = is_timed ? clock_ticks() : 0;
 

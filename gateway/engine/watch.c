@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * watch.c: one thread looks at all homes every few milliseconds: which callback keeps its thread, and
- * which request is past its deadline.  It reads what the homes publish (site, place, holder) and
- * changes nothing but two flags: that a stall was reported, and that a request wants cancelling.  The
- * home itself cancels, when the watch pokes it.
+ * watch.c: one thread looks at all homes every few milliseconds: which callback keeps its thread,
+ * and which request is past its deadline.  It reads what the homes publish (site, place, holder)
+ * and changes nothing but two flags: that a stall was reported, and that a request wants
+ * cancelling.  The home itself cancels, when the watch pokes it.
  */
 #include "internal.h"
 
@@ -13,7 +13,8 @@
 
 #define BLOCKED_NS 10000000u
 
-/* --- blocked callbacks ---------------------------------------------------------------------------- */
+/* --- blocked callbacks
+ * ---------------------------------------------------------------------------- */
 
 static void look_at_site(struct home *home, struct home_engine *he, uint64_t now_ns)
 {
@@ -32,11 +33,12 @@ static void look_at_site(struct home *home, struct home_engine *he, uint64_t now
         return;
     he->reported_serial = serial;
     counter_add(&((struct station *)(uintptr_t)site)->stats.blocked, 1);
-    log_line(LOG_LEVEL_WARNING, "filter %s blocked the I/O path for %u ms or more disk=%s", site->name,
-             (unsigned)(since / 1000000u), site->disk ? site->disk->name : "");
+    log_line(LOG_LEVEL_WARNING, "filter %s blocked the I/O path for %u ms or more disk=%s",
+             site->name, (unsigned)(since / 1000000u), site->disk ? site->disk->name : "");
 }
 
-/* --- deadlines ---------------------------------------------------------------------------------------- */
+/* --- deadlines
+ * ---------------------------------------------------------------------------------------- */
 
 struct stall {
     struct engine *engine;
@@ -70,11 +72,13 @@ static bool is_excused(const struct request *r)
 {
     enum request_place place = request_place(r);
 
-    return place == PLACE_GATE || place == PLACE_COMPOUND || place == PLACE_NEW || place == PLACE_END ||
+    return place == PLACE_GATE || place == PLACE_COMPOUND || place == PLACE_NEW ||
+           place == PLACE_END ||
            (place == PLACE_FILTER && atomic_load_explicit(&r->hold_reason, memory_order_relaxed));
 }
 
-static const char *place_text(const struct request *r, const struct station *holder, char *buf, size_t size)
+static const char *place_text(const struct request *r, const struct station *holder, char *buf,
+                              size_t size)
 {
     switch (request_place(r)) {
     case PLACE_FILTER:
@@ -95,7 +99,8 @@ static const char *place_text(const struct request *r, const struct station *hol
 
 static const char *action_text(enum stall_policy policy)
 {
-    static const char *const text[] = {[STALL_WAIT] = "wait", [STALL_FAIL] = "fail", [STALL_BYPASS] = "bypass"};
+    static const char *const text[] = {
+        [STALL_WAIT] = "wait", [STALL_FAIL] = "fail", [STALL_BYPASS] = "bypass"};
 
     return text[policy];
 }
@@ -135,7 +140,9 @@ static void look_at_request(struct request *r, uint64_t now_ticks, struct stalls
 
     if (!deadline || age < deadline || (int64_t)(now_ticks - r->start_ticks) < 0 || is_excused(r))
         return;
-    holder = request_place(r) == PLACE_FILTER ? atomic_load_explicit(&r->holder, memory_order_relaxed) : NULL;
+    holder = request_place(r) == PLACE_FILTER
+                 ? atomic_load_explicit(&r->holder, memory_order_relaxed)
+                 : NULL;
     policy = policy_for(r, holder);
     if (!atomic_load_explicit(&r->is_stall_reported, memory_order_relaxed))
         note_stall(r, holder, age, policy, out);
@@ -172,7 +179,8 @@ static void tell(const struct stalls *stalls)
         const struct stall *s = &stalls->stall[i];
 
         if (s->engine->hooks.stalled)
-            s->engine->hooks.stalled(s->engine->hook_context, &s->request, s->what, s->age_ns, s->action);
+            s->engine->hooks.stalled(s->engine->hook_context, &s->request, s->what, s->age_ns,
+                                     s->action);
     }
 }
 
@@ -202,7 +210,8 @@ void watch_on_poke(struct task *task)
     }
 }
 
-/* --- ticks ---------------------------------------------------------------------------------------------- */
+/* --- ticks
+ * ---------------------------------------------------------------------------------------------- */
 
 #define DEADLINE_TICK_NS 50000000u
 
@@ -248,7 +257,8 @@ bool engine_watch_is_busy(void)
     return atomic_load(&saw_activity);
 }
 
-/* --- listing ---------------------------------------------------------------------------------------------- */
+/* --- listing
+ * ---------------------------------------------------------------------------------------------- */
 
 #define VIEWS_MAX 4096
 
@@ -262,8 +272,8 @@ static void fill_view(struct request *r, struct request_view *v)
 {
     const struct sluice_client *c = r->pub.client;
     static const char *const where[] = {
-        [PLACE_NEW] = "running",    [PLACE_GATE] = "gate",       [PLACE_LOCK] = "range lock",
-        [PLACE_RUNNING] = "running", [PLACE_FILTER] = "filter",  [PLACE_BACKING] = "backing",
+        [PLACE_NEW] = "running",       [PLACE_GATE] = "gate",     [PLACE_LOCK] = "range lock",
+        [PLACE_RUNNING] = "running",   [PLACE_FILTER] = "filter", [PLACE_BACKING] = "backing",
         [PLACE_COMPOUND] = "compound", [PLACE_END] = "running",
     };
 
@@ -299,8 +309,8 @@ static void list_home(struct home *home, void *arg)
     unlock_list(he);
 }
 
-void engine_for_each_request(struct engine *engine, void (*fn)(const struct request_view *view, void *arg),
-                             void *arg)
+void engine_for_each_request(struct engine *engine,
+                             void (*fn)(const struct request_view *view, void *arg), void *arg)
 {
     struct listing l = {.engine = engine, .view = calloc(VIEWS_MAX, sizeof *l.view)};
 

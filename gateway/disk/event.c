@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * event.c: control events in two phases.  Prepare goes to each filter in class order; the first
+ * refusal aborts those already told, in reverse; else all commit.
+ *
+ * A filter's event callback may block, so each call has a thread of its own and a time limit.  One
+ * that does not answer in time counts as refusing; its thread goes on, and until it returns every
+ * further event to that station is refused at once.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const event_names[SLUICE_EVENT_COUNT] = {
+    [SLUICE_EVENT_ATTACH] = "attach",
+    [SLUICE_EVENT_DETACH] = "detach",
+    [SLUICE_EVENT_START] = "start",
+    [SLUICE_EVENT_STOP] = "stop",
+    [SLUICE_EVENT_SNAPSHOT] = "snapshot",
+    [SLUICE_EVENT_RESIZE] = "resize",
+    [SLUICE_EVENT_PROMOTE] = "promote",
+    [SLUICE_EVENT_DEMOTE] = "demote",
+    [SLUICE_EVENT_POLICY_CHANGE] = "policy-change",
+    [SLUICE_EVENT_QUIESCE] = "quiesce",
+    [SLUICE_EVENT_RESUME] = "resume",
+    [SLUICE_EVENT_BEFORE_UPGRADE] = "before-upgrade",
+    [SLUICE_EVENT_AFTER_UPGRADE] = "after-upgrade",
+    [SLUICE_EVENT_MIGRATE] = "migrate",
+};
+
+const char *disk_event_name(uint32_t kind)
+{
+    return kind < SLUICE_EVENT_COUNT ? event_names[kind] : "unknown";
+}
+
+uint32_t disk_event_parse(const char *word)
+{
+    uint32_t kind = 0;
+
+    while (kind < SLUICE_EVENT_COUNT && strcmp(word, event_names[kind]) != 0)
+        kind++;
+    return kind;
+}
+
+/* --- one call, with a time limit
+ * --------------------------------------------------------------------- */
+
+/* Shared by the caller and the call's thread; the last of the two frees it. */
+struct call {
+    pthread_mutex_t mutex;
+    pthread_cond_t done_cond;
+    unsigned users;
+    bool is_done;
+    int result;
+    struct station *station;
+    struct sluice_event event;
+    char name[128];
+    struct err error;
+};
+
+static void call_put(struct call *c)
+{
+    unsigned left;
+
+    pthread_mutex_lock(&c->mutex);
+    left = --c->users;
+    pthread_mutex_unlock(&c->mutex);
+    if (left)
+        return;
+    pthread_cond_destroy(&c->done_cond);
+    pthread_mutex_destroy(&c->mutex);
+    free(c);
+}
+
+static void *call_thread(void *arg)
+{
+    struct call *c = arg;
+    struct station *s = c->station;
+    /* struct sluice_error is struct err to everybody but the filters. */
+    int r = s->filter->event(s->instance, &c->event, (struct sluice_error *)(void *)&c->error);
+
+    pthread_mutex_lock(&c->mutex);
+    c->result = r;
+    c->is_done = true;
+    atomic_store(&s->is_event_running, false);
+    pthread_cond_signal(&c->done_cond);
+    pthread_mutex_unlock(&c->mutex);
+    call_put(c);
+    return NULL;
+}
+
+static struct call *call_create(struct station *s, const struct sluice_event *event, uint32_t phase)
+{
+    struct call *c = calloc(1, sizeof *c);
+    pthread_condattr_t attr;
+
+    if (!c)
+        return NULL;
+    pthread_mutex_init(&c->mutex, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->done_cond, &attr);
+    pthread_condattr_destroy(&attr);
+    c->users = 1;
+    c->station = s;
+    c->event = *event;
+    c->event.phase = phase;
+    snprintf(c->name, sizeof c->name, "%s", event->name ? event->name : "");
+    c->event.name = c->name;
+    return c;
+}
+
+static int call_start(struct call *c)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    int r;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    c->users++;
+    r = pthread_create(&thread, &attr, call_thread, c);
+    pthread_attr_destroy(&attr);
+    if (r)
+        c->users--;
+    return -r;
+}
+
+static bool call_wait(struct call *c, uint64_t deadline_ns)
+{
+    struct timespec until = {(time_t)(deadline_ns / 1000000000u),
+                             (long)(deadline_ns % 1000000000u)};
+    bool is_done;
+
+    pthread_mutex_lock(&c->mutex);
+    while (!c->is_done && pthread_cond_timedwait(&c->done_cond, &c->mutex, &until) != ETIMEDOUT)
+        ;
+    is_done = c->is_done;
+    pthread_mutex_unlock(&c->mutex);
+    return is_done;
+}
+
+static int call_result(struct call *c, uint64_t deadline_ns, uint64_t limit_ns, struct err *e)
+{
+    const char *event = disk_event_name(c->event.kind);
+
+    if (!call_wait(c, deadline_ns))
+        return err_set(e, ETIMEDOUT, "filter %s: no answer to %s within %g s", c->station->name,
+                       event, (double)limit_ns / 1e9);
+    if (c->result == 0)
+        return 0;
+    return err_set(e, c->result < 0 ? -c->result : EIO, "filter %s: %s", c->station->name,
+                   c->error.text[0] ? c->error.text : strerror(c->result < 0 ? -c->result : EIO));
+}
+
+int station_tell(struct disk *disk, struct station *s, const struct sluice_event *event,
+                 uint32_t phase, struct err *e)
+{
+    uint64_t limit = disk->event_limit_ns, deadline;
+    struct call *c;
+    int r;
+
+    if (!s->filter->event)
+        return 0;
+    if (phase == SLUICE_PHASE_PREPARE_LONG)
+        limit = UINT64_C(3600) * 1000000000u;
+    if (atomic_exchange(&s->is_event_running, true))
+        return err_set(e, EBUSY, "filter %s: still busy with an earlier event", s->name);
+    c = call_create(s, event, phase);
+    if (!c)
+        return err_set(e, ENOMEM, "filter %s: out of memory", s->name);
+    deadline = clock_now_ns() + limit;
+    c->event.deadline_ns = deadline;
+    r = call_start(c);
+    if (r < 0) {
+        atomic_store(&s->is_event_running, false);
+        err_set(e, -r, "filter %s: cannot start a thread: %s", s->name, strerror(-r));
+    } else {
+        r = call_result(c, deadline, limit, e);
+    }
+    call_put(c);
+    return r;
+}
+
+void station_inform(struct disk *disk, struct station *s, const struct sluice_event *event,
+                    uint32_t phase)
+{
+    struct err e = {0};
+
+    if (station_tell(disk, s, event, phase, &e) < 0)
+        log_line(LOG_LEVEL_WARNING, "%s: %s disk=%s", disk_event_name(event->kind), e.text,
+                 disk->name);
+}
+
+int stations_prepare(struct disk *disk, struct station *const *stations, unsigned count,
+                     const struct sluice_event *event, uint32_t phase, struct err *e)
+{
+    for (unsigned i = 0; i < count; i++) {
+        int r = station_tell(disk, stations[i], event, phase, e);
+
+        if (r == 0)
+            continue;
+        while (i-- > 0)
+            station_inform(disk, stations[i], event, SLUICE_PHASE_ABORT);
+        return r;
+    }
+    return 0;
+}
+
+void stations_inform(struct disk *disk, struct station *const *stations, unsigned count,
+                     const struct sluice_event *event, uint32_t phase)
+{
+    for (unsigned i = 0; i < count; i++)
+        station_inform(disk, stations[i], event, phase);
+}
+
+/* --- whole events
+ * -------------------------------------------------------------------------------------------- */
+
+static bool has_long_phase(uint32_t kind)
+{
+    return kind == SLUICE_EVENT_SNAPSHOT;
+}
+
+static int flush_for_snapshot(struct disk *disk, struct err *e)
+{
+    struct station *last = disk->count ? disk->station[disk->count - 1] : NULL;
+    int error = flush_as_maintenance(disk, NULL);
+
+    if (!error && last)
+        error = flush_as_maintenance(disk, last);
+    return error ? err_set(e, error, "flush before the snapshot failed: %s", strerror(error)) : 0;
+}
+
+/* Long phase while serving, quiesce, prepare, flush. On error everything runs again. */
+static int snapshot_prepare(struct disk *disk, const struct sluice_event *event, struct err *e)
+{
+    int r = stations_prepare(disk, disk->station, disk->count, event, SLUICE_PHASE_PREPARE_LONG, e);
+
+    if (r < 0)
+        return r;
+    r = quiesce_begin(disk, e);
+    if (r < 0)
+        stations_inform(disk, disk->station, disk->count, event, SLUICE_PHASE_ABORT);
+    if (r < 0)
+        return r;
+    r = stations_prepare(disk, disk->station, disk->count, event, SLUICE_PHASE_PREPARE, e);
+    if (r == 0) {
+        r = flush_for_snapshot(disk, e);
+        if (r < 0)
+            stations_inform(disk, disk->station, disk->count, event, SLUICE_PHASE_ABORT);
+    }
+    if (r < 0)
+        quiesce_end(disk);
+    return r;
+}
+
+static int prepare(struct disk *disk, const struct sluice_event *event, struct err *e)
+{
+    if (has_long_phase(event->kind))
+        return snapshot_prepare(disk, event, e);
+    return stations_prepare(disk, disk->station, disk->count, event, SLUICE_PHASE_PREPARE, e);
+}
+
+static void conclude(struct disk *disk, const struct sluice_event *event, uint32_t phase)
+{
+    stations_inform(disk, disk->station, disk->count, event, phase);
+    if (has_long_phase(event->kind))
+        quiesce_end(disk);
+}
+
+static int refuse_if_prepared(const struct disk *disk, struct err *e)
+{
+    for (uint32_t kind = 0; kind < SLUICE_EVENT_COUNT; kind++)
+        if (disk->prepared[kind].is_held)
+            return err_set(e, EBUSY, "%s: a prepared %s waits for its commit or abort", disk->name,
+                           disk_event_name(kind));
+    return 0;
+}
+
+int disk_event(struct disk *disk, const struct sluice_event *event, struct err *e)
+{
+    int r;
+    SCOPED_LOCK(&disk->control);
+
+    r = refuse_if_prepared(disk, e);
+    if (r == 0)
+        r = prepare(disk, event, e);
+    if (r == 0)
+        conclude(disk, event, SLUICE_PHASE_COMMIT);
+    return r;
+}
+
+int disk_event_prepare(struct disk *disk, const struct sluice_event *event, struct err *e)
+{
+    struct prepared *p = &disk->prepared[event->kind];
+    int r;
+    SCOPED_LOCK(&disk->control);
+
+    r = refuse_if_prepared(disk, e);
+    if (r == 0)
+        r = prepare(disk, event, e);
+    if (r < 0)
+        return r;
+    p->is_held = true;
+    p->event = *event;
+    snprintf(p->name, sizeof p->name, "%s", event->name ? event->name : "");
+    p->event.name = p->name;
+    p->abort_at_ns = clock_now_ns() + disk->prepare_ttl_ns;
+    disk_notify(disk, "prepared", "event:%s", disk_event_name(event->kind));
+    return 0;
+}
+
+static int end_prepared(struct disk *disk, uint32_t kind, uint32_t phase, struct err *e)
+{
+    struct prepared *p = &disk->prepared[kind];
+    SCOPED_LOCK(&disk->control);
+
+    if (!p->is_held)
+        return err_set(e, ENOENT, "%s: no prepared %s (its time may have run out)", disk->name,
+                       disk_event_name(kind));
+    p->is_held = false;
+    conclude(disk, &p->event, phase);
+    disk_notify(disk, phase == SLUICE_PHASE_COMMIT ? "committed" : "aborted", "event:%s",
+                disk_event_name(kind));
+    return 0;
+}
+
+int disk_event_commit(struct disk *disk, uint32_t kind, struct err *e)
+{
+    return end_prepared(disk, kind, SLUICE_PHASE_COMMIT, e);
+}
+
+int disk_event_abort(struct disk *disk, uint32_t kind, struct err *e)
+{
+    return end_prepared(disk, kind, SLUICE_PHASE_ABORT, e);
+}
+
+/* The watch thread, when `control` is free: prepares whose time has run out. */
+void disk_abort_expired(struct disk *disk)
+{
+    uint64_t now = clock_now_ns();
+
+    if (pthread_mutex_trylock(&disk->control) != 0)
+        return;
+    for (uint32_t kind = 0; kind < SLUICE_EVENT_COUNT; kind++) {
+        struct prepared *p = &disk->prepared[kind];
+
+        if (!p->is_held || now < p->abort_at_ns)
+            continue;
+        p->is_held = false;
+        log_line(LOG_LEVEL_WARNING,
+                 "a prepared %s was neither committed nor aborted in time: aborted disk=%s",
+                 disk_event_name(kind), disk->name);
+        conclude(disk, &p->event, SLUICE_PHASE_ABORT);
+        disk_notify(disk, "aborted", "event:%s reason:expired", disk_event_name(kind));
+    }
+    pthread_mutex_unlock(&disk->control);
+}
+
+int disk_policy_change(struct disk *disk, struct station *station,
+                       const struct sluice_value *values, struct err *e)
+{
+    struct sluice_event event = {.kind = SLUICE_EVENT_POLICY_CHANGE, .name = "", .values = values};
+    int r;
+    SCOPED_LOCK(&disk->control);
+
+    r = station_tell(disk, station, &event, SLUICE_PHASE_PREPARE, e);
+    if (r == 0)
+        station_inform(disk, station, &event, SLUICE_PHASE_COMMIT);
+    return r;
+}

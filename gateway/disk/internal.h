@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * internal.h: the disk struct, shared by the files of this room.
+ *
+ * Legend: [I] immutable after disk_open; [C] under `control`, the mutex that serialises control
+ * operations and is held for as long as one takes; [S] under `sessions_mutex`; [R] under
+ * `role_mutex`. Order: control before sessions_mutex before role_mutex.
+ */
+#ifndef SLUICE_DISK_INTERNAL_H
+#define SLUICE_DISK_INTERNAL_H
+
+#include "disk/disk.h"
+
+#include <limits.h>
+
+/* A prepare from outside that waits for its commit. */
+struct prepared {
+    bool is_held;
+    bool is_quiesced;
+    uint64_t abort_at_ns;
+    struct sluice_event event;
+    char name[128];
+};
+
+struct disk {
+    struct list link; /* all disks, for the watch; its own mutex */
+    char name[64], group[64], uuid[37];
+    char folder[PATH_MAX];   /* [I] "" when ephemeral */
+    char known_backing[300]; /* identity of the backing as last seen; "" for a new disk */
+    uint64_t known_size;     /* size as last seen; 0 for a new disk */
+    bool was_clean;          /* [I] the last stop was clean */
+    int lock_fd;             /* [I] the state folder's lock, -1 */
+    struct engine *engine;   /* [I] */
+    struct backing *backing; /* [I] */
+    bool read_only;
+    uint64_t quiesce_limit_ns, event_limit_ns, prepare_ttl_ns; /* [C] */
+
+    pthread_mutex_t control;
+    struct station *station[CHAIN_FILTERS_MAX];   /* [C] the chain in place */
+    unsigned count;                               /* [C] */
+    struct prepared prepared[SLUICE_EVENT_COUNT]; /* [C] */
+    bool is_stopped;                              /* [C] */
+
+    pthread_mutex_t sessions_mutex;
+    struct list sessions;   /* [S] */
+    unsigned session_count; /* [S] */
+
+    pthread_mutex_t role_mutex;
+    uint32_t role;         /* [R] */
+    uint64_t epoch;        /* [R] */
+    bool is_gated;         /* [R] */
+    char gate_reason[200]; /* [R] */
+};
+
+void disk_notify(const struct disk *disk, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* event.c, all under `control` */
+/* One callback of one station, with the time limit. 0, or -errno with "filter NAME: sentence". */
+int station_tell(struct disk *disk, struct station *s, const struct sluice_event *event,
+                 uint32_t phase, struct err *e) MUST_CHECK;
+/* The same, for phases that cannot refuse. */
+void station_inform(struct disk *disk, struct station *s, const struct sluice_event *event,
+                    uint32_t phase);
+/* `phase` to stations in order; on a refusal ABORT to those told, in reverse. */
+int stations_prepare(struct disk *disk, struct station *const *stations, unsigned count,
+                     const struct sluice_event *event, uint32_t phase, struct err *e) MUST_CHECK;
+void stations_inform(struct disk *disk, struct station *const *stations, unsigned count,
+                     const struct sluice_event *event, uint32_t phase);
+void disk_abort_expired(struct disk *disk);
+
+/* quiesce.c, under `control` */
+int quiesce_begin(struct disk *disk, struct err *e) MUST_CHECK;
+void quiesce_end(struct disk *disk);
+int flush_as_maintenance(struct disk *disk, struct station *below);
+
+/* identity.c */
+int disk_save_identity(struct disk *disk, struct err *e) MUST_CHECK;
+int disk_mark_clean(struct disk *disk, struct err *e) MUST_CHECK;
+int disk_load_identity(struct disk *disk, const struct disk_settings *settings,
+                       struct backing_spec *spec, bool *is_new, struct err *e) MUST_CHECK;
+int disk_check_backing(struct disk *disk, const struct backing_spec *spec, bool is_new,
+                       struct err *e) MUST_CHECK;
+
+/* watch.c */
+void watch_add_disk(struct disk *disk);
+void watch_remove_disk(struct disk *disk);
+
+#endif
