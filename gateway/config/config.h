@@ -16,7 +16,8 @@
 #include <netinet/in.h>
 #include <stdio.h>
 
-/* --- what the loader asks of others -------------------------------------------------------------- */
+/* --- what the loader asks of others --------------------------------------------------------------
+ */
 
 struct config_lookup {
     void *context;
@@ -30,7 +31,8 @@ struct config_lookup {
 /* The lookup that goes to the host room's loader. */
 void config_lookup_host(struct config_lookup *out);
 
-/* --- what is wrong ------------------------------------------------------------------------------- */
+/* --- what is wrong -------------------------------------------------------------------------------
+ */
 
 #define CONFIG_PROBLEMS_MAX 20
 
@@ -44,13 +46,14 @@ struct config_problem {
 /* The caller's; holds no pointers. */
 struct config_problems {
     unsigned count;
-    unsigned dropped; /* found after the list was full */
+    unsigned dropped;                                   /* found after the list was full */
     struct config_problem problem[CONFIG_PROBLEMS_MAX]; /* sorted by file, line, column */
 };
 /* One line each, and one that counts the dropped ones. */
 void config_problems_print(const struct config_problems *problems, FILE *out);
 
-/* --- what was configured --------------------------------------------------------------------------- */
+/* --- what was configured
+ * --------------------------------------------------------------------------- */
 
 /* Where a value was written; line 0: nowhere, it is the default. */
 struct config_origin {
@@ -59,7 +62,7 @@ struct config_origin {
 };
 
 struct config_strings {
-    const char **item;
+    const char **item; /* NULL-terminated; NULL when empty */
     unsigned count;
 };
 
@@ -69,7 +72,8 @@ enum address_kind { ADDRESS_TCP, ADDRESS_UNIX };
 struct config_address {
     enum address_kind kind;
     const char *text; /* as written: "0.0.0.0:10809", "[::1]:3260", "unix:/run/sluice/nbd.sock" */
-    const char *host; /* TCP: without brackets. Listeners: an address or "localhost"; peers: or a name */
+    const char
+        *host; /* TCP: without brackets. Listeners: an address or "localhost"; peers: or a name */
     uint16_t port;    /* TCP: 1..65535 */
     const char *path; /* Unix: absolute */
     bool is_loopback; /* TCP: 127.0.0.0/8, ::1, localhost */
@@ -83,8 +87,8 @@ struct config_addresses {
 /* "10.0.0.0/24", "2001:db8::/32", a lone address is /32 or /128. */
 struct config_network {
     const char *text;
-    int family;            /* AF_INET, AF_INET6 */
-    uint8_t address[16];   /* network order; 4 or 16 bytes */
+    int family;          /* AF_INET, AF_INET6 */
+    uint8_t address[16]; /* network order; 4 or 16 bytes */
     unsigned prefix_bits;
 };
 struct config_networks {
@@ -126,9 +130,10 @@ struct filter_config {
     struct config_origin origin;
 };
 
+enum export_tls { EXPORT_TLS_REQUIRE, EXPORT_TLS_OFF };
 struct nbd_export_config {
     bool is_enabled;
-    bool requires_tls; /* on TCP listeners that are not loopback */
+    enum export_tls tls; /* on TCP listeners that are not loopback */
     bool is_exclusive, is_listed;
     struct config_networks networks; /* empty: anybody; Unix sockets are always allowed */
     struct config_strings clients;   /* certificate names; empty: any that verifies */
@@ -142,6 +147,21 @@ struct iscsi_export_config {
     struct config_networks networks;
 };
 
+/* Exactly one of file, nbd, iscsi and nbdkit.plugin is set: `kind`. */
+struct backing_config {
+    enum backing_kind kind;
+    const char *file; /* absolute */
+    bool is_direct;
+    const char *nbd, *tls;                /* URI; folder of certificates or NULL */
+    const char *iscsi, *chap, *initiator; /* URL; secret file, IQN, or NULL */
+    struct {
+        const char *plugin;
+        struct config_strings arguments, filters; /* "key=value" */
+    } nbdkit;
+    uint64_t
+        keep_bytes; /* nbd, iscsi: unflushed writes kept for replay; 0: the backing's default */
+};
+
 struct config_node;
 
 struct disk_config {
@@ -151,11 +171,9 @@ struct disk_config {
     const char *uuid;    /* lower case; NULL: from the state */
     uint64_t size_bytes; /* 0: the backing's */
     bool is_read_only;
-    /* Strings are this configuration's. disk and read_only are set; create* and chap_* are not:
-     * the secret is read by config_read_chap(backing_chap) when the backing is opened. */
-    struct backing_spec backing;
-    const char *backing_chap; /* path of a secret file, or NULL */
-    uint64_t deadline_ns;     /* the disk's, else limits.deadline; 0: none */
+    struct backing_config backing;
+    uint64_t reconnect_ns;      /* keep requests that long for a lost backing; 0: for ever */
+    uint64_t deadline_ns;       /* the disk's, else limits.deadline; 0: none */
     enum stall_policy on_stall; /* WAIT or FAIL */
     struct nbd_export_config nbd;
     struct iscsi_export_config iscsi;
@@ -195,7 +213,8 @@ struct gateway_config {
     const struct config_node *document; /* private to this room */
 };
 
-/* --- loading ----------------------------------------------------------------------------------------- */
+/* --- loading
+ * ----------------------------------------------------------------------------------------- */
 
 /*
  * Reads FOLDER/gateway.yaml, FOLDER/policies.d/ and FOLDER/disks.d/ and checks everything, across
@@ -214,10 +233,12 @@ void config_free(struct gateway_config *config); /* NULL is allowed */
 
 /* NULL: no such disk. */
 const struct disk_config *config_find_disk(const struct gateway_config *config, const char *name);
-/* [A-Za-z0-9][A-Za-z0-9._-]*, at most 63 characters: disks, groups, policies, peers, tiers, gateways. */
+/* [A-Za-z0-9][A-Za-z0-9._-]*, at most 63 characters: disks, groups, policies, peers, tiers,
+ * gateways. */
 bool config_name_is_valid(const char *name);
 
-/* --- using it ------------------------------------------------------------------------------------------ */
+/* --- using it
+ * ------------------------------------------------------------------------------------------ */
 
 /* What disk_open() wants; strings are the configuration's. */
 void config_disk_settings(const struct gateway_config *config, const struct disk_config *disk,
@@ -236,12 +257,18 @@ struct config_chap {
 };
 int config_read_chap(const char *path, struct config_chap *out, struct err *e) MUST_CHECK;
 
-/* The policy a disk ends up with as YAML, each value with its origin as a comment.  -ENOENT: no such
- * disk. */
+/* What backing_open() wants, but for create and create_size, which disk_open() decides.  Strings
+ * are the configuration's and those of *chap, which is read here when the policy names a secret. */
+int config_backing_spec(const struct disk_config *disk, struct backing_spec *out,
+                        struct config_chap *chap, struct err *e) MUST_CHECK;
+
+/* The policy a disk ends up with as YAML, each value with its origin as a comment.  -ENOENT: no
+ * such disk. */
 int config_print_effective(FILE *out, const struct gateway_config *config, const char *disk,
                            struct err *e) MUST_CHECK;
 
-/* --- from one configuration to another --------------------------------------------------------------------- */
+/* --- from one configuration to another
+ * --------------------------------------------------------------------- */
 
 enum plan_kind {
     PLAN_REFUSE,        /* cannot be had at all: nothing of the plan may be applied */
@@ -270,23 +297,27 @@ struct plan_action {
 
 struct config_plan {
     bool is_refused, needs_restart;
-    struct plan_action *actions; /* by kind for the gateway, then disk by disk in the order of plan_kind */
+    struct plan_action
+        *actions; /* by kind for the gateway, then disk by disk in the order of plan_kind */
     unsigned count;
 };
 
-/* Pure.  A disk that stands in `old` counts as one with data.  *out borrows from both and is freed by
- * config_plan_free().  0 or -ENOMEM. */
+/* Pure.  A disk that stands in `old` counts as one with data.  *out borrows from both and is freed
+ * by config_plan_free().  0 or -ENOMEM. */
 int config_plan(const struct gateway_config *old, const struct gateway_config *new,
                 struct config_plan **out) MUST_CHECK;
 void config_plan_free(struct config_plan *plan);
 const char *plan_kind_name(enum plan_kind kind);
 
-/* --- documents made from the option tables -------------------------------------------------------------------- */
+/* --- documents made from the option tables
+ * -------------------------------------------------------------------- */
 
 enum config_document { CONFIG_DOCUMENT_GATEWAY, CONFIG_DOCUMENT_DISK, CONFIG_DOCUMENT_POLICY };
 
-/* JSON Schema draft-07, with the options of every filter that `lookup` names.  0 or a negative errno. */
-int config_schema_print(FILE *out, enum config_document which, const struct config_lookup *lookup) MUST_CHECK;
+/* JSON Schema draft-07, with the options of every filter that `lookup` names.  0 or a negative
+ * errno. */
+int config_schema_print(FILE *out, enum config_document which,
+                        const struct config_lookup *lookup) MUST_CHECK;
 
 /* A commented policy for a new disk; NULL and 0 leave a line out or commented. */
 struct config_sample {
