@@ -245,7 +245,9 @@ int disk_snapshot(struct disk *disk, const char *name, struct err *e)
         return r;
     r = backing_snapshot(disk->backing, name, e);
     if (r < 0) {
-        disk_event_abort(disk, SLUICE_EVENT_SNAPSHOT, &(struct err){0});
+        if (disk_event_abort(disk, SLUICE_EVENT_SNAPSHOT, &(struct err){0}) < 0)
+            log_line(LOG_LEVEL_NOTICE, "the prepared snapshot had been aborted already disk=%s",
+                     disk->name);
         return r;
     }
     return disk_event_commit(disk, SLUICE_EVENT_SNAPSHOT, e);
