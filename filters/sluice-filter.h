@@ -146,7 +146,7 @@ static inline struct sluice_verdict sluice_defer(void)
 }
 
 /* start and completion callbacks. `scratch`: the filter's own bytes for this request
- * (scratch_bytes of the filter's table), zeroed before the start callback, NULL when 0. */
+ * (scratch_bytes of the filter's table), zeroed before the start callback; means nothing when 0. */
 typedef struct sluice_verdict sluice_callback(void *instance, struct sluice_request *request,
                                               void *scratch);
 

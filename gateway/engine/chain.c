@@ -26,8 +26,8 @@ static void path_add(struct path *path, struct station *s, unsigned op, unsigned
     e->instance = s->instance;
     e->station = s;
     e->scratch_offset = scratch;
-    e->scratch_bytes = s->scratch_bytes;
-    e->tell_bit = h->completion ? 1u << path->count : 0;
+    e->bit = 1u << path->count;
+    e->tell_bit = h->completion ? e->bit : 0;
     e->order = order;
     path->count++;
 }

@@ -62,7 +62,7 @@ struct station {
         struct histogram hold_ns;     /* every deferral */
     } stats;
 };
-#define STATION_SAMPLE 16
+#define STATION_SAMPLE 64
 
 struct station_counts {
     uint64_t passed, completed, failed, cancelled, deferred, held_now, stalled, blocked, bypassed;
@@ -122,11 +122,12 @@ void engine_capabilities(const struct engine *engine, struct engine_capabilities
 
 /* Reasons to hold root requests, each set and cleared on its own.  Requests are held, never failed.
  */
-#define GATE_QUIESCE 0x1u /* root requests; children, resumed deferrals and filters' own I/O pass \
-                           */
-#define GATE_ROLE 0x2u    /* the same, by a filter or by the role */
-#define GATE_STOP 0x4u    /* the same, for good */
-#define GATE_SWAP 0x8u    /* everything, also own I/O: the chain is being replaced */
+#define GATE_QUIESCE                                                                           \
+    0x1u               /* root requests; children, resumed deferrals and filters' own I/O pass \
+                        */
+#define GATE_ROLE 0x2u /* the same, by a filter or by the role */
+#define GATE_STOP 0x4u /* the same, for good */
+#define GATE_SWAP 0x8u /* everything, also own I/O: the chain is being replaced */
 
 void engine_gate_close(struct engine *engine, uint32_t reason);
 void engine_gate_open(struct engine *engine, uint32_t reason);

@@ -13,14 +13,12 @@
 static const struct edge *owned_edge(struct station *station, struct sluice_request *pub)
 {
     struct request *r = request_of(pub);
-    unsigned at;
+    const struct edge *e;
 
-    if (r->magic != REQUEST_MAGIC || !r->path)
+    if (r->magic != REQUEST_MAGIC || !r->path || request_is_past_filters(r))
         return NULL;
-    at = request_position(r);
-    if (at >= r->path->count || r->path->edge[at].station != station)
-        return NULL;
-    return &r->path->edge[at];
+    e = request_edge(r);
+    return e->station == station ? e : NULL;
 }
 
 static COLD bool refuse_stranger(const struct station *station, const char *call)
@@ -99,16 +97,14 @@ void request_substitute(struct station *station, struct sluice_request *pub, voi
 {
     const struct edge *e = owned_edge(station, pub);
     struct request *r = request_of(pub);
-    unsigned at;
 
     if (!e) {
         refuse_stranger(station, "substitute");
         return;
     }
-    at = request_position(r);
-    if (!(r->substituted & (1u << at)))
-        r->saved_data[at] = pub->data;
-    r->substituted |= 1u << at;
+    if (!(r->substituted & e->bit))
+        r->saved_data[e - r->path->edge] = pub->data;
+    r->substituted |= e->bit;
     pub->data = data;
 }
 
@@ -130,9 +126,8 @@ static void end_cancelled(struct request *r, const struct edge *e, struct sluice
 
     if (verdict.kind == SLUICE_VERDICT_FAIL && !r->is_upward) {
         /* counted as cancelled, not as failed by the filter */
-        counter_add(&r->path->counts[request_position(r)].cancelled, 1);
-        atomic_fetch_sub_explicit(&r->path->counts[request_position(r)].failed, 1,
-                                  memory_order_relaxed);
+        counter_add(&request_edge_counts(r)->cancelled, 1);
+        atomic_fetch_sub_explicit(&request_edge_counts(r)->failed, 1, memory_order_relaxed);
     }
     r->resumed = verdict;
     r->resumed_by = e->station;
@@ -143,7 +138,7 @@ static void end_cancelled(struct request *r, const struct edge *e, struct sluice
 
 static bool cancel_held(struct request *r, struct sluice_verdict verdict)
 {
-    const struct edge *e = &r->path->edge[request_position(r)];
+    const struct edge *e = request_edge(r);
     const struct sluice_filter *filter = e->station->filter;
     uint32_t held = HOLD_HELD, cancelling = HOLD_CANCELLING;
     enum sluice_cancel_answer answer = SLUICE_CANCEL_BUSY;
@@ -152,8 +147,7 @@ static bool cancel_held(struct request *r, struct sluice_verdict verdict)
     if (!atomic_compare_exchange_strong(&r->hold, &held, HOLD_CANCELLING))
         return false;
     if (filter->cancel)
-        answer = filter->cancel(e->instance, &r->pub,
-                                e->scratch_bytes ? (char *)r->scratch + e->scratch_offset : NULL);
+        answer = filter->cancel(e->instance, &r->pub, (char *)r->scratch + e->scratch_offset);
     if (answer == SLUICE_CANCEL_BUSY &&
         atomic_compare_exchange_strong(&r->hold, &cancelling, HOLD_HELD))
         return false;

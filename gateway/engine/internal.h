@@ -21,8 +21,9 @@ struct edge {
     sluice_callback *start, *completion;
     void *instance;
     struct station *station;
-    uint32_t scratch_offset, scratch_bytes;
-    uint32_t tell_bit; /* its bit in request.asked; 0 when it has no completion callback */
+    uint32_t scratch_offset;
+    uint32_t bit;      /* 1 << index in the path: in request.asked and .substituted */
+    uint32_t tell_bit; /* the same; 0 when it has no completion callback */
     uint32_t order;    /* index of the station in the chain */
 };
 
@@ -114,13 +115,15 @@ struct compound;
 struct request {
     struct sluice_request pub; /* first: filters hold a pointer to it */
     uint32_t magic;
-    uint32_t op;              /* [I] enum engine_op or sluice_op; pub.op is what filters see */
-    struct engine *engine;    /* [I] */
-    struct chain *chain;      /* [H] from admission on */
-    struct path *path;        /* [H] */
-    struct home *home;        /* [I] */
-    _Atomic uint8_t place;    /* written by the home; read by the watch */
-    _Atomic uint8_t position; /* index in path; stable while a filter owns the request */
+    uint32_t op;           /* [I] enum engine_op or sluice_op; pub.op is what filters see */
+    struct engine *engine; /* [I] */
+    struct chain *chain;   /* [H] from admission on */
+    struct path *path;     /* [H] */
+    /* Where it is in its path: the edge whose callback runs or which holds it, or one past the
+     * last. Stable while a filter owns the request. */
+    _Atomic(const struct edge *) edge;
+    struct home *home;     /* [I] */
+    _Atomic uint8_t place; /* written by the home; read by the watch */
     bool is_upward, is_pending, is_finished, has_lock, is_sampled, is_counted,
         is_compound_counted; /* [H] */
     bool is_admitted;        /* [H] counted as in flight */
@@ -168,8 +171,11 @@ struct home_engine {
     uint64_t next_id;          /* [H] */
     struct task poke;          /* look for requests that want cancelling */
     _Atomic bool is_poked;
-    /* the watch's memory of what ran */
-    const void *seen_site;
+    /* What runs now, for the watch; the serial changes with each run. */
+    _Atomic(struct request *) running;
+    _Atomic uint64_t run_serial;
+    /* The watch's memory of what ran. */
+    const struct edge *seen_edge;
     uint64_t seen_serial, seen_since_ns, reported_serial;
 };
 
@@ -188,14 +194,24 @@ static inline enum request_place request_place(const struct request *r)
     return (enum request_place)atomic_load_explicit(&r->place, memory_order_relaxed);
 }
 
-static inline unsigned request_position(const struct request *r)
+static inline const struct edge *request_edge(const struct request *r)
 {
-    return atomic_load_explicit(&r->position, memory_order_relaxed);
+    return atomic_load_explicit(&r->edge, memory_order_relaxed);
 }
 
-static inline void request_set_position(struct request *r, unsigned position)
+static inline void request_set_edge(struct request *r, const struct edge *edge)
 {
-    atomic_store_explicit(&r->position, (uint8_t)position, memory_order_relaxed);
+    atomic_store_explicit(&r->edge, edge, memory_order_relaxed);
+}
+
+static inline bool request_is_past_filters(const struct request *r)
+{
+    return request_edge(r) == r->path->edge + r->path->count;
+}
+
+static inline struct edge_counts *request_edge_counts(const struct request *r)
+{
+    return &r->path->counts[request_edge(r) - r->path->edge];
 }
 
 static inline bool op_changes_data(unsigned op)

@@ -114,7 +114,6 @@ static void reset(struct request *r)
     r->chain = NULL;
     r->path = NULL;
     atomic_store_explicit(&r->place, PLACE_NEW, memory_order_relaxed);
-    atomic_store_explicit(&r->position, 0, memory_order_relaxed);
     r->is_upward = r->is_pending = r->is_finished = r->has_lock = false;
     r->is_admitted = r->is_counted = r->is_compound_counted = r->passes_gate = false;
     atomic_store_explicit(&r->is_stall_reported, false, memory_order_relaxed);
@@ -436,7 +435,7 @@ void request_begin_walk(struct request *r)
     if (r->entry)
         at = path_entry_below(r->path, chain, r->entry);
     counter_add(&r->path->counts[at].entered, 1);
-    request_set_position(r, at);
+    request_set_edge(r, &r->path->edge[at]);
     request_set_place(r, PLACE_RUNNING);
     if (chain->scratch_total)
         memset(r->scratch, 0, chain->scratch_total);

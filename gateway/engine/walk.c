@@ -4,8 +4,8 @@
  * step says whether to go on, to wait for somebody, or that the request has ended.
  *
  * The walk is written once and compiled twice: one request in STATION_SAMPLE is timed at every edge
- * (one clock reading serves both sides of an edge), the others read no clock.  `site` tells the
- * watch thread which callback runs.
+ * (one clock reading serves both sides of an edge), the others read no clock.  `running` and `edge`
+ * tell the watch thread which callback runs.
  */
 #include "internal.h"
 
@@ -13,16 +13,6 @@
 #include <string.h>
 
 enum step { STEP_ON, STEP_WAIT, STEP_FINISH };
-
-static inline void *edge_scratch(struct request *r, const struct edge *e)
-{
-    return e->scratch_bytes ? (char *)r->scratch + e->scratch_offset : NULL;
-}
-
-static inline void enter_site(struct request *r, const struct station *s)
-{
-    atomic_store_explicit(&r->home->site, s, memory_order_relaxed);
-}
 
 static int errno_of(struct sluice_verdict v)
 {
@@ -78,22 +68,20 @@ static void end_hold(struct request *r, const struct edge *e)
 
 static enum step after_start(struct request *r, const struct edge *e, struct sluice_verdict v)
 {
-    unsigned at = request_position(r);
-
     switch (v.kind) {
     case SLUICE_VERDICT_PASS_TELL:
         r->asked |= e->tell_bit;
         /* fallthrough */
     case SLUICE_VERDICT_PASS:
-        request_set_position(r, at + 1);
+        request_set_edge(r, e + 1);
         return STEP_ON;
     case SLUICE_VERDICT_COMPLETE:
-        counter_add(&r->path->counts[at].completed, 1);
+        counter_add(&request_edge_counts(r)->completed, 1);
         turn_round(r, 0);
         return STEP_ON;
     case SLUICE_VERDICT_FAIL:
     default:
-        counter_add(&r->path->counts[at].failed, 1);
+        counter_add(&request_edge_counts(r)->failed, 1);
         turn_round(r, errno_of(v));
         return STEP_ON;
     }
@@ -124,7 +112,7 @@ static enum step on_defer(struct request *r, const struct edge *e)
 void request_on_resumed(struct task *task)
 {
     struct request *r = CONTAINER_OF(task, struct request, task);
-    const struct edge *e = &r->path->edge[request_position(r)];
+    const struct edge *e = request_edge(r);
 
     end_hold(r, e);
     if (after_verdict(r, e, r->resumed) == STEP_ON)
@@ -190,7 +178,6 @@ static enum step to_backing(struct request *r)
     /* From here the first byte may be on its way: no more cancelling. */
     if (op_changes_data(r->pub.op))
         atomic_store_explicit(&r->hold, HOLD_COMMITTED | HOLD_CALLING, memory_order_relaxed);
-    enter_site(r, NULL);
     request_set_place(r, PLACE_BACKING);
     fill_io(r);
     if (backing_submit(r->chain->backing, &r->io) == IO_PENDING)
@@ -216,51 +203,61 @@ static COLD void note_time(const struct edge *e, uint64_t *since)
 static inline __attribute__((always_inline)) enum step walk_down(struct request *r,
                                                                  const bool is_timed)
 {
-    struct path *path = r->path;
+    const struct edge *e = request_edge(r), *end = r->path->edge + r->path->count;
     uint64_t since = is_timed ? clock_ticks() : 0;
+    char *scratch = r->scratch;
+    uint32_t asked = r->asked;
 
-    for (unsigned at = request_position(r); at < path->count; at++) {
-        const struct edge *e = &path->edge[at];
+    for (; e < end; e++) {
         struct sluice_verdict v;
 
-        request_set_position(r, at);
-        enter_site(r, e->station);
-        v = e->start(e->instance, &r->pub, edge_scratch(r, e));
+        request_set_edge(r, e);
+        v = e->start(e->instance, &r->pub, scratch + e->scratch_offset);
         if (is_timed)
             note_time(e, &since);
-        if (UNLIKELY(v.kind > SLUICE_VERDICT_PASS_TELL))
+        if (UNLIKELY(v.kind > SLUICE_VERDICT_PASS_TELL)) {
+            r->asked = asked;
             return v.kind == SLUICE_VERDICT_DEFER ? on_defer(r, e) : after_start(r, e, v);
-        if (v.kind == SLUICE_VERDICT_PASS_TELL)
-            r->asked |= e->tell_bit;
+        }
+        asked |= e->tell_bit & (0u - v.kind); /* PASS is 0, PASS_TELL 1 */
     }
-    request_set_position(r, path->count);
+    request_set_edge(r, end);
+    r->asked = asked;
     return to_backing(r);
+}
+
+static COLD void restore_data(struct request *r, const struct edge *e)
+{
+    r->pub.data = r->saved_data[e - r->path->edge];
+    r->substituted &= ~e->bit;
 }
 
 static inline __attribute__((always_inline)) enum step walk_up(struct request *r,
                                                                const bool is_timed)
 {
+    const struct edge *e = request_edge(r);
     uint64_t since = is_timed ? clock_ticks() : 0;
+    uint32_t asked = r->asked;
 
-    while (r->asked) {
-        unsigned at = 31u - (unsigned)__builtin_clz(r->asked);
-        const struct edge *e = &r->path->edge[at];
+    while (asked | r->substituted) {
         struct sluice_verdict v;
 
-        r->asked &= ~(1u << at);
-        request_set_position(r, at);
-        if (UNLIKELY(r->substituted & (1u << at)))
-            r->pub.data = r->saved_data[at];
-        enter_site(r, e->station);
-        v = e->completion(e->instance, &r->pub, edge_scratch(r, e));
+        e--;
+        if (UNLIKELY(r->substituted & e->bit))
+            restore_data(r, e);
+        if (!(asked & e->bit))
+            continue;
+        asked &= ~e->bit;
+        request_set_edge(r, e);
+        v = e->completion(e->instance, &r->pub, (char *)r->scratch + e->scratch_offset);
         if (is_timed)
             note_time(e, &since);
-        if (UNLIKELY(v.kind == SLUICE_VERDICT_DEFER)) {
-            if (on_defer(r, e) == STEP_WAIT)
-                return STEP_WAIT;
-        } else if (UNLIKELY(v.kind > SLUICE_VERDICT_PASS_TELL)) {
-            after_completion(r, v);
-        }
+        if (LIKELY(v.kind <= SLUICE_VERDICT_PASS_TELL))
+            continue;
+        r->asked = asked;
+        if (v.kind == SLUICE_VERDICT_DEFER)
+            return on_defer(r, e);
+        after_completion(r, v);
     }
     return STEP_FINISH;
 }
@@ -274,16 +271,17 @@ static inline enum step walk(struct request *r)
 
 void request_run(struct request *r)
 {
-    struct home *home = r->home;
+    struct home_engine *he = r->home->engine;
     enum step step;
 
-    atomic_store_explicit(&home->site_serial,
-                          atomic_load_explicit(&home->site_serial, memory_order_relaxed) + 1,
+    atomic_store_explicit(&he->run_serial,
+                          atomic_load_explicit(&he->run_serial, memory_order_relaxed) + 1,
                           memory_order_relaxed);
+    atomic_store_explicit(&he->running, r, memory_order_relaxed);
     do {
         step = walk(r);
     } while (step == STEP_ON);
-    atomic_store_explicit(&home->site, NULL, memory_order_relaxed);
+    atomic_store_explicit(&he->running, NULL, memory_order_relaxed);
     if (step == STEP_FINISH)
         request_finish(r);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * watch.c: one thread looks at all homes every few milliseconds: which callback keeps its thread,
- * and which request is past its deadline.  It reads what the homes publish (site, place, holder)
- * and changes nothing but two flags: that a stall was reported, and that a request wants
+ * and which request is past its deadline.  It reads what the homes publish (running, edge, place,
+ * holder) and changes nothing but two flags: that a stall was reported, and that a request wants
  * cancelling.  The home itself cancels, when the watch pokes it.
  */
 #include "internal.h"
@@ -13,17 +13,50 @@
 
 #define BLOCKED_NS 10000000u
 
+static void lock_list(struct home_engine *he)
+{
+    while (atomic_exchange_explicit(&he->list_lock, true, memory_order_acquire))
+        ;
+}
+
+static void unlock_list(struct home_engine *he)
+{
+    atomic_store_explicit(&he->list_lock, false, memory_order_release);
+}
+
 /* --- blocked callbacks
  * ---------------------------------------------------------------------------- */
 
-static void look_at_site(struct home *home, struct home_engine *he, uint64_t now_ns)
+/* The edge whose callback runs in this home, or NULL.  The request is looked at only while it is
+ * in the list, whose lock keeps it from being freed. */
+static const struct edge *running_edge(struct home_engine *he)
 {
-    const struct station *site = atomic_load_explicit(&home->site, memory_order_relaxed);
-    uint64_t serial = atomic_load_explicit(&home->site_serial, memory_order_relaxed);
+    struct request *running = atomic_load_explicit(&he->running, memory_order_relaxed);
+    const struct edge *edge = NULL;
+
+    if (!running)
+        return NULL;
+    lock_list(he);
+    LIST_FOREACH (node, &he->in_flight) {
+        struct request *r = LIST_ENTRY(node, struct request, link);
+
+        if (r == running && request_place(r) == PLACE_RUNNING && r->path &&
+            !request_is_past_filters(r))
+            edge = request_edge(r);
+    }
+    unlock_list(he);
+    return edge;
+}
+
+/* Twice the same callback of the same run, 10 ms apart: it keeps its thread. */
+static void look_at_running(struct home_engine *he, uint64_t now_ns)
+{
+    uint64_t serial = atomic_load_explicit(&he->run_serial, memory_order_relaxed);
+    const struct edge *edge = running_edge(he);
     uint64_t since;
 
-    if (!site || site != he->seen_site || serial != he->seen_serial) {
-        he->seen_site = site;
+    if (!edge || edge != he->seen_edge || serial != he->seen_serial) {
+        he->seen_edge = edge;
         he->seen_serial = serial;
         he->seen_since_ns = now_ns;
         return;
@@ -32,9 +65,10 @@ static void look_at_site(struct home *home, struct home_engine *he, uint64_t now
     if (since < BLOCKED_NS || he->reported_serial == serial)
         return;
     he->reported_serial = serial;
-    counter_add(&((struct station *)(uintptr_t)site)->stats.blocked, 1);
+    counter_add(&edge->station->stats.blocked, 1);
     log_line(LOG_LEVEL_WARNING, "filter %s blocked the I/O path for %u ms or more disk=%s",
-             site->name, (unsigned)(since / 1000000u), site->disk ? site->disk->name : "");
+             edge->station->name, (unsigned)(since / 1000000u),
+             edge->station->disk ? edge->station->disk->name : "");
 }
 
 /* --- deadlines
@@ -152,17 +186,6 @@ static void look_at_request(struct request *r, uint64_t now_ticks, struct stalls
     }
 }
 
-static void lock_list(struct home_engine *he)
-{
-    while (atomic_exchange_explicit(&he->list_lock, true, memory_order_acquire))
-        ;
-}
-
-static void unlock_list(struct home_engine *he)
-{
-    atomic_store_explicit(&he->list_lock, false, memory_order_release);
-}
-
 static void look_at_list(struct home_engine *he, struct stalls *out)
 {
     uint64_t now = clock_ticks();
@@ -232,7 +255,7 @@ static void look_at_home(struct home *home, void *arg)
     if (!he || atomic_load_explicit(&he->in_flight_count, memory_order_relaxed) == 0)
         return;
     tick->saw_any = true;
-    look_at_site(home, he, tick->now_ns);
+    look_at_running(he, tick->now_ns);
     if (!tick->looks_at_deadlines)
         return;
     look_at_list(he, &stalls);
