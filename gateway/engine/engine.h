@@ -224,9 +224,10 @@ bool engine_watch_is_busy(void);
 struct request_view {
     uint64_t id, offset, length, age_ns;
     uint8_t op, origin;
-    const char *where; /* "gate", "range lock", "filter", "backing", "running" */
-    const struct station *station;
-    const char *hold_reason;
+    const char *where;       /* "gate", "range lock", "filter", "backing", "running" */
+    char filter[64];         /* that holds it, or "" */
+    const char *hold_reason; /* a string constant of the filter, or NULL */
+    uint64_t session;        /* of the client */
     char client[96];
 };
 /* Calls fn in the calling thread for each request of this engine (NULL: of all), also those whose

@@ -15,10 +15,10 @@ static const struct edge *owned_edge(struct station *station, struct sluice_requ
     struct request *r = request_of(pub);
     const struct edge *e;
 
-    if (r->magic != REQUEST_MAGIC || !r->path || request_is_past_filters(r))
+    if (r->magic != REQUEST_MAGIC)
         return NULL;
     e = request_edge(r);
-    return e->station == station ? e : NULL;
+    return e && e->station == station ? e : NULL;
 }
 
 static COLD bool refuse_stranger(const struct station *station, const char *call)

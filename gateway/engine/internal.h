@@ -35,7 +35,7 @@ struct edge_counts {
 /* The filters that handle one operation, guest side first. */
 struct path {
     unsigned count;
-    struct edge edge[CHAIN_FILTERS_MAX];
+    struct edge edge[CHAIN_FILTERS_MAX + 1];          /* [count]: past all, without a station */
     struct edge_counts counts[CHAIN_FILTERS_MAX + 1]; /* [count]: entered below all */
 };
 
@@ -196,17 +196,18 @@ static inline enum request_place request_place(const struct request *r)
 
 static inline const struct edge *request_edge(const struct request *r)
 {
-    return atomic_load_explicit(&r->edge, memory_order_relaxed);
+    return atomic_load_explicit(&r->edge, memory_order_acquire);
 }
 
 static inline void request_set_edge(struct request *r, const struct edge *edge)
 {
-    atomic_store_explicit(&r->edge, edge, memory_order_relaxed);
+    atomic_store_explicit(&r->edge, edge, memory_order_release);
 }
 
+/* Once it walks. */
 static inline bool request_is_past_filters(const struct request *r)
 {
-    return request_edge(r) == r->path->edge + r->path->count;
+    return request_edge(r)->station == NULL;
 }
 
 static inline struct edge_counts *request_edge_counts(const struct request *r)

@@ -114,6 +114,7 @@ static void reset(struct request *r)
     r->chain = NULL;
     r->path = NULL;
     atomic_store_explicit(&r->place, PLACE_NEW, memory_order_relaxed);
+    request_set_edge(r, NULL);
     r->is_upward = r->is_pending = r->is_finished = r->has_lock = false;
     r->is_admitted = r->is_counted = r->is_compound_counted = r->passes_gate = false;
     atomic_store_explicit(&r->is_stall_reported, false, memory_order_relaxed);

@@ -34,7 +34,7 @@ static bool take_hold(struct request *r, const struct edge *e)
 {
     uint32_t now = atomic_load_explicit(&r->hold, memory_order_acquire);
 
-    atomic_store_explicit(&r->holder, e->station, memory_order_relaxed);
+    atomic_store_explicit(&r->holder, e->station, memory_order_release);
     r->held_ticks = clock_ticks();
     counter_add(&e->station->stats.deferred, 1);
     counter_add(&e->station->stats.held_now, 1);

@@ -27,48 +27,52 @@ static void unlock_list(struct home_engine *he)
 /* --- blocked callbacks
  * ---------------------------------------------------------------------------- */
 
-/* The edge whose callback runs in this home, or NULL.  The request is looked at only while it is
- * in the list, whose lock keeps it from being freed. */
-static const struct edge *running_edge(struct home_engine *he)
+/* Under the list lock, which keeps the request, and so its chain and stations, from going away. The
+ * edge whose callback runs in this home, or NULL. */
+static const struct edge *running_edge(const struct home_engine *he)
 {
-    struct request *running = atomic_load_explicit(&he->running, memory_order_relaxed);
-    const struct edge *edge = NULL;
+    const struct request *running = atomic_load_explicit(&he->running, memory_order_relaxed);
 
-    if (!running)
-        return NULL;
-    lock_list(he);
     LIST_FOREACH (node, &he->in_flight) {
-        struct request *r = LIST_ENTRY(node, struct request, link);
+        const struct request *r = LIST_ENTRY(node, struct request, link);
+        const struct edge *edge = request_edge(r);
 
-        if (r == running && request_place(r) == PLACE_RUNNING && r->path &&
-            !request_is_past_filters(r))
-            edge = request_edge(r);
+        if (r == running && request_place(r) == PLACE_RUNNING && edge && edge->station)
+            return edge;
     }
-    unlock_list(he);
-    return edge;
+    return NULL;
+}
+
+/* Under the list lock: the home waits for this line at most, and its filter has just kept it
+ * longer. */
+static void report_blocked(const struct station *s, uint64_t since_ns)
+{
+    counter_add(&((struct station *)(uintptr_t)s)->stats.blocked, 1);
+    log_line(LOG_LEVEL_WARNING, "filter %s blocked the I/O path for %u ms or more disk=%s", s->name,
+             (unsigned)(since_ns / 1000000u), s->disk ? s->disk->name : "");
 }
 
 /* Twice the same callback of the same run, 10 ms apart: it keeps its thread. */
-static void look_at_running(struct home_engine *he, uint64_t now_ns)
+static void look_at_running_locked(struct home_engine *he, uint64_t now_ns)
 {
     uint64_t serial = atomic_load_explicit(&he->run_serial, memory_order_relaxed);
     const struct edge *edge = running_edge(he);
-    uint64_t since;
 
     if (!edge || edge != he->seen_edge || serial != he->seen_serial) {
         he->seen_edge = edge;
         he->seen_serial = serial;
         he->seen_since_ns = now_ns;
-        return;
+    } else if (now_ns - he->seen_since_ns >= BLOCKED_NS && he->reported_serial != serial) {
+        he->reported_serial = serial;
+        report_blocked(edge->station, now_ns - he->seen_since_ns);
     }
-    since = now_ns - he->seen_since_ns;
-    if (since < BLOCKED_NS || he->reported_serial == serial)
-        return;
-    he->reported_serial = serial;
-    counter_add(&edge->station->stats.blocked, 1);
-    log_line(LOG_LEVEL_WARNING, "filter %s blocked the I/O path for %u ms or more disk=%s",
-             edge->station->name, (unsigned)(since / 1000000u),
-             edge->station->disk ? edge->station->disk->name : "");
+}
+
+static void look_at_running(struct home_engine *he, uint64_t now_ns)
+{
+    lock_list(he);
+    look_at_running_locked(he, now_ns);
+    unlock_list(he);
 }
 
 /* --- deadlines
@@ -175,7 +179,7 @@ static void look_at_request(struct request *r, uint64_t now_ticks, struct stalls
     if (!deadline || age < deadline || (int64_t)(now_ticks - r->start_ticks) < 0 || is_excused(r))
         return;
     holder = request_place(r) == PLACE_FILTER
-                 ? atomic_load_explicit(&r->holder, memory_order_relaxed)
+                 ? atomic_load_explicit(&r->holder, memory_order_acquire)
                  : NULL;
     policy = policy_for(r, holder);
     if (!atomic_load_explicit(&r->is_stall_reported, memory_order_relaxed))
@@ -222,7 +226,7 @@ void watch_on_poke(struct task *task)
     /* Only this thread adds to or removes from the list, and cancelling only queues. */
     LIST_FOREACH_SAFE (node, &he->in_flight) {
         struct request *r = LIST_ENTRY(node, struct request, link);
-        const struct station *holder = atomic_load_explicit(&r->holder, memory_order_relaxed);
+        const struct station *holder = atomic_load_explicit(&r->holder, memory_order_acquire);
         bool bypass;
 
         if (!atomic_exchange_explicit(&r->wants_cancel, false, memory_order_relaxed))
@@ -294,6 +298,7 @@ struct listing {
 static void fill_view(struct request *r, struct request_view *v)
 {
     const struct sluice_client *c = r->pub.client;
+    const struct station *holder = NULL;
     static const char *const where[] = {
         [PLACE_NEW] = "running",       [PLACE_GATE] = "gate",     [PLACE_LOCK] = "range lock",
         [PLACE_RUNNING] = "running",   [PLACE_FILTER] = "filter", [PLACE_BACKING] = "backing",
@@ -311,7 +316,9 @@ static void fill_view(struct request *r, struct request_view *v)
         .hold_reason = atomic_load_explicit(&r->hold_reason, memory_order_relaxed),
     };
     if (request_place(r) == PLACE_FILTER)
-        v->station = atomic_load_explicit(&r->holder, memory_order_relaxed);
+        holder = atomic_load_explicit(&r->holder, memory_order_acquire);
+    snprintf(v->filter, sizeof v->filter, "%s", holder ? holder->name : "");
+    v->session = c ? c->session : 0;
     snprintf(v->client, sizeof v->client, "%s %s", c ? c->front_end : "", c ? c->address : "");
 }
 
