@@ -26,8 +26,7 @@ static void find_oldest(const struct request_view *v, void *arg)
         return;
     c->age_ns = v->age_ns;
     snprintf(c->text, sizeof c->text, "a %s of %.1f s ago is in %s%s%s", engine_op_name(v->op),
-             (double)v->age_ns / 1e9, v->where, v->station ? " " : "",
-             v->station ? v->station->name : "");
+             (double)v->age_ns / 1e9, v->where, v->filter[0] ? " " : "", v->filter);
 }
 
 static int drain(struct disk *disk, struct err *e)
