@@ -132,6 +132,7 @@ static void reset(struct request *r)
     r->parent = NULL;
     r->compound = NULL;
     r->miscompare = 0;
+    r->extents.first_only = false;
     list_init(&r->gate_link);
 }
 

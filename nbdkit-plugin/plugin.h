@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * plugin.h: what the files of the nbdkit plugin share.  The plugin is a thin adapter: nbdkit's worker
+ * threads are workers in the sense of io.h, each callback submits one request and sleeps until it has
+ * ended.
+ */
+#ifndef SLUICE_NBDKIT_PLUGIN_H
+#define SLUICE_NBDKIT_PLUGIN_H
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "control/control.h"
+
+/* One NBD connection that has chosen an export.  Immutable, but for the session's own list link. */
+struct connection {
+    struct gateway_export *export; /* a reference */
+    struct disk_session *session;
+    struct engine *engine;
+    struct engine_capabilities can;
+    uint64_t size_bytes; /* NBD tells a connection one size; a grown disk shows at the next one */
+    bool is_read_only;
+    _Atomic uint64_t next_log_ns; /* failures are logged once a second a connection */
+};
+
+/* connection.c */
+void *plugin_open(int readonly);
+void plugin_close(void *handle);
+int64_t plugin_get_size(void *handle);
+int plugin_block_size(void *handle, uint32_t *minimum, uint32_t *preferred, uint32_t *maximum);
+int plugin_can_write(void *handle);
+int plugin_can_flush(void *handle);
+int plugin_can_fua(void *handle);
+int plugin_can_trim(void *handle);
+int plugin_can_zero(void *handle);
+int plugin_can_fast_zero(void *handle);
+int plugin_can_extents(void *handle);
+int plugin_can_cache(void *handle);
+int plugin_can_multi_conn(void *handle);
+int plugin_is_rotational(void *handle);
+
+/* requests.c */
+int plugin_pread(void *handle, void *buf, uint32_t count, uint64_t offset, uint32_t flags);
+int plugin_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset, uint32_t flags);
+int plugin_flush(void *handle, uint32_t flags);
+int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags);
+int plugin_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flags);
+int plugin_cache(void *handle, uint32_t count, uint64_t offset, uint32_t flags);
+int plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags, struct nbdkit_extents *extents);
+
+#endif
