@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * plugin.h: what the files of the nbdkit plugin share.  The plugin is a thin adapter: nbdkit's worker
- * threads are workers in the sense of io.h, each callback submits one request and sleeps until it has
- * ended.
+ * plugin.h: what the files of the nbdkit plugin share.  The plugin is a thin adapter: nbdkit's
+ * worker threads are workers in the sense of io.h, each callback submits one request and sleeps
+ * until it has ended.
  */
 #ifndef SLUICE_NBDKIT_PLUGIN_H
 #define SLUICE_NBDKIT_PLUGIN_H
@@ -22,6 +22,8 @@ struct connection {
     bool is_read_only;
     _Atomic uint64_t next_log_ns; /* failures are logged once a second a connection */
 };
+
+extern struct gateway *plugin_gateway; /* set once, before any thread is made */
 
 /* connection.c */
 void *plugin_open(int readonly);
@@ -46,6 +48,7 @@ int plugin_flush(void *handle, uint32_t flags);
 int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags);
 int plugin_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flags);
 int plugin_cache(void *handle, uint32_t count, uint64_t offset, uint32_t flags);
-int plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags, struct nbdkit_extents *extents);
+int plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags,
+                   struct nbdkit_extents *extents);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * requests.c: nbdkit's data callbacks.  Each makes one request, executes it and hands the errno back.
- * NBD knows few error numbers, and nbdkit turns the others into EINVAL, which would blame the client:
- * everything that NBD does not know becomes EIO here.
+ * requests.c: nbdkit's data callbacks.  Each makes one request, executes it and hands the errno
+ * back. NBD knows few error numbers, and nbdkit turns the others into EINVAL, which would blame the
+ * client: everything that NBD does not know becomes EIO here.
  */
 #include "plugin.h"
 
@@ -41,11 +41,19 @@ static COLD int failed(struct connection *c, const struct sluice_request *r, int
 {
     uint64_t now = clock_now_ns(), next = atomic_load(&c->next_log_ns);
 
-    if (error != ENOTSUP && now >= next && atomic_compare_exchange_strong(&c->next_log_ns, &next, now + LOG_PAUSE_NS))
-        log_line(LOG_LEVEL_WARNING, "a %s of %" PRIu64 " bytes at %" PRIu64 " failed: %s disk=%s client=%s",
-                 engine_op_name(r->op), r->length, r->offset, strerror(error), engine_name(c->engine),
-                 c->session->client.address);
+    if (error != ENOTSUP && now >= next &&
+        atomic_compare_exchange_strong(&c->next_log_ns, &next, now + LOG_PAUSE_NS))
+        log_line(LOG_LEVEL_WARNING,
+                 "a %s of %" PRIu64 " bytes at %" PRIu64 " failed: %s disk=%s client=%s",
+                 engine_op_name(r->op), r->length, r->offset, strerror(error),
+                 engine_name(c->engine), c->session->client.address);
     errno = to_nbd_errno(error);
+    return -1;
+}
+
+static COLD int is_gone(void)
+{
+    errno = ESHUTDOWN;
     return -1;
 }
 
@@ -55,12 +63,16 @@ static COLD int no_memory(void)
     return -1;
 }
 
-static int execute(struct connection *c, unsigned op, uint32_t flags, uint64_t offset, uint32_t length, void *data)
+static int execute(struct connection *c, unsigned op, uint32_t flags, uint64_t offset,
+                   uint32_t length, void *data)
 {
-    struct request *r = request_new(c->engine, &c->session->client);
     struct sluice_request *pub;
+    struct request *r;
     int error, result;
 
+    if (UNLIKELY(gateway_export_is_removed(c->export)))
+        return is_gone();
+    r = request_new(c->engine, &c->session->client);
     if (UNLIKELY(!r))
         return no_memory();
     pub = request_public(r);
@@ -122,7 +134,8 @@ int plugin_cache(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 
 static uint32_t to_nbdkit_type(uint32_t type)
 {
-    return (type & EXTENT_HOLE ? NBDKIT_EXTENT_HOLE : 0) | (type & EXTENT_ZERO ? NBDKIT_EXTENT_ZERO : 0);
+    return (type & EXTENT_HOLE ? NBDKIT_EXTENT_HOLE : 0) |
+           (type & EXTENT_ZERO ? NBDKIT_EXTENT_ZERO : 0);
 }
 
 static int hand_over(const struct extents *from, struct nbdkit_extents *to)
@@ -130,20 +143,25 @@ static int hand_over(const struct extents *from, struct nbdkit_extents *to)
     uint64_t at = from->offset;
 
     for (unsigned i = 0; i < from->count; i++) {
-        if (nbdkit_add_extent(to, at, from->list[i].length, to_nbdkit_type(from->list[i].type)) == -1)
+        if (nbdkit_add_extent(to, at, from->list[i].length, to_nbdkit_type(from->list[i].type)) ==
+            -1)
             return -1;
         at += from->list[i].length;
     }
     return 0;
 }
 
-int plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags, struct nbdkit_extents *extents)
+int plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags,
+                   struct nbdkit_extents *extents)
 {
     struct connection *c = handle;
-    struct request *r = request_new(c->engine, &c->session->client);
     struct sluice_request *pub;
+    struct request *r;
     int error, result;
 
+    if (gateway_export_is_removed(c->export))
+        return is_gone();
+    r = request_new(c->engine, &c->session->client);
     if (!r)
         return no_memory();
     pub = request_public(r);
