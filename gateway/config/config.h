@@ -271,9 +271,10 @@ int config_print_effective(FILE *out, const struct gateway_config *config, const
  * --------------------------------------------------------------------- */
 
 enum plan_kind {
-    PLAN_REFUSE,        /* cannot be had at all: nothing of the plan may be applied */
-    PLAN_RESTART,       /* needs a restart: nothing of the plan may be applied by a reload */
-    PLAN_GATEWAY,       /* a live setting of the gateway: log level, limits, peers */
+    PLAN_REFUSE,  /* cannot be had at all: nothing of the plan may be applied */
+    PLAN_RESTART, /* needs a restart: nothing of the plan may be applied by a reload */
+    PLAN_GATEWAY, /* a live setting of the gateway: log level, peers, limits (those of every disk)
+                   */
     PLAN_REMOVE_DISK,   /* old_disk */
     PLAN_SETTINGS,      /* disk_reconfigure(): deadline, on_stall */
     PLAN_EXPORT,        /* who may connect, and how */

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * crosscheck: what no file can see by itself: two disks with one backing, one UUID, one LUN; two
+ * listeners on one port; disks of a group that differ where they must not; TLS that is wanted but
+ * cannot be had.
+ *
+ * Looks at files (realpath, stat) but opens none.  The later of two is the one that is blamed, with
+ * the place of the first.
+ */
+#include "config/internal.h"
+
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* --- things of which there may be one ----------------------------------------------------------
+ */
+
+/* Somebody's claim on a word that must be unique. */
+struct claim {
+    const char *word;
+    const char *owner; /* "disk vm-17" */
+    const char *path;  /* of the key */
+    struct config_origin at;
+    unsigned number; /* order of appearance */
+};
+struct claims {
+    struct claim *claim;
+    unsigned count;
+};
+
+static bool claims_init(struct binder *b, struct claims *claims, size_t most)
+{
+    claims->claim = arena_alloc(b->arena, (most + 1) * sizeof *claims->claim);
+    claims->count = 0;
+    return claims->claim;
+}
+
+static void claims_add(struct claims *claims, const char *word, const char *owner, const char *path,
+                       const struct config_node *node)
+{
+    struct claim *claim = &claims->claim[claims->count];
+
+    *claim = (struct claim){word, owner, path, node->at, claims->count};
+    claims->count++;
+}
+
+static int compare_claims(const void *left, const void *right)
+{
+    const struct claim *a = left, *b = right;
+    int r = strcmp(a->word, b->word);
+
+    return r ? r : (a->number > b->number) - (a->number < b->number);
+}
+
+/* `what` is the rest of a sentence about the first owner: "... is already <what> disk a (PLACE)".
+ */
+static void claims_check(struct binder *b, struct claims *claims, const char *what)
+{
+    qsort(claims->claim, claims->count, sizeof *claims->claim, compare_claims);
+    for (unsigned i = 1, first = 0; i < claims->count; i++) {
+        const struct claim *a = &claims->claim[first], *c = &claims->claim[i];
+
+        if (strcmp(a->word, c->word) != 0)
+            first = i;
+        else
+            binder_say_at(b, &c->at, c->path, "%s is already %s %s (%s:%u:%u)", c->word, what,
+                          a->owner, a->at.file, a->at.line, a->at.column);
+    }
+}
+
+static const char *disk_owner(struct binder *b, const struct disk_config *disk)
+{
+    return arena_printf(b->arena, "disk %s", disk->name);
+}
+
+static void check_uuids(struct binder *b, const struct gateway_config *config)
+{
+    struct claims claims;
+
+    if (!claims_init(b, &claims, config->disk_count))
+        return;
+    for (unsigned i = 0; i < config->disk_count; i++)
+        if (config->disks[i].uuid)
+            claims_add(&claims, config->disks[i].uuid, disk_owner(b, &config->disks[i]), "uuid",
+                       node_deepest(config->disks[i].document, "uuid"));
+    claims_check(b, &claims, "the UUID of");
+}
+
+/* --- backings ----------------------------------------------------------------------------------
+ */
+
+/* Also of a file that is not there yet: its folder's real path and its name. */
+static const char *real_path(struct binder *b, const char *path)
+{
+    CLEANUP_FREE char *real = realpath(path, NULL);
+    CLEANUP_FREE char *folder = NULL, *copy = NULL, *copy2 = NULL;
+
+    if (real)
+        return arena_strndup(b->arena, real, strlen(real));
+    copy = strdup(path);
+    copy2 = strdup(path);
+    folder = copy ? realpath(dirname(copy), NULL) : NULL;
+    if (!folder || !copy2)
+        return path;
+    return arena_printf(b->arena, "%s/%s", folder, basename(copy2));
+}
+
+/* One word for one file, whatever names and links lead to it. */
+static const char *file_identity(struct binder *b, const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 1)
+        return arena_printf(b->arena, "inode %llu:%llu", (unsigned long long)st.st_dev,
+                            (unsigned long long)st.st_ino);
+    if (stat(path, &st) == 0 && S_ISBLK(st.st_mode))
+        return arena_printf(b->arena, "device %llu", (unsigned long long)st.st_rdev);
+    return real_path(b, path);
+}
+
+static void claim_backing(struct binder *b, struct claims *claims, const struct disk_config *disk)
+{
+    static const char *const keys[] = {
+        [BACKING_FILE] = "backing.file",
+        [BACKING_NBD] = "backing.nbd",
+        [BACKING_ISCSI] = "backing.iscsi",
+    };
+    const struct backing_config *backing = &disk->backing;
+    const char *words[] = {
+        [BACKING_FILE] = backing->file,
+        [BACKING_NBD] = backing->nbd,
+        [BACKING_ISCSI] = backing->iscsi,
+    };
+
+    if (backing->kind == BACKING_NBDKIT || !words[backing->kind])
+        return;
+    claims_add(claims,
+               backing->kind == BACKING_FILE ? file_identity(b, backing->file)
+                                             : words[backing->kind],
+               disk_owner(b, disk), keys[backing->kind],
+               node_deepest(disk->document, keys[backing->kind]));
+}
+
+static void check_backings(struct binder *b, const struct gateway_config *config)
+{
+    struct claims claims;
+
+    if (!claims_init(b, &claims, (size_t)config->disk_count + config->tier_count))
+        return;
+    for (unsigned i = 0; i < config->tier_count; i++) {
+        const struct tier_config *tier = &config->tiers[i];
+        const char *path = arena_printf(b->arena, "tiers.%s.path", tier->name);
+
+        if (tier->path)
+            claims_add(&claims, file_identity(b, tier->path),
+                       arena_printf(b->arena, "tier %s", tier->name), path,
+                       node_deepest(config->document, path));
+    }
+    for (unsigned i = 0; i < config->disk_count; i++)
+        claim_backing(b, &claims, &config->disks[i]);
+    claims_check(b, &claims, "the storage of");
+}
+
+/* --- iSCSI units -------------------------------------------------------------------------------
+ */
+
+static void check_luns(struct binder *b, const struct gateway_config *config)
+{
+    struct claims claims;
+
+    if (!claims_init(b, &claims, config->disk_count))
+        return;
+    for (unsigned i = 0; i < config->disk_count; i++) {
+        const struct disk_config *disk = &config->disks[i];
+        const char *target = disk->iscsi.iqn ? disk->iscsi.iqn : disk->iscsi.target;
+
+        if (disk->iscsi.is_enabled && target)
+            claims_add(&claims, arena_printf(b->arena, "LUN %u of %s", disk->iscsi.lun, target),
+                       disk_owner(b, disk), "export.iscsi.lun",
+                       node_deepest(disk->document, "export.iscsi.lun"));
+    }
+    claims_check(b, &claims, "that of");
+}
+
+/* --- listeners ---------------------------------------------------------------------------------
+ */
+
+struct door {
+    const char *path;
+    const struct config_address *address;
+};
+
+static unsigned add_doors(struct binder *b, struct door *doors, unsigned count, const char *name,
+                          const struct config_addresses *list)
+{
+    for (unsigned i = 0; i < list->count; i++)
+        doors[count++] =
+            (struct door){arena_printf(b->arena, "listen.%s[%u]", name, i), &list->item[i]};
+    return count;
+}
+
+static void check_door(struct binder *b, const struct door *doors, unsigned which)
+{
+    const struct door *door = &doors[which];
+
+    for (unsigned i = 0; i < which; i++)
+        if (address_overlaps(doors[i].address, door->address)) {
+            binder_say_at(b, &door->address->origin, door->path, "%s leaves no room for %s of %s",
+                          doors[i].address->text, door->address->text, door->path);
+            return;
+        }
+}
+
+static void check_listeners(struct binder *b, const struct gateway_config *config)
+{
+    size_t most = (size_t)config->listen.nbd.count + config->listen.iscsi.count +
+                  config->listen.peer.count + config->listen.http.count + 1;
+    struct door *doors = arena_alloc(b->arena, most * sizeof *doors);
+    unsigned count = 0;
+
+    if (!doors)
+        return;
+    count = add_doors(b, doors, count, "nbd", &config->listen.nbd);
+    count = add_doors(b, doors, count, "iscsi", &config->listen.iscsi);
+    count = add_doors(b, doors, count, "peer", &config->listen.peer);
+    count = add_doors(b, doors, count, "http", &config->listen.http);
+    if (config->listen.control.path)
+        doors[count++] = (struct door){"listen.control", &config->listen.control};
+    for (unsigned i = 1; i < count; i++)
+        check_door(b, doors, i);
+}
+
+/* --- TLS ---------------------------------------------------------------------------------------
+ */
+
+static const struct disk_config *find_disk_with_tls(const struct gateway_config *config)
+{
+    for (unsigned i = 0; i < config->disk_count; i++)
+        if (config->disks[i].nbd.is_enabled && config->disks[i].nbd.tls == EXPORT_TLS_REQUIRE)
+            return &config->disks[i];
+    return NULL;
+}
+
+/* Encryption is what one gets without a word; going without takes one, for each disk. */
+static void check_tls(struct binder *b, const struct gateway_config *config)
+{
+    const struct disk_config *disk = find_disk_with_tls(config);
+
+    for (unsigned i = 0; i < config->listen.nbd.count && disk && !config->tls.is_set; i++) {
+        const struct config_address *listener = &config->listen.nbd.item[i];
+
+        if (listener->kind == ADDRESS_TCP && !listener->is_loopback)
+            binder_say_at(b, &listener->origin, arena_printf(b->arena, "listen.nbd[%u]", i),
+                          "disk %s requires TLS here, but there is no tls: with certificates "
+                          "(or write export: {nbd: {tls: off}} in the disk)",
+                          disk->name);
+    }
+    for (unsigned i = 0; i < config->disk_count && !config->tls.is_set; i++)
+        if (config->disks[i].nbd.clients.count > 0)
+            binder_say_at(b, &node_deepest(config->disks[i].document, "export.nbd.clients")->key_at,
+                          "export.nbd.clients",
+                          "clients are known by their certificates: gateway.yaml needs tls:");
+}
+
+/* --- groups ------------------------------------------------------------------------------------
+ */
+
+static const struct filter_config *find_filter(const struct disk_config *disk, const char *name)
+{
+    for (unsigned i = 0; i < disk->filter_count; i++)
+        if (strcmp(disk->filters[i].name, name) == 0)
+            return &disk->filters[i];
+    return NULL;
+}
+
+static bool is_equal_value(const struct sluice_value *a, const struct sluice_value *b)
+{
+    if (a->is_set != b->is_set || a->integer != b->integer)
+        return false;
+    return !a->string || !b->string ? a->string == b->string : strcmp(a->string, b->string) == 0;
+}
+
+/* One sequence, one journal and one role: what replicates a group has one set of options. */
+static void compare_options(struct binder *b, const struct disk_config *first,
+                            const struct disk_config *disk, const struct filter_config *ours)
+{
+    const struct filter_config *theirs = find_filter(first, ours->name);
+    const struct sluice_option *options = ours->filter->options;
+
+    if (!theirs || theirs->filter != ours->filter) {
+        binder_say_at(b, &ours->origin, ours->name,
+                      "group %s is replicated as one, but disk %s has no %s", disk->group,
+                      first->name, ours->name);
+        return;
+    }
+    for (unsigned i = 0; options && options[i].name; i++)
+        if (!is_equal_value(&ours->values[i], &theirs->values[i]))
+            binder_say_at(b, &ours->origin, ours->name,
+                          "%s differs from that of disk %s, but group %s is replicated as one",
+                          options[i].name, first->name, disk->group);
+}
+
+static void compare_with_first(struct binder *b, const struct disk_config *first,
+                               const struct disk_config *disk)
+{
+    for (unsigned i = 0; i < disk->filter_count; i++)
+        if (disk->filters[i].filter_class == SLUICE_CLASS_REPLICATION)
+            compare_options(b, first, disk, &disk->filters[i]);
+    for (unsigned i = 0; i < first->filter_count; i++)
+        if (first->filters[i].filter_class == SLUICE_CLASS_REPLICATION &&
+            !find_filter(disk, first->filters[i].name))
+            binder_say_at(b, &node_deepest(disk->document, "group")->at, "group",
+                          "group %s is replicated as one: disk %s has %s, this one has not",
+                          disk->group, first->name, first->filters[i].name);
+}
+
+static int compare_groups(const void *left, const void *right)
+{
+    const struct disk_config *a = *(const struct disk_config *const *)left;
+    const struct disk_config *b = *(const struct disk_config *const *)right;
+    int r = strcmp(a->group, b->group);
+
+    return r ? r : strcmp(a->name, b->name);
+}
+
+/* `failover NAME` takes a disk or a group, so that one name may not be both. */
+static void check_group_name(struct binder *b, const struct gateway_config *config,
+                             const struct disk_config *disk)
+{
+    const struct disk_config *other = config_find_disk(config, disk->group);
+    const struct config_node *group = node_find(disk->document, "group");
+
+    if (group && other && other != disk && !node_find(other->document, "group"))
+        binder_say_at(b, &group->at, "group", "%s is the name of a disk outside the group",
+                      disk->group);
+}
+
+static void check_groups(struct binder *b, const struct gateway_config *config)
+{
+    const struct disk_config **sorted =
+        arena_alloc(b->arena, (config->disk_count + 1) * sizeof *sorted);
+
+    if (!sorted)
+        return;
+    for (unsigned i = 0; i < config->disk_count; i++) {
+        sorted[i] = &config->disks[i];
+        check_group_name(b, config, &config->disks[i]);
+    }
+    qsort(sorted, config->disk_count, sizeof *sorted, compare_groups);
+    for (unsigned i = 1, first = 0; i < config->disk_count; i++) {
+        if (strcmp(sorted[first]->group, sorted[i]->group) != 0)
+            first = i;
+        else
+            compare_with_first(b, sorted[first], sorted[i]);
+    }
+}
+
+void config_crosscheck(struct binder *b, struct gateway_config *config)
+{
+    check_listeners(b, config);
+    check_tls(b, config);
+    check_backings(b, config);
+    check_uuids(b, config);
+    check_luns(b, config);
+    check_groups(b, config);
+}
