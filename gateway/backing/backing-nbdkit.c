@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * backing-nbdkit: any nbdkit plugin, as a child that libnbd starts and talks to over a socket of
+ * socket activation.  The child dies with the service loop's thread, inherits no descriptor of ours
+ * but standard input and output, and what it has to say it says on our standard error.
+ *
+ * When the child dies it is started anew and what was not flushed is written again.  Where the
+ * contents themselves lived in the child (the tables below), a new one would serve zeros in their
+ * place: then the backing is refused instead, and only an operator's order starts it empty.
+ */
+#include "backing/backing-nbd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#ifndef SLUICE_NBDKIT
+#define SLUICE_NBDKIT "nbdkit"
+#endif
+
+/* More of them than the 16 that nbdkit makes by itself: what one front end connection can ask. */
+#define THREADS "32"
+
+static const char *const volatile_plugins[] = {"memory", "tmpdisk", "data", "linuxdisk", NULL};
+static const char *const volatile_filters[] = {"cow", NULL};
+
+/* "/usr/lib/nbdkit/plugins/nbdkit-memory-plugin.so" and "memory" are the same. */
+static bool is_named(const char *plugin, const char *name, const char *suffix)
+{
+    char file[80];
+    const char *base = strrchr(plugin, '/');
+
+    snprintf(file, sizeof file, "nbdkit-%s-%s.so", name, suffix);
+    return strcmp(plugin, name) == 0 || (base && strcmp(base + 1, file) == 0);
+}
+
+static bool is_listed(const char *word, const char *const *names, const char *suffix)
+{
+    for (; *names; names++)
+        if (is_named(word, *names, suffix))
+            return true;
+    return false;
+}
+
+static bool holds_its_contents(const struct backing_spec *spec)
+{
+    if (is_listed(spec->plugin, volatile_plugins, "plugin"))
+        return true;
+    for (const char *const *f = spec->filters; f && *f; f++)
+        if (is_listed(*f, volatile_filters, "filter"))
+            return true;
+    return false;
+}
+
+/* --- the command ---------------------------------------------------------------------------- */
+
+static size_t count(const char *const *words)
+{
+    size_t n = 0;
+
+    while (words && words[n])
+        n++;
+    return n;
+}
+
+struct command {
+    char **argv;
+    size_t used;
+    bool has_failed;
+};
+
+static void add(struct command *c, const char *before, const char *word)
+{
+    char *text = text_printf("%s%s", before, word);
+
+    c->has_failed |= text == NULL;
+    if (text)
+        c->argv[c->used++] = text;
+}
+
+static int make_command(struct nbd_backing *nb, const struct backing_spec *spec)
+{
+    size_t most = 8 + count(spec->filters) + count(spec->arguments);
+    struct command c = {.argv = calloc(most, sizeof *c.argv)};
+
+    nb->argv = c.argv;
+    if (!c.argv)
+        return -ENOMEM;
+    add(&c, "", SLUICE_NBDKIT);
+    add(&c, "", "--exit-with-parent");
+    add(&c, "", "--threads=" THREADS);
+    if (spec->read_only)
+        add(&c, "", "--readonly");
+    for (const char *const *f = spec->filters; f && *f; f++)
+        add(&c, "--filter=", *f);
+    add(&c, "", spec->plugin);
+    for (const char *const *a = spec->arguments; a && *a; a++)
+        add(&c, "", *a);
+    return c.has_failed ? -ENOMEM : 0;
+}
+
+/* Whatever follows the plugin's name is its own; a leading '-' would be nbdkit's. */
+static int check_words(const struct backing_spec *spec, struct err *e)
+{
+    if (spec->plugin[0] == '-' || !spec->plugin[0])
+        return err_set(e, EINVAL, "\"%s\" is no name of an nbdkit plugin", spec->plugin);
+    for (const char *const *a = spec->arguments; a && *a; a++)
+        if ((*a)[0] == '-')
+            return err_set(e, EINVAL, "\"%s\" is no KEY=VALUE for nbdkit plugin %s", *a,
+                           spec->plugin);
+    return 0;
+}
+
+/* --- the child ------------------------------------------------------------------------------ */
+
+static void connect_child(struct remote *r)
+{
+    struct nbd_backing *nb = CONTAINER_OF(r, struct nbd_backing, remote);
+    struct nbd_conn *conn;
+    sigset_t saved;
+    int rc;
+
+    if (service_is_stopping()) {
+        remote_down(r, "this process is leaving");
+        return;
+    }
+    conn = nb->conn = nbd_conn_new(nb);
+    if (!conn)
+        return;
+    child_before_start(&saved);
+    rc = nbd_aio_connect_systemd_socket_activation(conn->handle, nb->argv);
+    child_after_start(&saved, &conn->child);
+    conn->has_child = true;
+    nbd_conn_begun(conn, rc);
+}
+
+/* Some plugins (vddk) take long to start. */
+static const struct transport child_transport = {
+    .op_bytes = sizeof(struct nbd_op),
+    .connect_timeout_ns = UINT64_C(30000000000),
+    .backoff_ns = UINT64_C(50000000),
+    .connect = connect_child,
+    .disconnect = nbd_disconnect,
+    .send = nbd_send,
+};
+
+/* --- the kind ------------------------------------------------------------------------------- */
+
+static int nbdkit_open(const struct backing_spec *spec, struct backing **out, struct err *e)
+{
+    struct nbd_backing *nb;
+    int rc = check_words(spec, e);
+
+    if (rc < 0)
+        return rc;
+    nb = calloc(1, sizeof *nb);
+    if (!nb)
+        return err_set(e, ENOMEM, "no memory");
+    nb->remote.transport = &child_transport;
+    nb->remote.name = text_printf("nbdkit plugin %s", spec->plugin);
+    nb->is_volatile = nb->remote.is_hang_kept = holds_its_contents(spec);
+    if (make_command(nb, spec) == 0)
+        return nbd_backing_open(nb, spec, out, e);
+    nbd_backing_free(nb);
+    return err_set(e, ENOMEM, "no memory");
+}
+
+static bool would_lose_contents(struct nbd_backing *nb)
+{
+    struct backing_status status = {0};
+
+    remote_status(&nb->remote.backing, &status);
+    return nb->is_volatile && status.is_connected;
+}
+
+/* What is in memory does not grow underneath. */
+static int nbdkit_refresh(struct backing *b, struct err *e)
+{
+    struct nbd_backing *nb = CONTAINER_OF(b, struct nbd_backing, remote.backing);
+
+    return nb->is_volatile ? 0 : remote_refresh(b, e);
+}
+
+static int nbdkit_reopen(struct backing *b, struct err *e)
+{
+    struct nbd_backing *nb = CONTAINER_OF(b, struct nbd_backing, remote.backing);
+
+    if (would_lose_contents(nb))
+        return err_set(e, EBUSY, "%s holds its contents itself: opened anew it would be empty",
+                       nb->remote.name);
+    return remote_reopen(b, e);
+}
+
+const struct backing_ops backing_nbdkit_ops = {
+    .name = "nbdkit",
+    .open = nbdkit_open,
+    .close = nbd_backing_close,
+    .submit = remote_submit,
+    .status = remote_status,
+    .identity = remote_identity,
+    .refresh = nbdkit_refresh,
+    .reopen = nbdkit_reopen,
+    .service_stop = service_stop,
+};
