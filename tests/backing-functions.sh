@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# backing-functions: sourced by the tests that play the server of a remote backing.  Each gets a folder
+# of its own in $dir; servers started through `server NAME COMMAND...` are killed at the end.
+set -u
+: "${top_srcdir:?}" "${top_builddir:?}"
+dir=$(mktemp -d "${TMPDIR:-/tmp}/sluice-backing.XXXXXX") || exit 99
+plugin=$top_builddir/.libs/nbdkit-forgetful-plugin.so
+driver=$top_builddir/tests/backing-driver
+
+# What was started in a subshell is known by its file too.
+cleanup() {
+    touch "$dir/enough"
+    kill $(jobs -p) 2>/dev/null
+    for file in "$dir"/*.pid; do
+        [ -s "$file" ] && kill -9 "$(cat "$file")" 2>/dev/null
+    done
+    wait 2>/dev/null
+    rm -rf "$dir"
+}
+trap cleanup EXIT
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+# The last line of a skipped test is its reason.
+need() {
+    for program; do
+        command -v "$program" >/dev/null || { echo "$program is not installed"; exit 77; }
+    done
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# until_true SECONDS COMMAND...
+until_true() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -le $end ] || return 1
+        sleep 0.02
+    done
+}
+
+# server NAME COMMAND...: in the background; its output goes to $dir/NAME.log
+server() {
+    local name=$1
+    shift
+    "$@" >>"$dir/$name.log" 2>&1 &
+    echo $! >"$dir/$name.pid"
+}
+
+kill_server() {
+    local pid
+    pid=$(cat "$dir/$1.pid")
+    rm "$dir/$1.pid"
+    kill -9 "$pid"
+    wait "$pid" 2>/dev/null
+    # Dead, and at most not yet waited for by the shell that started it.
+    until_true 5 has_ended "$pid" || fail "$1 is still there"
+}
+
+has_ended() {
+    [ ! -e "/proc/$1/cmdline" ] || [ -z "$(tr -d '\0' 2>/dev/null <"/proc/$1/cmdline")" ]
+}
+
+# keep_killing NAME START MIN_MS SPREAD_MS, in the background, until stop_killing
+keep_killing() {
+    while [ ! -e "$dir/enough" ]; do
+        sleep "$(printf '0.%03d' $(($3 + RANDOM % $4)))"
+        kill_server "$1"
+        $2
+    done
+}
+
+stop_killing() {
+    touch "$dir/enough"
+    wait "$1"
+    rm "$dir/enough"
+}
+
+# drive KEY=VALUE...: starts the driver; its first answer is in $answer
+drive() {
+    coproc DRIVER { exec "$driver" "$@" 2>>"$dir/driver.log"; }
+    driver_pid=$DRIVER_PID
+    exec {to}>&"${DRIVER[1]}" {from}<&"${DRIVER[0]}"
+    read -r -t 60 -u "$from" answer || answer="error: the driver is gone"
+    case $answer in error*) wait "$driver_pid" ;; esac
+}
+
+# ask WORDS...: one line to the driver, its answer in $answer
+ask() {
+    echo "$*" >&"$to"
+    read -r -t 60 -u "$from" answer || answer="error: no answer"
+}
+
+# expect PATTERN WORDS...
+expect() {
+    local pattern=$1
+    shift
+    ask "$@"
+    # shellcheck disable=SC2254
+    case $answer in
+    $pattern) ;;
+    *)
+        tail -n 20 "$dir"/*.log >&2
+        fail "$*: \"$answer\" is not \"$pattern\""
+        ;;
+    esac
+}
+
+expect_open() {
+    # shellcheck disable=SC2254
+    case $answer in
+    $1) ;;
+    *)
+        tail -n 20 "$dir"/*.log >&2
+        fail "open: \"$answer\" is not \"$1\""
+        ;;
+    esac
+}
+
+quit() {
+    expect "ok closed" quit
+    exec {to}>&- {from}<&-
+    wait "$driver_pid" || fail "the driver ended with $?"
+}
+
+# A number out of the last answer: answer_number replayed
+answer_number() {
+    local rest=${answer##* $1=}
+    echo "${rest%% *}"
+}
