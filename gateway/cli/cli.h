@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * cli.h: the `sluice` command.  One table (verbs.c) names every verb with its arguments and help;
+ * usage text, completion and the test against the manual page come from it.  A verb's code is in a
+ * file of its own.
+ *
+ * Data goes to stdout, all else to stderr.  Exit codes: 0 ok, 1 error, 2 false or unhealthy, 3
+ * usage.
+ */
+#ifndef SLUICE_CLI_H
+#define SLUICE_CLI_H
+
+#include "control/control.h"
+
+enum exit_code { EXIT_OK = 0, EXIT_ERROR = 1, EXIT_FALSE = 2, EXIT_USAGE = 3 };
+
+/* What every verb may be given, taken out of its arguments before it runs. */
+struct cli {
+    const char *program;    /* argv[0] */
+    const char *folder;     /* --config, default SYSCONFDIR/sluice */
+    bool is_json, is_quiet; /* --json */
+    const char *verb;       /* "disk list" */
+    int argc;               /* what is left: positions and the verb's own options */
+    char **argv;
+};
+
+typedef int cli_run_fn(struct cli *cli);
+
+struct cli_verb {
+    const char *name;      /* one or two words: "check", "disk list" */
+    const char *arguments; /* "[--effective DISK]" */
+    const char *help;      /* one line */
+    cli_run_fn *run;
+};
+/* One a verb, named after it. */
+cli_run_fn cli_serve, cli_check;
+
+extern const struct cli_verb cli_verbs[];
+extern const unsigned cli_verb_count;
+
+/* `sluice FILTER VERB DISK ...`, when the first word names a filter; else what `unknown` says. */
+int cli_filter_verb(struct cli *cli, int (*unknown)(int argc, char **argv));
+
+/* --- for verbs
+ * ------------------------------------------------------------------------------------- */
+
+/* Takes `name` (a flag) out of the arguments. */
+bool cli_take_flag(struct cli *cli, const char *name);
+/* Takes `name VALUE` or `name=VALUE`; NULL when absent. Exits with a usage error when the value is
+ * missing. */
+const char *cli_take_option(struct cli *cli, const char *name);
+/* Usage error unless exactly `least`..`most` positions and no unknown options are left. 0 or
+ * EXIT_USAGE. */
+int cli_expect_positions(struct cli *cli, int least, int most) MUST_CHECK;
+/* "sluice VERB: sentence" to stderr; returns `code`. */
+int cli_fail(const struct cli *cli, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+int cli_usage_error(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* The configuration of --config, its problems printed to stderr when it has any. NULL then. */
+struct gateway_config *cli_load_config(struct cli *cli);
+/* Where the gateway of --config listens for us; NULL with the reason printed. malloc'ed. */
+char *cli_control_path(struct cli *cli);
+/* One call to the running gateway. *reply is owned by the caller, NULL when it could not be asked.
+ * Returns the exit code; errors have been printed. */
+int cli_call(struct cli *cli, json_t *request, json_t **reply);
+/* Prints a document for --json. */
+void cli_print_json(const json_t *document);
+
+/* Where the plugin, the filters and the kit of this installation are: by environment, beside the
+ * program, or where they were configured to be. `out` of PATH_MAX bytes. */
+void cli_find_plugin(const struct cli *cli, char *out, size_t out_size);
+void cli_find_filters(const struct cli *cli, char *out, size_t out_size);
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * main.c: finds the verb, takes the options that every verb has, and runs it.
+ */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define DEFAULT_FOLDER SLUICE_SYSCONFDIR
+
+static bool matches(const struct cli_verb *v, int argc, char **argv, int *words)
+{
+    const char *space = strchr(v->name, ' ');
+    size_t first = space ? (size_t)(space - v->name) : strlen(v->name);
+
+    if (argc < 1 || strlen(argv[0]) != first || strncmp(argv[0], v->name, first) != 0)
+        return false;
+    *words = space ? 2 : 1;
+    return !space || (argc > 1 && strcmp(argv[1], space + 1) == 0);
+}
+
+static const struct cli_verb *find_verb(int argc, char **argv, int *words)
+{
+    for (unsigned i = 0; i < cli_verb_count; i++)
+        if (matches(&cli_verbs[i], argc, argv, words))
+            return &cli_verbs[i];
+    return NULL;
+}
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "usage: sluice VERB [--config DIR] [--json] ...\n\n");
+    for (unsigned i = 0; i < cli_verb_count; i++)
+        fprintf(out, "  sluice %s%s%s\n      %s\n", cli_verbs[i].name,
+                cli_verbs[i].arguments[0] ? " " : "", cli_verbs[i].arguments, cli_verbs[i].help);
+    fprintf(out, "\nexit codes: 0 ok, 1 error, 2 false or unhealthy, 3 usage\n");
+}
+
+static void print_verb_help(const struct cli_verb *v)
+{
+    printf("usage: sluice %s%s%s\n\n%s\n", v->name, v->arguments[0] ? " " : "", v->arguments,
+           v->help);
+}
+
+static int unknown_verb(int argc, char **argv)
+{
+    const char *names[128], *close;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < cli_verb_count && n < ARRAY_SIZE(names); i++)
+        names[n++] = cli_verbs[i].name;
+    close = text_closest(argv[0], names, n);
+    fprintf(stderr, "sluice: unknown verb \"%s%s%s\"", argv[0], argc > 1 ? " " : "",
+            argc > 1 ? argv[1] : "");
+    if (close)
+        fprintf(stderr, " (did you mean \"%s\"?)", close);
+    fprintf(stderr, "; see sluice --help\n");
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    struct cli cli = {.program = argv[0], .argc = argc - 1, .argv = argv + 1};
+    const struct cli_verb *v;
+    int words = 0;
+
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(argc < 2 ? stderr : stdout);
+        return argc < 2 ? EXIT_USAGE : EXIT_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("sluice %s\n", PACKAGE_VERSION);
+        return EXIT_OK;
+    }
+    v = find_verb(cli.argc, cli.argv, &words);
+    if (!v)
+        return cli_filter_verb(&cli, unknown_verb);
+    cli.verb = v->name;
+    cli.argc -= words;
+    cli.argv += words;
+    if (cli_take_flag(&cli, "--help")) {
+        print_verb_help(v);
+        return EXIT_OK;
+    }
+    cli.folder = cli_take_option(&cli, "--config");
+    if (!cli.folder)
+        cli.folder = DEFAULT_FOLDER;
+    cli.is_json = cli_take_flag(&cli, "--json");
+    return v->run(&cli);
+}
