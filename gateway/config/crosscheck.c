@@ -21,6 +21,7 @@
 /* Somebody's claim on a word that must be unique. */
 struct claim {
     const char *word;
+    const char *shown; /* as people wrote it */
     const char *owner; /* "disk vm-17" */
     const char *path;  /* of the key */
     struct config_origin at;
@@ -38,12 +39,15 @@ static bool claims_init(struct binder *b, struct claims *claims, size_t most)
     return claims->claim;
 }
 
-static void claims_add(struct claims *claims, const char *word, const char *owner, const char *path,
-                       const struct config_node *node)
+/* shown NULL: the text of the node. */
+static void claims_add(struct claims *claims, const char *word, const char *shown,
+                       const char *owner, const char *path, const struct config_node *node)
 {
     struct claim *claim = &claims->claim[claims->count];
 
-    *claim = (struct claim){word, owner, path, node->at, claims->count};
+    if (!shown)
+        shown = node->kind == NODE_SCALAR ? node->text : word;
+    *claim = (struct claim){word, shown, owner, path, node->at, claims->count};
     claims->count++;
 }
 
@@ -66,7 +70,7 @@ static void claims_check(struct binder *b, struct claims *claims, const char *wh
         if (strcmp(a->word, c->word) != 0)
             first = i;
         else
-            binder_say_at(b, &c->at, c->path, "%s is already %s %s (%s:%u:%u)", c->word, what,
+            binder_say_at(b, &c->at, c->path, "%s is already %s %s (%s:%u:%u)", c->shown, what,
                           a->owner, a->at.file, a->at.line, a->at.column);
     }
 }
@@ -84,8 +88,8 @@ static void check_uuids(struct binder *b, const struct gateway_config *config)
         return;
     for (unsigned i = 0; i < config->disk_count; i++)
         if (config->disks[i].uuid)
-            claims_add(&claims, config->disks[i].uuid, disk_owner(b, &config->disks[i]), "uuid",
-                       node_deepest(config->disks[i].document, "uuid"));
+            claims_add(&claims, config->disks[i].uuid, NULL, disk_owner(b, &config->disks[i]),
+                       "uuid", node_deepest(config->disks[i].document, "uuid"));
     claims_check(b, &claims, "the UUID of");
 }
 
@@ -140,7 +144,7 @@ static void claim_backing(struct binder *b, struct claims *claims, const struct 
     claims_add(claims,
                backing->kind == BACKING_FILE ? file_identity(b, backing->file)
                                              : words[backing->kind],
-               disk_owner(b, disk), keys[backing->kind],
+               NULL, disk_owner(b, disk), keys[backing->kind],
                node_deepest(disk->document, keys[backing->kind]));
 }
 
@@ -155,7 +159,7 @@ static void check_backings(struct binder *b, const struct gateway_config *config
         const char *path = arena_printf(b->arena, "tiers.%s.path", tier->name);
 
         if (tier->path)
-            claims_add(&claims, file_identity(b, tier->path),
+            claims_add(&claims, file_identity(b, tier->path), NULL,
                        arena_printf(b->arena, "tier %s", tier->name), path,
                        node_deepest(config->document, path));
     }
@@ -166,6 +170,15 @@ static void check_backings(struct binder *b, const struct gateway_config *config
 
 /* --- iSCSI units -------------------------------------------------------------------------------
  */
+
+static void claim_lun(struct binder *b, struct claims *claims, const struct disk_config *disk,
+                      const char *target)
+{
+    const char *word = arena_printf(b->arena, "LUN %u of %s", disk->iscsi.lun, target);
+
+    claims_add(claims, word, word, disk_owner(b, disk), "export.iscsi.lun",
+               node_deepest(disk->document, "export.iscsi.lun"));
+}
 
 static void check_luns(struct binder *b, const struct gateway_config *config)
 {
@@ -178,9 +191,7 @@ static void check_luns(struct binder *b, const struct gateway_config *config)
         const char *target = disk->iscsi.iqn ? disk->iscsi.iqn : disk->iscsi.target;
 
         if (disk->iscsi.is_enabled && target)
-            claims_add(&claims, arena_printf(b->arena, "LUN %u of %s", disk->iscsi.lun, target),
-                       disk_owner(b, disk), "export.iscsi.lun",
-                       node_deepest(disk->document, "export.iscsi.lun"));
+            claim_lun(b, &claims, disk, target);
     }
     claims_check(b, &claims, "that of");
 }
@@ -208,8 +219,8 @@ static void check_door(struct binder *b, const struct door *doors, unsigned whic
 
     for (unsigned i = 0; i < which; i++)
         if (address_overlaps(doors[i].address, door->address)) {
-            binder_say_at(b, &door->address->origin, door->path, "%s leaves no room for %s of %s",
-                          doors[i].address->text, door->address->text, door->path);
+            binder_say_at(b, &door->address->origin, door->path, "%s clashes with %s (%s)",
+                          door->address->text, doors[i].address->text, doors[i].path);
             return;
         }
 }
@@ -259,7 +270,7 @@ static void check_tls(struct binder *b, const struct gateway_config *config)
                           disk->name);
     }
     for (unsigned i = 0; i < config->disk_count && !config->tls.is_set; i++)
-        if (config->disks[i].nbd.clients.count > 0)
+        if (config->disks[i].nbd.clients.count > 0 && config->disks[i].nbd.tls != EXPORT_TLS_OFF)
             binder_say_at(b, &node_deepest(config->disks[i].document, "export.nbd.clients")->key_at,
                           "export.nbd.clients",
                           "clients are known by their certificates: gateway.yaml needs tls:");
@@ -289,18 +300,21 @@ static void compare_options(struct binder *b, const struct disk_config *first,
 {
     const struct filter_config *theirs = find_filter(first, ours->name);
     const struct sluice_option *options = ours->filter->options;
+    const struct config_node *item = filter_find_item(disk, ours);
+    const char *path =
+        arena_printf(b->arena, "filters[%u].%s", item ? item->index : 0, ours->filter->name);
 
     if (!theirs || theirs->filter != ours->filter) {
-        binder_say_at(b, &ours->origin, ours->name,
+        binder_say_at(b, &ours->origin, path,
                       "group %s is replicated as one, but disk %s has no %s", disk->group,
                       first->name, ours->name);
         return;
     }
     for (unsigned i = 0; options && options[i].name; i++)
         if (!is_equal_value(&ours->values[i], &theirs->values[i]))
-            binder_say_at(b, &ours->origin, ours->name,
-                          "%s differs from that of disk %s, but group %s is replicated as one",
-                          options[i].name, first->name, disk->group);
+            binder_say_at(b, &ours->origin, arena_printf(b->arena, "%s.%s", path, options[i].name),
+                          "differs from that of disk %s, but group %s is replicated as one",
+                          first->name, disk->group);
 }
 
 static void compare_with_first(struct binder *b, const struct disk_config *first,
@@ -313,8 +327,8 @@ static void compare_with_first(struct binder *b, const struct disk_config *first
         if (first->filters[i].filter_class == SLUICE_CLASS_REPLICATION &&
             !find_filter(disk, first->filters[i].name))
             binder_say_at(b, &node_deepest(disk->document, "group")->at, "group",
-                          "group %s is replicated as one: disk %s has %s, this one has not",
-                          disk->group, first->name, first->filters[i].name);
+                          "%s is replicated as one: disk %s has %s, this one has not", disk->group,
+                          first->name, first->filters[i].name);
 }
 
 static int compare_groups(const void *left, const void *right)

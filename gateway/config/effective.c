@@ -243,21 +243,9 @@ static void write_options(struct writer *w, unsigned indent, const struct sluice
     }
 }
 
-static const struct config_node *find_item(const struct config_node *list,
-                                           const struct config_origin *at)
-{
-    const struct config_node *item = list ? list->children : NULL;
-
-    while (item && (item->at.file != at->file || item->at.line != at->line ||
-                    item->at.column != at->column))
-        item = item->next;
-    return item;
-}
-
 static void write_filter(struct writer *w, const struct filter_config *filter)
 {
-    const struct config_node *item =
-        find_item(node_get(w->disk->document, "filters"), &filter->origin);
+    const struct config_node *item = filter_find_item(w->disk, filter);
     const struct config_node *options = NULL;
     const char *word = filter->filter->name;
 

@@ -130,10 +130,14 @@ static void require_options(struct binder *b, const struct filter_binding *f,
 {
     for (unsigned i = 0; i < f->option_count && !b->is_partial; i++) {
         const struct sluice_option *option = &f->filter->options[i];
+        size_t mark;
 
-        if ((option->flags & SLUICE_OPTION_REQUIRED) && !f->values[i].is_set &&
-            !is_written(options, option->name))
-            binder_say(b, &item->at, "option %s is required", option->name);
+        if (!(option->flags & SLUICE_OPTION_REQUIRED) || f->values[i].is_set ||
+            is_written(options, option->name))
+            continue;
+        mark = binder_push_key(b, option->name);
+        binder_say(b, &item->at, "is required");
+        binder_pop(b, mark);
     }
 }
 
@@ -148,7 +152,10 @@ static const struct sluice_value *bind_values(struct binder *b, const struct slu
         return NULL;
     for (unsigned i = 0; i < f.option_count; i++)
         scalar_bind_default(b, &filter->options[i], &f.values[i]);
-    if (options)
+    if (options && options->kind == NODE_SCALAR)
+        binder_say(b, &options->at, "expected options (option: value) or off, not %s",
+                   binder_quote(b, options->text));
+    else if (options)
         bind_options(b, &f, options, "");
     require_options(b, &f, item, options);
     return f.values;
@@ -196,30 +203,55 @@ static const struct sluice_filter *find_filter(struct binder *b, const struct co
     return filter;
 }
 
-/* What any filter takes, checked against what this one declares. */
-static void bind_instance_keys(struct binder *b, const struct config_node *options,
-                               const struct disk_config *disk, struct filter_config *out)
+static void refuse_bypass(struct binder *b, const struct config_node *options, const char *key,
+                          const struct sluice_filter *filter)
 {
-    bool is_bypassable = out->filter->traits & SLUICE_TRAIT_BYPASSABLE;
+    size_t mark = binder_push_key(b, key);
+
+    if (!(filter->traits & SLUICE_TRAIT_BYPASSABLE))
+        binder_say(b, &node_get(options, key)->at,
+                   "bypass is not possible: the disk is not valid without %s", filter->name);
+    binder_pop(b, mark);
+}
+
+/* The children of `options` that any filter takes, as a map of their own. */
+static void collect_instance_keys(struct binder *b, const struct config_node *options,
+                                  struct config_node *out)
+{
     bool is_map = options && options->kind == NODE_MAP;
-    struct config_node own = {.kind = NODE_MAP};
-    struct config_node **end = &own.children;
+    struct config_node **end = &out->children;
 
     for (const struct config_node *child = is_map ? options->children : NULL; child;
          child = child->next)
         if (is_instance_key(child->key) && (*end = node_copy(b->arena, child)))
             end = &(*end)->next;
+}
+
+static void bind_instance_keys(struct binder *b, const struct config_node *options,
+                               const struct disk_config *disk, struct filter_config *out)
+{
+    struct config_node own = {.kind = NODE_MAP};
+
+    collect_instance_keys(b, options, &own);
     bind_table(b, &config_instance_table, &own, out);
     if (!node_get(&own, "on_stall"))
         out->on_stall = disk->on_stall;
-    else if (out->on_stall == STALL_BYPASS && !is_bypassable)
-        binder_say(b, &node_get(&own, "on_stall")->at,
-                   "bypass is not possible: the disk is not valid without %s", out->filter->name);
-    if (out->on_attach_failure == ATTACH_BYPASS && !is_bypassable)
-        binder_say(b, &node_get(&own, "on_attach_failure")->at,
-                   "bypass is not possible: the disk is not valid without %s", out->filter->name);
+    else if (out->on_stall == STALL_BYPASS)
+        refuse_bypass(b, &own, "on_stall", out->filter);
+    if (out->on_attach_failure == ATTACH_BYPASS)
+        refuse_bypass(b, &own, "on_attach_failure", out->filter);
     if (!out->name)
         out->name = out->filter->name;
+}
+
+static void say_no_item(struct binder *b, const struct config_node *item)
+{
+    if (item->kind == NODE_MAP && item->children && item->children->next)
+        binder_say(
+            b, &item->children->next->key_at, "%s is beside %s; its options are indented below it",
+            binder_quote(b, item->children->next->key), binder_quote(b, item->children->key));
+    else
+        binder_say(b, &item->at, "expected a filter (NAME or NAME: {option: value})");
 }
 
 static bool bind_instance(struct binder *b, const struct config_node *item,
@@ -230,7 +262,7 @@ static bool bind_instance(struct binder *b, const struct config_node *item,
     size_t mark;
 
     if (!filter_item_split(item, &word, &options)) {
-        binder_say(b, &item->at, "expected a filter (NAME or NAME: {option: value})");
+        say_no_item(b, item);
         return false;
     }
     if (options && options->kind == NODE_SCALAR && strcmp(options->text, "off") == 0)
@@ -392,6 +424,19 @@ bool filters_bind(struct binder *b, const struct config_key *key, const struct c
     return finish_chain(b, disk, placed, count);
 }
 
+const struct config_node *filter_find_item(const struct disk_config *disk,
+                                           const struct filter_config *filter)
+{
+    const struct config_node *list = node_get(disk->document, "filters");
+    const struct config_node *item = list ? list->children : NULL;
+    const struct config_origin *at = &filter->origin;
+
+    while (item && (item->at.file != at->file || item->at.line != at->line ||
+                    item->at.column != at->column))
+        item = item->next;
+    return item;
+}
+
 /* --- JSON Schema -------------------------------------------------------------------------------
  */
 
@@ -451,12 +496,9 @@ static json_t *filter_schema(const struct sluice_filter *filter)
     return schema;
 }
 
-json_t *filters_schema(const struct config_lookup *lookup)
+static void add_filters(const struct config_lookup *lookup, const char **names, json_t *words,
+                        json_t *properties)
 {
-    CLEANUP_FREE const char **names =
-        lookup->filter_names ? lookup->filter_names(lookup->context) : NULL;
-    json_t *properties = json_object(), *words = json_array();
-
     for (unsigned i = 0; names && names[i]; i++) {
         struct err e = {0};
         const struct sluice_filter *filter = lookup->find_filter(lookup->context, names[i], &e);
@@ -466,10 +508,21 @@ json_t *filters_schema(const struct config_lookup *lookup)
         json_object_set_new(properties, filter->name, filter_schema(filter));
         json_array_append_new(words, json_string(filter->name));
     }
-    /* A filter of one's own is named by a path, and nothing is known of it here. */
+}
+
+/* A filter of one's own is named by a path, and nothing is known of it here; where no filter is
+ * known at all, any name will do. */
+json_t *filters_schema(const struct config_lookup *lookup)
+{
+    CLEANUP_FREE const char **names =
+        lookup->filter_names ? lookup->filter_names(lookup->context) : NULL;
+    const char *others = names ? "/" : "^.";
+    json_t *properties = json_object(), *words = json_array();
+
+    add_filters(lookup, names, words, properties);
     return json_pack("{s:[s,s],s:i,s:{s:[{s:o},{s:s,s:s},{s:s,s:o,s:{s:{}},s:b,s:i,s:i}]}}", "type",
                      "array", "null", "maxItems", CHAIN_FILTERS_MAX, "items", "anyOf", "enum",
-                     words, "type", "string", "pattern", "/", "type", "object", "properties",
-                     properties, "patternProperties", "/", "additionalProperties", 0,
+                     words, "type", "string", "pattern", others, "type", "object", "properties",
+                     properties, "patternProperties", others, "additionalProperties", 0,
                      "minProperties", 1, "maxProperties", 1);
 }

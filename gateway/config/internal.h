@@ -223,6 +223,8 @@ const char *yaml_quote(struct arena *arena, const char *text);
 bool filters_bind(struct binder *b, const struct config_key *key, const struct config_node *node,
                   void *disk);
 json_t *filters_schema(const struct config_lookup *lookup);
+const struct config_node *filter_find_item(const struct disk_config *disk,
+                                           const struct filter_config *filter);
 bool option_is_below(const char *name, const char *prefix, size_t prefix_length);
 
 /* chain.c: pure. */

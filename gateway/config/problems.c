@@ -113,7 +113,11 @@ const char *binder_suggest(struct binder *b, const char *word, const char *const
                            size_t count)
 {
     const char *closest = text_closest(word, candidates, count);
+    size_t length = strlen(word);
 
+    for (size_t i = 0; i < count && !closest && length >= 3; i++) /* "warn" is "warning" */
+        if (strncmp(candidates[i], word, length) == 0)
+            closest = candidates[i];
     return closest ? arena_printf(b->arena, " (did you mean \"%s\"?)", closest) : "";
 }
 

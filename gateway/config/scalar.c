@@ -38,49 +38,50 @@ const char *path_resolve(struct binder *b, const char *path)
 /* --- from text ---------------------------------------------------------------------------------
  */
 
-/* One row a type: how its text becomes a value. False: not such a text, nothing said yet. */
+/* One row a type: how its text becomes a value. -EINVAL: not such a text; -ERANGE: it does not fit
+ * into 63 bits. Nothing has been said yet. */
 struct scalar_type {
     const char *noun;
-    bool (*parse)(struct binder *b, const struct sluice_option *option,
-                  const struct config_node *node, struct sluice_value *out);
+    int (*parse)(struct binder *b, const struct sluice_option *option,
+                 const struct config_node *node, struct sluice_value *out);
     const char *(*print)(struct arena *arena, const struct sluice_option *option,
                          const struct sluice_value *value);
     const char *json_type, *pattern;
     bool is_number; /* has a range */
 };
 
-static bool parse_bool(struct binder *b, const struct sluice_option *option,
-                       const struct config_node *node, struct sluice_value *out)
+static int parse_bool(struct binder *b, const struct sluice_option *option,
+                      const struct config_node *node, struct sluice_value *out)
 {
     (void)b, (void)option;
     out->integer = strcmp(node->text, "true") == 0;
-    return node->is_plain && (out->integer || strcmp(node->text, "false") == 0);
+    return node->is_plain && (out->integer || strcmp(node->text, "false") == 0) ? 0 : -EINVAL;
 }
 
-static bool parse_integer(struct binder *b, const struct sluice_option *option,
-                          const struct config_node *node, struct sluice_value *out)
+static int parse_integer(struct binder *b, const struct sluice_option *option,
+                         const struct config_node *node, struct sluice_value *out)
 {
     const char *digits = node->text + (node->text[0] == '-');
     size_t length = strspn(digits, "0123456789");
 
     (void)b, (void)option;
     if (!node->is_plain || length == 0 || digits[length] != '\0')
-        return false;
+        return -EINVAL;
     if (digits[0] == '0' && length > 1) /* octal to YAML 1.1 */
-        return false;
+        return -EINVAL;
     errno = 0;
     out->integer = strtoll(node->text, NULL, 10);
-    return errno == 0;
+    return -errno;
 }
 
-static bool take_unsigned(int error, uint64_t value, struct sluice_value *out)
+static int take_unsigned(int error, uint64_t value, struct sluice_value *out)
 {
     out->integer = (int64_t)value;
-    return error == 0 && value <= INT64_MAX;
+    return error == 0 && value > INT64_MAX ? -ERANGE : error;
 }
 
-static bool parse_size(struct binder *b, const struct sluice_option *option,
-                       const struct config_node *node, struct sluice_value *out)
+static int parse_size(struct binder *b, const struct sluice_option *option,
+                      const struct config_node *node, struct sluice_value *out)
 {
     uint64_t bytes = 0;
     int r = text_parse_size(node->text, &bytes);
@@ -89,8 +90,8 @@ static bool parse_size(struct binder *b, const struct sluice_option *option,
     return take_unsigned(r, bytes, out);
 }
 
-static bool parse_rate(struct binder *b, const struct sluice_option *option,
-                       const struct config_node *node, struct sluice_value *out)
+static int parse_rate(struct binder *b, const struct sluice_option *option,
+                      const struct config_node *node, struct sluice_value *out)
 {
     size_t length = strlen(node->text);
     uint64_t bytes = 0;
@@ -103,8 +104,8 @@ static bool parse_rate(struct binder *b, const struct sluice_option *option,
     return take_unsigned(r, bytes, out);
 }
 
-static bool parse_duration(struct binder *b, const struct sluice_option *option,
-                           const struct config_node *node, struct sluice_value *out)
+static int parse_duration(struct binder *b, const struct sluice_option *option,
+                          const struct config_node *node, struct sluice_value *out)
 {
     uint64_t ns = 0;
     int r = text_parse_duration(node->text, &ns);
@@ -113,8 +114,8 @@ static bool parse_duration(struct binder *b, const struct sluice_option *option,
     return take_unsigned(r, ns, out);
 }
 
-static bool parse_enum(struct binder *b, const struct sluice_option *option,
-                       const struct config_node *node, struct sluice_value *out)
+static int parse_enum(struct binder *b, const struct sluice_option *option,
+                      const struct config_node *node, struct sluice_value *out)
 {
     struct words words;
 
@@ -123,9 +124,9 @@ static bool parse_enum(struct binder *b, const struct sluice_option *option,
         if (strcmp(words.word[i], node->text) == 0) {
             out->integer = i;
             out->string = arena_strndup(b->arena, node->text, strlen(node->text));
-            return true;
+            return 0;
         }
-    return false;
+    return -EINVAL;
 }
 
 /* YAML 1.2, 10.3.2: what is not a string without quotes. */
@@ -167,20 +168,20 @@ static bool is_string(struct binder *b, const struct config_node *node)
     return false;
 }
 
-static bool parse_string(struct binder *b, const struct sluice_option *option,
-                         const struct config_node *node, struct sluice_value *out)
+static int parse_string(struct binder *b, const struct sluice_option *option,
+                        const struct config_node *node, struct sluice_value *out)
 {
     (void)option;
     out->string = arena_strndup(b->arena, node->text, strlen(node->text));
-    return true;
+    return 0;
 }
 
-static bool parse_path(struct binder *b, const struct sluice_option *option,
-                       const struct config_node *node, struct sluice_value *out)
+static int parse_path(struct binder *b, const struct sluice_option *option,
+                      const struct config_node *node, struct sluice_value *out)
 {
     (void)option;
     out->string = path_resolve(b, node->text);
-    return node->text[0] != '\0';
+    return node->text[0] != '\0' ? 0 : -EINVAL;
 }
 
 /* --- back to text ------------------------------------------------------------------------------
@@ -244,6 +245,8 @@ static const char *print_duration(struct arena *arena, const struct sluice_optio
                                   const struct sluice_value *value)
 {
     (void)option;
+    if (value->integer == 0)
+        return "0s";
     return print_scaled(arena, value->integer, duration_scales, ARRAY_SIZE(duration_scales), "");
 }
 
@@ -286,16 +289,19 @@ const char *scalar_noun(uint32_t type)
 }
 
 /* "10G" -> "10GiB", for those who count in the units of other programs. */
-static const char *suggest_unit(struct binder *b, const char *text)
+static const char *suggest_unit(struct binder *b, const char *text, bool is_rate)
 {
-    size_t digits = strspn(text, "0123456789");
+    size_t digits = strspn(text, "0123456789"), letters = strcspn(text, "/");
     char unit = (char)toupper((unsigned char)text[digits]);
-    const char *rest = text + digits + 1;
+    const char *tail = text + letters;
+    const char *rest =
+        letters > digits ? arena_strndup(b->arena, text + digits + 1, letters - digits - 1) : "";
 
     if (digits == 0 || digits > 18 || unit == '\0' || !strchr("KMGTP", unit) ||
-        (strcmp(rest, "") != 0 && strcasecmp(rest, "b") != 0 && strcasecmp(rest, "ib") != 0))
+        (*rest && strcasecmp(rest, "b") != 0 && strcasecmp(rest, "ib") != 0) ||
+        (*tail && (!is_rate || strcmp(tail, "/s") != 0)))
         return "";
-    return arena_printf(b->arena, " (did you mean \"%.*s%ciB\"?)", (int)digits, text, unit);
+    return arena_printf(b->arena, " (did you mean \"%.*s%ciB%s\"?)", (int)digits, text, unit, tail);
 }
 
 static void say_unknown_word(struct binder *b, const struct sluice_option *option,
@@ -326,7 +332,7 @@ static void say_not_parsed(struct binder *b, const struct sluice_option *option,
         return;
     }
     if (option->type == SLUICE_TYPE_SIZE || option->type == SLUICE_TYPE_RATE)
-        hint = suggest_unit(b, node->text);
+        hint = suggest_unit(b, node->text, option->type == SLUICE_TYPE_RATE);
     else if (option->type == SLUICE_TYPE_INTEGER && !node->is_plain)
         hint = " (without quotes)";
     binder_say(b, &node->at, "expected %s, not %s%s", scalar_types[option->type].noun,
@@ -342,13 +348,13 @@ static bool is_in_range(struct binder *b, const struct sluice_option *option,
         return true;
     if (value->integer < option->minimum) {
         limit.integer = option->minimum;
-        binder_say(b, &node->at, "%s is less than the least, %s", node->text,
+        binder_say(b, &node->at, "%s is less than %s, the least", node->text,
                    scalar_print(b->arena, option, &limit));
         return false;
     }
     if (option->maximum > option->minimum && value->integer > option->maximum) {
         limit.integer = option->maximum;
-        binder_say(b, &node->at, "%s is more than the most, %s", node->text,
+        binder_say(b, &node->at, "%s is more than %s, the most", node->text,
                    scalar_print(b->arena, option, &limit));
         return false;
     }
@@ -384,14 +390,19 @@ static bool needs_quotes(uint32_t type)
 bool scalar_bind(struct binder *b, const struct sluice_option *option,
                  const struct config_node *node, struct sluice_value *out)
 {
+    int r;
+
     if (!expect_scalar(b, node, scalar_types[option->type].noun))
         return false;
     if (needs_quotes(option->type) && !is_string(b, node))
         return false;
-    if (!scalar_types[option->type].parse(b, option, node, out)) {
+    r = scalar_types[option->type].parse(b, option, node, out);
+    if (r == -ERANGE)
+        binder_say(b, &node->at, "%s is too large", binder_quote(b, node->text));
+    else if (r < 0)
         say_not_parsed(b, option, node);
+    if (r < 0)
         return false;
-    }
     if (!is_in_range(b, option, node, out))
         return false;
     if (option->type == SLUICE_TYPE_SECRET && !is_secret_file(b, node, out->string))

@@ -119,7 +119,7 @@ static json_t *document_schema(const struct schema_context *c)
 
     json_object_update(schema, table);
     json_decref(table);
-    if (is_gateway)
+    if (c->document != CONFIG_DOCUMENT_POLICY) /* an empty file has not got what is required */
         json_object_set_new(schema, "type", json_string("object"));
     if (c->document == CONFIG_DOCUMENT_DISK) /* a policy may bring the backing */
         json_object_update_new(schema,

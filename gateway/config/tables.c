@@ -255,14 +255,17 @@ static bool goes_only_with(const struct backing_word *word, const char *key)
     return false;
 }
 
-/* The kind a key belongs to when it is not `word`'s; NULL: it may stand there. */
-static const struct backing_word *find_other_kind(const struct backing_word *word, const char *key)
+/* The next kind, from `start`, that a key belongs to when it is not `word`'s; NULL: none. */
+static const struct backing_word *find_other_kind(const struct backing_word *word, const char *key,
+                                                  const struct backing_word *start)
 {
+    const struct backing_word *end = backing_words + ARRAY_SIZE(backing_words);
+
     if (goes_only_with(word, key))
         return NULL;
-    for (size_t i = 0; i < ARRAY_SIZE(backing_words); i++)
-        if (goes_only_with(&backing_words[i], key))
-            return &backing_words[i];
+    for (; start < end; start++)
+        if (goes_only_with(start, key))
+            return start;
     return NULL;
 }
 
@@ -294,10 +297,13 @@ static void check_backing(struct binder *b, const struct config_node *node, void
         return;
     backing->kind = word->kind;
     for (const struct config_node *key = node->children; key; key = key->next) {
-        const struct backing_word *other = find_other_kind(word, key->key);
+        const struct backing_word *other = find_other_kind(word, key->key, backing_words);
+        const struct backing_word *third =
+            other ? find_other_kind(word, key->key, other + 1) : NULL;
 
         if (other)
-            binder_say(b, &key->key_at, "%s goes with %s, not with %s", key->key, other->kind_key,
+            binder_say(b, &key->key_at, "%s goes with %s%s%s, not with %s", key->key,
+                       other->kind_key, third ? " or " : "", third ? third->kind_key : "",
                        word->kind_key);
     }
 }
@@ -331,15 +337,18 @@ static void check_nbd(struct binder *b, const struct config_node *node, void *ba
     const struct nbd_export_config *nbd = base;
     const struct config_node *clients = node_get(node, "clients");
     unsigned minor = b->lookup->nbdkit_minor ? b->lookup->nbdkit_minor : NBDKIT_OLDEST;
+    size_t mark;
 
     if (!clients || nbd->clients.count == 0)
         return;
+    mark = binder_push_key(b, "clients");
     if (minor < NBDKIT_WITH_CLIENT_NAMES)
-        binder_say(b, &clients->key_at, "clients needs nbdkit 1.%u; this is 1.%u",
-                   NBDKIT_WITH_CLIENT_NAMES, minor);
+        binder_say(b, &clients->key_at, "needs nbdkit 1.%u; this is 1.%u", NBDKIT_WITH_CLIENT_NAMES,
+                   minor);
     if (nbd->tls == EXPORT_TLS_OFF)
         binder_say(b, &clients->key_at,
                    "clients are known by their certificates: it needs tls: require");
+    binder_pop(b, mark);
 }
 static const struct config_table nbd_table = {TABLE(nbd_keys), .check = check_nbd};
 

@@ -333,7 +333,8 @@ static const char *print_nbdkit_filter(struct arena *arena, const struct config_
 {
     const struct nbdkit_filter_config *filter = field;
 
-    return arena_printf(arena, "%s %s", filter->name ? filter->name : "",
+    return arena_printf(arena, "%s%s%s", filter->name ? filter->name : "",
+                        filter->arguments.count ? " " : "",
                         print_arguments(arena, key, &filter->arguments));
 }
 

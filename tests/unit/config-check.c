@@ -6,7 +6,7 @@
  *     config-check --effective DISK DIR   the policy with the place of each value
  *     config-check --plan OLD NEW         what a reload would do
  *     config-check --inline TEXT          one disk document
- *     config-check --schema gateway|disk|policy [FILTER.so...]   JSON Schema
+ *     config-check --schema gateway|disk|policy [--real FILTER.so...]   JSON Schema
  *     config-check --sample               a commented policy
  *
  * The first form is what tests/test-config-errors.sh runs; it may be replaced by `sluice check`.
@@ -96,7 +96,7 @@ static const struct sluice_filter *find_real(void *context, const char *name, st
 
 static const char **real_names(void *context)
 {
-    const char **names = calloc(REAL_MAX + 1, sizeof *names);
+    const char **names = real_count ? calloc(REAL_MAX + 1, sizeof *names) : NULL;
 
     (void)context;
     for (unsigned i = 0; names && i < real_count; i++)
@@ -129,7 +129,7 @@ static int schema(char **args)
                                  : strcmp(args[0], "policy") == 0 ? CONFIG_DOCUMENT_POLICY
                                                                   : CONFIG_DOCUMENT_DISK;
 
-    if (args[1] && load_real(args + 1) < 0)
+    if (args[1] && strcmp(args[1], "--real") == 0 && load_real(args + 2) < 0)
         return 1;
     return config_schema_print(stdout, which, &lookup) < 0;
 }
