@@ -17,6 +17,8 @@
  */
 #include "backing-test.h"
 
+#include <iscsi/iscsi.h>
+#include <iscsi/scsi-lowlevel.h>
 #include <stdarg.h>
 
 static struct backing *backing;
@@ -171,6 +173,32 @@ static void do_reopen(const struct words *w)
     order(backing_reopen);
 }
 
+static int reset_lun(struct iscsi_context *context, const char *text)
+{
+    struct iscsi_url *url = iscsi_parse_full_url(context, text);
+    int rc = url ? iscsi_set_targetname(context, url->target) : -1;
+
+    iscsi_set_session_type(context, ISCSI_SESSION_NORMAL);
+    if (rc == 0)
+        rc = iscsi_full_connect_sync(context, url->portal, url->lun);
+    if (rc == 0)
+        rc = iscsi_task_mgmt_lun_reset_sync(context, (uint32_t)url->lun);
+    if (url)
+        iscsi_destroy_url(url);
+    return rc;
+}
+
+static void do_lun_reset(const struct words *w)
+{
+    struct iscsi_context *context = iscsi_create_context("iqn.2024-01.test:another");
+
+    if (reset_lun(context, w->text[0]) == 0)
+        say("ok");
+    else
+        say("error: %s", iscsi_get_error(context));
+    iscsi_destroy_context(context);
+}
+
 static void do_stop(const struct words *w)
 {
     (void)w;
@@ -256,12 +284,12 @@ static const struct {
     const char *word;
     void (*run)(const struct words *w);
 } verbs[] = {
-    {"info", do_info},     {"status", do_status},   {"identity", do_identity},
-    {"flush", do_flush},   {"refresh", do_refresh}, {"reopen", do_reopen},
-    {"stop", do_stop},     {"read", do_read},       {"write", do_write},
-    {"fua", do_fua},       {"zero", do_zero},       {"hole", do_hole},
-    {"trim", do_trim},     {"extents", do_extents}, {"load", do_load},
-    {"verify", do_verify}, {"rate", do_rate},
+    {"info", do_info},     {"status", do_status},       {"identity", do_identity},
+    {"flush", do_flush},   {"refresh", do_refresh},     {"reopen", do_reopen},
+    {"stop", do_stop},     {"read", do_read},           {"write", do_write},
+    {"fua", do_fua},       {"zero", do_zero},           {"hole", do_hole},
+    {"trim", do_trim},     {"extents", do_extents},     {"load", do_load},
+    {"verify", do_verify}, {"lun-reset", do_lun_reset}, {"rate", do_rate},
 };
 
 /* False: it was "quit". */

@@ -129,6 +129,9 @@ quit() {
     wait "$driver_pid" || fail "the driver ended with $?"
 }
 
+refreshed() { ask refresh && [ "$answer" = ok ]; }
+flushed() { ask flush && [ "$answer" = ok ]; }
+
 # A number out of the last answer: answer_number replayed
 answer_number() {
     local rest=${answer##* $1=}

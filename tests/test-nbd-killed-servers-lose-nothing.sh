@@ -50,7 +50,6 @@ truncate -s 20M "$dir/disk"
 kill_server qemu
 start_qemu
 until_true 10 test -S "$dir/sock" || fail "no server"
-refreshed() { ask refresh; [ "$answer" = ok ]; }
 until_true 10 refreshed || fail "refresh: $answer"
 expect "ok size=20971520 *" info
 expect ok write 16777216 4194304 9

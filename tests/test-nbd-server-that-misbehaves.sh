@@ -50,7 +50,6 @@ elapsed=$((($(date +%s%N) - before) / 1000000))
 [ $elapsed -ge 150 ] && [ $elapsed -le 2000 ] || fail "the deadline came after $elapsed ms"
 expect "error: Input/output error" flush
 touch "$dir/disk.good"
-flushed() { ask flush; [ "$answer" = ok ]; }
 until_true 10 flushed || fail "it does not come back: $answer"
 expect ok read 0 4096 7
 quit

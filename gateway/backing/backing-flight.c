@@ -159,7 +159,9 @@ static int take_room(struct remote_op *op)
 
 static uint32_t flags_to_send(const struct remote *r, const struct io *io)
 {
-    return io->flags & ~(r->facts.can_fua ? 0 : IO_FUA);
+    bool knows_fua = io->kind == IO_WRITE ? r->facts.can_fua : r->facts.can_fua_zero;
+
+    return io->flags & ~(knows_fua ? 0 : IO_FUA);
 }
 
 /* True if it must go on waiting, for room. */

@@ -111,7 +111,7 @@ static void learn(struct nbd_handle *h, struct remote_facts *f)
     f->is_read_only = nbd_is_read_only(h) > 0;
     f->is_rotational = nbd_is_rotational(h) > 0;
     f->can_flush = nbd_can_flush(h) > 0;
-    f->can_fua = nbd_can_fua(h) > 0;
+    f->can_fua = f->can_fua_zero = nbd_can_fua(h) > 0;
     f->can_zero = f->can_trim = nbd_can_zero(h) > 0;
     f->can_fast_zero = f->can_zero && nbd_can_fast_zero(h) > 0;
     f->can_extents = nbd_can_meta_context(h, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;

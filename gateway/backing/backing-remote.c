@@ -239,7 +239,7 @@ int remote_refresh(struct backing *b, struct err *e)
     int rc = order_and_wait(r, begin_refresh, &size_bytes, e);
 
     if (rc < 0)
-        return err_context(e, "reading the size of %s", r->name);
+        return err_context(e, "reading the size");
     b->info.size_bytes = size_bytes;
     return 0;
 }
@@ -262,5 +262,5 @@ int remote_reopen(struct backing *b, struct err *e)
     uint64_t size_bytes;
     int rc = order_and_wait(r, begin_reopen, &size_bytes, e);
 
-    return rc < 0 ? err_context(e, "opening %s anew", r->name) : 0;
+    return rc < 0 ? err_context(e, "opening anew") : 0;
 }

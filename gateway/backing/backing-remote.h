@@ -40,6 +40,7 @@ struct remote_facts {
     uint64_t max_trim_bytes;     /* of one trim command */
     uint64_t max_extents_bytes;
     bool is_read_only, is_rotational;
+    bool can_fua_zero; /* FUA for zero and trim too */
     bool can_flush, can_fua, can_trim, can_zero, can_fast_zero, can_extents, can_prefetch;
     char identity[256]; /* empty: the server has no name of its own */
 };
@@ -75,8 +76,9 @@ struct transport {
     /* Ends the attempt or connection at once: afterwards nothing comes from it any more and no op's
      * data is touched.  Also called when there is none. */
     void (*disconnect)(struct remote *r, bool is_graceful);
-    /* Sends op's command; answered by remote_done(), never from inside.  When the connection is
-     * gone already, it does nothing: disconnect follows and takes the op back. */
+    /* Sends op's command, of which it may shorten the chunk; answered by remote_done(), never from
+     * inside.  When the connection is gone already, it does nothing: disconnect follows and takes
+     * the op back. */
     void (*send)(struct remote *r, struct remote_op *op);
     /* Optional: reads the size anew in the connection that is, then remote_size().  Without it a
      * refresh reconnects. */

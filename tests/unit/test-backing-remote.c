@@ -218,6 +218,7 @@ static const struct remote_facts all_there = {
     .max_extents_bytes = 65536,
     .can_flush = true,
     .can_fua = true,
+    .can_fua_zero = true,
     .can_trim = true,
     .can_zero = true,
     .can_extents = true,
@@ -383,9 +384,18 @@ static void test_without_fua_it_is_write_then_flush(void)
 {
     struct server *s = server_new(2);
 
-    s->facts.can_fua = false;
+    s->facts.can_fua = s->facts.can_fua_zero = false;
     s->kill_one_in = 150;
     load_with(s, 0, 1.5);
+}
+
+static void test_with_fua_for_writes_only(void)
+{
+    struct server *s = server_new(21);
+
+    s->facts.can_fua_zero = false;
+    s->kill_one_in = 150;
+    load_with(s, 0, 1);
 }
 
 static void test_a_small_bound_makes_flushes_of_its_own(void)
@@ -694,7 +704,7 @@ static void test_without_flush_the_loss_of_the_forgotten_is_told(void)
     struct server *s = server_new(18);
     struct backing *b;
 
-    s->facts.can_flush = s->facts.can_fua = false;
+    s->facts.can_flush = s->facts.can_fua = s->facts.can_fua_zero = false;
     b = server_open(s, 0, 4 * BLOCK);
     CHECK(!b->info.can_flush);
     CHECK(!b->info.can_fua);
@@ -760,6 +770,7 @@ int main(void)
     RUN(test_what_the_server_cannot_is_not_sent);
     RUN(test_killed_under_load_no_flush_lies);
     RUN(test_without_fua_it_is_write_then_flush);
+    RUN(test_with_fua_for_writes_only);
     RUN(test_a_small_bound_makes_flushes_of_its_own);
     RUN(test_a_bound_below_one_request_does_not_stall);
     return unit_result();
