@@ -9,13 +9,13 @@ need python3
 start() {
     rm -f "$dir/disk" "$dir/disk.good" "$dir/sock"
     truncate -s 1M "$dir/disk"
-    server fake python3 "$top_srcdir/tests/fake-nbd-server.py" "$dir/sock" "$dir/disk" "$@"
+    server fake "$python" "$top_srcdir/tests/fake-nbd-server.py" "$dir/sock" "$dir/disk" "$@"
     until_true 10 test -S "$dir/sock" || fail "no server"
 }
 
 # One that says nothing to begin with is no server, which is known after 10 s.
 truncate -s 1M "$dir/mute"
-server mute python3 "$top_srcdir/tests/fake-nbd-server.py" "$dir/mute.sock" "$dir/mute" mute
+server mute "$python" "$top_srcdir/tests/fake-nbd-server.py" "$dir/mute.sock" "$dir/mute" mute
 until_true 10 test -S "$dir/mute.sock" || fail "no server"
 "$driver" kind=nbd uri="nbd+unix:///?socket=$dir/mute.sock" >"$dir/mute.out" 2>&1 </dev/null &
 mute=$!
@@ -28,12 +28,14 @@ for fault in garbage truncated close shutdown; do
     for i in 1 2 3; do expect ok write $((i * 4096)) 4096 $i; done
     expect ok fua 16384 4096 4
     (sleep 0.3; touch "$dir/disk.good") &
+    healer=$!
     expect ok write 20480 4096 5
     expect "ok connected=1 * sticky=0 connected to *" status
     [ "$(answer_number reconnects)" -ge 1 ] || fail "$fault: $answer"
     [ "$(answer_number replayed)" -ge 3 ] || fail "$fault: $answer"
     for i in 1 2 3 4 5; do expect ok read $((i * 4096)) 4096 $i; done
     expect ok flush
+    wait $healer
     quit
     kill_server fake
     echo "$fault: well"
@@ -84,7 +86,7 @@ drive kind=nbd uri="nbd+unix:///?socket=$dir/sock"
 expect_open ok
 kill_server fake
 truncate -s 512K "$dir/disk"
-server fake python3 "$top_srcdir/tests/fake-nbd-server.py" "$dir/sock" "$dir/disk" close 1000000
+server fake "$python" "$top_srcdir/tests/fake-nbd-server.py" "$dir/sock" "$dir/disk" close 1000000
 expect "error: Input/output error" read 0 4096 0
 expect "ok connected=0 * sticky=5 * is not used any more: it came back with 524288 bytes instead of 1048576" status
 grep -q "every request fails from now on" "$dir/driver.log" || fail "nothing was logged"
