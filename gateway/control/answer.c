@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * answer.c: the verbs of the control protocol, as a table.  A request is a JSON object with "verb"
+ * and that verb's keys; what is missing or of the wrong type is an error with the key's name.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What a verb gets and gives: 0 with `answer` filled, or a negative errno and a sentence. */
+struct call {
+    struct gateway *gateway;
+    const json_t *request;
+    json_t *answer; /* an object */
+    int exit;       /* what the command exits with on an error; default CONTROL_EXIT_ERROR */
+};
+typedef int verb_fn(struct call *c, struct err *e);
+
+/* --- keys
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static const char *text_of(const struct call *c, const char *key)
+{
+    return json_string_value(json_object_get(c->request, key));
+}
+
+static int need_text(struct call *c, const char *key, const char **out, struct err *e)
+{
+    *out = text_of(c, key);
+    if (*out)
+        return 0;
+    c->exit = CONTROL_EXIT_USAGE;
+    return err_set(e, EINVAL, "\"%s\" is missing or no string", key);
+}
+
+/* A reference to the disk that "disk" names, ready or not at all. */
+static int need_disk(struct call *c, struct gateway_export **out, struct err *e)
+{
+    const char *name;
+
+    if (need_text(c, "disk", &name, e) < 0)
+        return -e->code;
+    return gateway_export_acquire(c->gateway, name, out, e);
+}
+
+/* --- verbs
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+static int answer_status(struct call *c, struct err *e)
+{
+    const char *disk = text_of(c, "disk");
+    json_t *status = gateway_status(c->gateway, disk);
+
+    if (!status)
+        return err_set(e, ENOENT, "there is no disk \"%s\"", disk ? disk : "");
+    json_object_set_new(c->answer, "status", status);
+    return 0;
+}
+
+static int answer_tasks(struct call *c, struct err *e)
+{
+    struct gateway_export *x;
+    int r = need_disk(c, &x, e);
+
+    if (r < 0)
+        return r;
+    json_object_set_new(c->answer, "disk", status_of_export(x, true));
+    gateway_export_release(x);
+    return 0;
+}
+
+static int reload(struct call *c, bool is_dry_run, struct err *e)
+{
+    struct reload_options options = {
+        .is_dry_run = is_dry_run || json_is_true(json_object_get(c->request, "dry_run")),
+        .is_forced = json_is_true(json_object_get(c->request, "force")),
+    };
+    json_t *report = NULL;
+    int r = gateway_reload(c->gateway, &options, &report, e);
+
+    if (report)
+        json_object_set_new(c->answer, "report", report);
+    return r;
+}
+
+static int answer_reload(struct call *c, struct err *e)
+{
+    return reload(c, false, e);
+}
+
+static int answer_diff(struct call *c, struct err *e)
+{
+    return reload(c, true, e);
+}
+
+static int answer_metrics(struct call *c, struct err *e)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        return err_set(e, ENOMEM, "out of memory");
+    gateway_metrics(c->gateway, out);
+    fclose(out);
+    json_object_set_new(c->answer, "text", json_string(text));
+    free(text);
+    return 0;
+}
+
+static int answer_resize(struct call *c, struct err *e)
+{
+    const json_t *size = json_object_get(c->request, "size_bytes");
+    struct gateway_export *x;
+    int r;
+
+    if (!json_is_integer(size) || json_integer_value(size) <= 0)
+        return err_set(e, EINVAL, "\"size_bytes\" is missing or no positive integer");
+    r = need_disk(c, &x, e);
+    if (r < 0)
+        return r;
+    r = disk_resize(gateway_export_disk(x), (uint64_t)json_integer_value(size), e);
+    gateway_export_release(x);
+    return r;
+}
+
+static int answer_snapshot(struct call *c, struct err *e)
+{
+    struct gateway_export *x;
+    const char *name;
+    int r = need_text(c, "name", &name, e);
+
+    if (r == 0 && !config_name_is_valid(name))
+        r = err_set(e, EINVAL, "\"%s\" is no name for a snapshot", name);
+    if (r == 0)
+        r = need_disk(c, &x, e);
+    if (r < 0)
+        return r;
+    r = disk_snapshot(gateway_export_disk(x), name, e);
+    gateway_export_release(x);
+    return r;
+}
+
+static int answer_reopen(struct call *c, struct err *e)
+{
+    struct gateway_export *x;
+    int r = need_disk(c, &x, e);
+
+    if (r < 0)
+        return r;
+    r = disk_reopen(gateway_export_disk(x), e);
+    gateway_export_release(x);
+    return r;
+}
+
+static int run_event(struct disk *disk, uint32_t kind, const char *phase, const char *name,
+                     struct err *e)
+{
+    struct sluice_event event = {.kind = kind, .name = name};
+
+    if (strcmp(phase, "prepare") == 0)
+        return disk_event_prepare(disk, &event, e);
+    if (strcmp(phase, "commit") == 0)
+        return disk_event_commit(disk, kind, e);
+    if (strcmp(phase, "abort") == 0)
+        return disk_event_abort(disk, kind, e);
+    return disk_event(disk, &event, e);
+}
+
+/* Only what a hypervisor may tell: the others are the gateway's own. */
+static bool is_from_outside(uint32_t kind)
+{
+    return kind == SLUICE_EVENT_SNAPSHOT || kind == SLUICE_EVENT_START ||
+           kind == SLUICE_EVENT_STOP || kind == SLUICE_EVENT_MIGRATE;
+}
+
+static int answer_event(struct call *c, struct err *e)
+{
+    const char *kind_name, *phase = text_of(c, "phase"), *name = text_of(c, "name");
+    struct gateway_export *x;
+    uint32_t kind;
+    int r = need_text(c, "event", &kind_name, e);
+
+    if (r < 0)
+        return r;
+    kind = disk_event_parse(kind_name);
+    if (kind == SLUICE_EVENT_COUNT || !is_from_outside(kind)) {
+        c->exit = CONTROL_EXIT_USAGE;
+        return err_set(e, EINVAL, "\"%s\" is none of snapshot, start, stop, migrate", kind_name);
+    }
+    r = need_disk(c, &x, e);
+    if (r < 0)
+        return r;
+    r = run_event(gateway_export_disk(x), kind, phase ? phase : "", name ? name : "", e);
+    c->exit = CONTROL_EXIT_FALSE; /* a refusal, with the filter's sentence */
+    gateway_export_release(x);
+    return r;
+}
+
+/* --- verbs of filters
+ * --------------------------------------------------------------------------------------------- */
+
+#define WORDS_MAX 32
+
+static struct station *find_station(struct gateway_export *x, const char *filter)
+{
+    for (unsigned i = 0; i < x->station_count; i++)
+        if (strcmp(x->station_name[i], filter) == 0 ||
+            strcmp(x->station[i]->filter->name, filter) == 0)
+            return x->station[i];
+    return NULL;
+}
+
+static int collect_words(const json_t *list, const char **words, int *count, struct err *e)
+{
+    size_t i;
+    json_t *word;
+
+    *count = 0;
+    json_array_foreach(list, i, word)
+    {
+        if (!json_is_string(word) || *count == WORDS_MAX)
+            return err_set(e, EINVAL, "\"args\" is no list of at most %d strings", WORDS_MAX);
+        words[(*count)++] = json_string_value(word);
+    }
+    return 0;
+}
+
+static int run_filter_verb(struct call *c, struct gateway_export *x, const char *filter,
+                           const char *verb, struct err *e)
+{
+    const char *words[WORDS_MAX];
+    struct station *s;
+    json_t *reply = NULL;
+    int count, r;
+    SCOPED_LOCK(&c->gateway->change_mutex); /* the station stays in its chain */
+
+    s = find_station(x, filter);
+    if (!s)
+        return err_set(e, ENOENT, "%s: has no filter \"%s\"", x->name, filter);
+    r = collect_words(json_object_get(c->request, "args"), words, &count, e);
+    if (r == 0)
+        r = host_station_verb(s, verb, count, words, &reply, e);
+    if (reply)
+        json_object_set_new(c->answer, "reply", reply);
+    return r;
+}
+
+static int answer_filter(struct call *c, struct err *e)
+{
+    const char *filter, *verb = NULL;
+    struct gateway_export *x;
+    int r = need_text(c, "filter", &filter, e);
+
+    if (r == 0)
+        r = need_text(c, "filter_verb", &verb, e);
+    if (r == 0)
+        r = need_disk(c, &x, e);
+    if (r < 0)
+        return r;
+    r = run_filter_verb(c, x, filter, verb, e);
+    gateway_export_release(x);
+    return r;
+}
+
+/* --- dispatch
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *name;
+    verb_fn *run;
+} verbs[] = {
+    {"status", answer_status},          {"tasks", answer_tasks},
+    {"reload", answer_reload},          {"diff", answer_diff},
+    {"metrics", answer_metrics},        {"disk-resize", answer_resize},
+    {"disk-snapshot", answer_snapshot}, {"disk-reopen", answer_reopen},
+    {"disk-event", answer_event},       {"filter", answer_filter},
+};
+
+static verb_fn *find_verb(const char *name)
+{
+    for (unsigned i = 0; name && i < ARRAY_SIZE(verbs); i++)
+        if (strcmp(verbs[i].name, name) == 0)
+            return verbs[i].run;
+    return NULL;
+}
+
+static int answer(struct call *c, const char *line, size_t length, json_t **parsed, struct err *e)
+{
+    json_error_t je;
+    verb_fn *run;
+
+    *parsed = json_loadb(line, length, JSON_REJECT_DUPLICATES, &je);
+    if (!json_is_object(*parsed)) {
+        c->exit = CONTROL_EXIT_USAGE;
+        return err_set(e, EINVAL, "the request is no JSON object%s%s", *parsed ? "" : ": ",
+                       *parsed ? "" : je.text);
+    }
+    c->request = *parsed;
+    run = find_verb(text_of(c, "verb"));
+    if (run)
+        return run(c, e);
+    c->exit = CONTROL_EXIT_USAGE;
+    return err_set(e, EINVAL, "unknown verb \"%s\"", text_of(c, "verb") ? text_of(c, "verb") : "");
+}
+
+json_t *control_answer(struct gateway *g, const char *line, size_t length)
+{
+    struct call c = {.gateway = g, .answer = json_object(), .exit = CONTROL_EXIT_ERROR};
+    json_t *parsed = NULL;
+    struct err e = {0};
+    int r;
+
+    if (!c.answer)
+        return NULL;
+    r = answer(&c, line, length, &parsed, &e);
+    json_object_set_new(c.answer, "ok", json_boolean(r == 0));
+    if (r < 0) {
+        json_t *sentence = json_string(e.text);
+
+        json_object_set_new(c.answer, "error",
+                            sentence ? sentence : json_string("the reason is no UTF-8"));
+        json_object_set_new(c.answer, "exit", json_integer(c.exit));
+    }
+    json_decref(parsed);
+    return c.answer;
+}

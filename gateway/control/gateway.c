@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * gateway.c: the life of a gateway: load, start, signals, stop.
+ *
+ * Signal handlers only write an eventfd; one thread reads it and reloads or stops.  Stopping never
+ * fails a client's request: every disk holds what comes, drains, flushes and is marked clean; then
+ * the process leaves and clients replay against the next one.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#define STOP_LIMIT_NS (UINT64_C(10) * 1000000000u)
+#define SERVICE_LOOPS 2
+#define WORKERS 4
+
+/* --- shared configurations
+ * --------------------------------------------------------------------------- */
+
+struct config_ref *config_ref_new(struct gateway_config *config)
+{
+    struct config_ref *ref = calloc(1, sizeof *ref);
+
+    if (!ref)
+        return NULL;
+    ref->config = config;
+    atomic_store(&ref->references, 1);
+    return ref;
+}
+
+struct config_ref *config_ref_get(struct config_ref *ref)
+{
+    atomic_fetch_add(&ref->references, 1);
+    return ref;
+}
+
+void config_ref_put(struct config_ref *ref)
+{
+    if (!ref || atomic_fetch_sub(&ref->references, 1) != 1)
+        return;
+    config_free(ref->config);
+    free(ref);
+}
+
+/* --- load
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+int gateway_set_filter_path(struct err *e)
+{
+    const char *given = getenv("SLUICE_FILTER_PATH");
+    const char *folders[32];
+    unsigned count = 0;
+    char *copy, *save = NULL;
+    int r;
+
+    if (!given)
+        return 0;
+    copy = strdup(given);
+    if (!copy)
+        return err_set(e, ENOMEM, "out of memory");
+    for (char *p = strtok_r(copy, ":", &save); p && count < ARRAY_SIZE(folders);
+         p = strtok_r(NULL, ":", &save))
+        folders[count++] = p;
+    r = host_set_filter_path(folders, count);
+    free(copy);
+    return r < 0 ? err_set(e, -r, "SLUICE_FILTER_PATH: %s", strerror(-r)) : 0;
+}
+
+static int load_config(const struct gateway_options *o, struct gateway_config **out, FILE *errors)
+{
+    struct config_problems *problems = calloc(1, sizeof *problems);
+    struct config_lookup lookup;
+    int r;
+
+    if (!problems)
+        return -ENOMEM;
+    config_lookup_host(&lookup);
+    lookup.nbdkit_minor = o->nbdkit_minor;
+    if (o->folder)
+        r = config_load(o->folder, &lookup, out, problems);
+    else
+        r = config_load_inline(o->disk_name ? o->disk_name : "disk", o->disk_document, &lookup, out,
+                               problems);
+    if (r < 0)
+        config_problems_print(problems, errors);
+    free(problems);
+    return r;
+}
+
+static int make_exports(struct gateway *g)
+{
+    const struct gateway_config *c = g->config->config;
+
+    for (unsigned i = 0; i < c->disk_count; i++) {
+        struct gateway_export *x = export_new(g, &c->disks[i]);
+
+        if (!x)
+            return -ENOMEM;
+        list_append(&g->exports, &x->link);
+    }
+    return 0;
+}
+
+static char *copy_or_null(const char *text)
+{
+    return text ? strdup(text) : NULL;
+}
+
+static struct gateway *make_gateway(const struct gateway_options *options)
+{
+    struct gateway *g = calloc(1, sizeof *g);
+
+    if (!g)
+        return NULL;
+    g->options = *options;
+    g->options.folder = copy_or_null(options->folder);
+    g->options.disk_document = copy_or_null(options->disk_document);
+    g->options.disk_name = copy_or_null(options->disk_name);
+    g->control_fd = options->control_fd;
+    g->signal_fd = eventfd(0, EFD_CLOEXEC);
+    list_init(&g->exports);
+    list_init(&g->watchers);
+    pthread_mutex_init(&g->change_mutex, NULL);
+    pthread_mutex_init(&g->exports_mutex, NULL);
+    pthread_mutex_init(&g->watch_mutex, NULL);
+    return g;
+}
+
+int gateway_load(const struct gateway_options *options, struct gateway **out, FILE *errors)
+{
+    struct gateway *g = make_gateway(options);
+    struct gateway_config *config;
+    int r;
+
+    if (!g)
+        return -ENOMEM;
+    r = load_config(options, &config, errors);
+    if (r < 0) {
+        gateway_free(g);
+        return r;
+    }
+    g->config = config_ref_new(config);
+    if (!g->config || make_exports(g) < 0) {
+        gateway_free(g);
+        return -ENOMEM;
+    }
+    log_set_level(config->log_level);
+    *out = g;
+    return 0;
+}
+
+void gateway_free(struct gateway *g)
+{
+    LIST_FOREACH_SAFE (node, &g->exports) {
+        struct gateway_export *x = LIST_ENTRY(node, struct gateway_export, link);
+
+        list_remove(node);
+        config_ref_put(x->config);
+        free(x);
+    }
+    config_ref_put(g->config);
+    if (g->signal_fd >= 0)
+        close(g->signal_fd);
+    free((void *)(uintptr_t)g->options.folder);
+    free((void *)(uintptr_t)g->options.disk_document);
+    free((void *)(uintptr_t)g->options.disk_name);
+    free(g);
+}
+
+unsigned gateway_nbd_in_flight(const struct gateway *g)
+{
+    return g->config->config->limits.nbd_in_flight;
+}
+
+/* --- signals
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+void gateway_signal(struct gateway *g, int number)
+{
+    uint64_t one = 1;
+
+    if (number != SIGHUP && number != SIGTERM && number != SIGINT && number != SIGQUIT)
+        return;
+    /* A stop is never overwritten by a reload. */
+    if (number != SIGHUP || atomic_load(&g->pending_signal) == 0)
+        atomic_store(&g->pending_signal, number);
+    if (write(g->signal_fd, &one, sizeof one) < 0)
+        return; /* the counter is full: it is readable anyway */
+}
+
+static void reload_by_signal(struct gateway *g)
+{
+    struct reload_options options = {.is_dry_run = false};
+    struct err e = {0};
+
+    if (gateway_reload(g, &options, NULL, &e) < 0)
+        log_line(LOG_LEVEL_ERROR, "reload: %s", e.text);
+}
+
+static void stop_by_signal(struct gateway *g)
+{
+    int status = gateway_stop(g) < 0 ? 1 : 0;
+
+    if (g->options.stopped)
+        g->options.stopped(g->options.context, status);
+}
+
+static void *signal_thread(void *arg)
+{
+    struct gateway *g = arg;
+
+    for (;;) {
+        uint64_t count;
+
+        if (read(g->signal_fd, &count, sizeof count) < 0 && errno != EINTR)
+            return NULL;
+        switch (atomic_exchange(&g->pending_signal, 0)) {
+        case 0:
+            break;
+        case SIGHUP:
+            reload_by_signal(g);
+            break;
+        default:
+            stop_by_signal(g);
+            return NULL;
+        }
+    }
+}
+
+/* --- start
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static int start_thread(void *(*run)(void *), void *arg, struct err *e)
+{
+    pthread_t thread;
+    int r = pthread_create(&thread, NULL, run, arg);
+
+    if (r)
+        return err_set(e, r, "cannot start a thread: %s", strerror(r));
+    pthread_detach(thread);
+    return 0;
+}
+
+static void open_all(struct gateway *g)
+{
+    LIST_FOREACH (node, &g->exports)
+        export_open(LIST_ENTRY(node, struct gateway_export, link));
+}
+
+static unsigned count_failed(struct gateway *g)
+{
+    unsigned n = 0;
+    SCOPED_LOCK(&g->exports_mutex);
+
+    LIST_FOREACH (node, &g->exports)
+        n += LIST_ENTRY(node, struct gateway_export, link)->state == EXPORT_FAILED;
+    return n;
+}
+
+static int start_services(struct gateway *g, struct err *e)
+{
+    int r = pool_start(WORKERS, e);
+
+    if (r == 0)
+        r = host_start(SERVICE_LOOPS, WORKERS, g->config->config->memory_bytes, e);
+    if (r == 0)
+        r = disk_watch_start(e);
+    if (r == 0)
+        r = start_thread(signal_thread, g, e);
+    return r;
+}
+
+int gateway_start(struct gateway *g, struct err *e)
+{
+    int r;
+    SCOPED_LOCK(&g->change_mutex);
+
+    g->started_ns = clock_now_ns();
+    events_start(g);
+    r = start_services(g, e);
+    if (r < 0)
+        return r;
+    open_all(g);
+    r = control_socket_start(g, e);
+    if (r < 0)
+        return r;
+    service_notify("READY=1\nSTATUS=%u disks, %u failed", g->config->config->disk_count,
+                   count_failed(g));
+    return 0;
+}
+
+/* --- stop
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+struct stopper {
+    pthread_t thread;
+    struct disk *disk;
+    int result;
+};
+
+static void *stop_disk(void *arg)
+{
+    struct stopper *s = arg;
+    struct err e = {0};
+
+    s->result = disk_stop(s->disk, clock_now_ns() + STOP_LIMIT_NS, &e);
+    if (s->result < 0)
+        log_line(LOG_LEVEL_ERROR, "%s disk=%s", e.text, disk_name(s->disk));
+    return NULL;
+}
+
+static unsigned list_disks(struct gateway *g, struct stopper *out, unsigned most)
+{
+    unsigned n = 0;
+    SCOPED_LOCK(&g->exports_mutex);
+
+    LIST_FOREACH (node, &g->exports) {
+        struct gateway_export *x = LIST_ENTRY(node, struct gateway_export, link);
+
+        if (x->disk && n < most)
+            out[n++] = (struct stopper){.disk = x->disk};
+    }
+    return n;
+}
+
+/* All at once, so that the slowest drain decides, not their sum. */
+static int stop_disks(struct gateway *g)
+{
+    unsigned most = g->config->config->disk_count + 1024, count;
+    struct stopper *s = calloc(most, sizeof *s);
+    int result = 0;
+
+    if (!s)
+        return -ENOMEM;
+    count = list_disks(g, s, most);
+    for (unsigned i = 0; i < count; i++)
+        if (pthread_create(&s[i].thread, NULL, stop_disk, &s[i]) != 0) {
+            s[i].thread = 0;
+            stop_disk(&s[i]);
+        }
+    for (unsigned i = 0; i < count; i++) {
+        if (s[i].thread)
+            pthread_join(s[i].thread, NULL);
+        if (s[i].result < 0)
+            result = s[i].result;
+    }
+    free(s);
+    return result;
+}
+
+int gateway_stop(struct gateway *g)
+{
+    atomic_store(&g->is_stopping, true);
+    service_notify("STOPPING=1");
+    SCOPED_LOCK(&g->change_mutex);
+    if (g->is_stopped)
+        return g->stop_result;
+    g->stop_result = stop_disks(g);
+    backing_service_stop();
+    g->is_stopped = true;
+    return g->stop_result;
+}

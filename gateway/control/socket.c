@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * socket.c: the control socket.  A thread accepts, a thread serves each client, at most CLIENTS_MAX
+ * of them; a line is at most CONTROL_REQUEST_MAX bytes and must arrive within READ_LIMIT_S, an
+ * answer be taken within the same time.  Nothing here touches data; a client can at most waste its
+ * own thread.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define CLIENTS_MAX 64u
+#define READ_LIMIT_S 30
+#define BACKLOG 64
+
+/* --- listening
+ * ------------------------------------------------------------------------------------------- */
+
+static int fill_address(struct sockaddr_un *un, const char *path, struct err *e)
+{
+    *un = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof un->sun_path)
+        return err_set(e, ENAMETOOLONG, "%s: a socket's path has at most %zu bytes", path,
+                       sizeof un->sun_path - 1);
+    memcpy(un->sun_path, path, strlen(path));
+    return 0;
+}
+
+static int connect_to(const struct sockaddr_un *un)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (const struct sockaddr *)un, sizeof *un) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+static int remove_stale(const struct sockaddr_un *un, struct err *e)
+{
+    struct stat st;
+    int fd;
+
+    if (lstat(un->sun_path, &st) < 0)
+        return 0;
+    if (!S_ISSOCK(st.st_mode))
+        return err_set(e, EEXIST, "%s is in the way and no socket; remove it", un->sun_path);
+    fd = connect_to(un);
+    if (fd >= 0) {
+        close(fd);
+        return err_set(e, EADDRINUSE, "%s: another gateway is running there", un->sun_path);
+    }
+    return unlink(un->sun_path) < 0
+               ? err_set(e, errno, "cannot remove %s: %s", un->sun_path, strerror(errno))
+               : 0;
+}
+
+int control_listen(const char *path, int *fd, struct err *e)
+{
+    struct sockaddr_un un;
+    mode_t mask;
+    int r = fill_address(&un, path, e);
+
+    if (r == 0)
+        r = remove_stale(&un, e);
+    if (r < 0)
+        return r;
+    *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (*fd < 0)
+        return err_set(e, errno, "cannot make a socket: %s", strerror(errno));
+    mask = umask(0177);
+    r = bind(*fd, (struct sockaddr *)&un, sizeof un);
+    umask(mask);
+    if (r == 0 && listen(*fd, BACKLOG) == 0)
+        return 0;
+    r = err_set(e, errno, "cannot listen on %s: %s", path, strerror(errno));
+    close(*fd);
+    *fd = -1;
+    return r;
+}
+
+/* --- one client
+ * -------------------------------------------------------------------------------------------- */
+
+struct client {
+    struct gateway *gateway;
+    int fd;
+    size_t have;
+    char line[CONTROL_REQUEST_MAX];
+};
+
+/* The length of the next line without its end; -1: it ended, was too long or too slow. */
+static ssize_t read_line(struct client *c)
+{
+    for (;;) {
+        char *end = memchr(c->line, '\n', c->have);
+        ssize_t n;
+
+        if (end)
+            return end - c->line;
+        if (c->have == sizeof c->line)
+            return -1;
+        n = recv(c->fd, c->line + c->have, sizeof c->line - c->have, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return -1;
+        c->have += (size_t)n;
+    }
+}
+
+static void drop_line(struct client *c, size_t length)
+{
+    c->have -= length + 1;
+    memmove(c->line, c->line + length + 1, c->have);
+}
+
+static bool send_all(int fd, const char *data, size_t length)
+{
+    while (length) {
+        ssize_t n = send(fd, data, length, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        data += n;
+        length -= (size_t)n;
+    }
+    return true;
+}
+
+static bool send_document(int fd, const json_t *j)
+{
+    char *text = json_dumps(j, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    bool ok = text && send_all(fd, text, strlen(text)) && send_all(fd, "\n", 1);
+
+    free(text);
+    return ok;
+}
+
+static bool is_watch(const char *line, size_t length, bool *is_now_only)
+{
+    json_t *j = json_loadb(line, length, 0, NULL);
+    const char *verb = json_string_value(json_object_get(j, "verb"));
+    bool is = verb && strcmp(verb, "watch") == 0;
+
+    *is_now_only = json_is_true(json_object_get(j, "now"));
+    json_decref(j);
+    return is;
+}
+
+static bool serve_line(struct client *c, size_t length)
+{
+    bool is_now_only, ok;
+    json_t *answer;
+
+    if (is_watch(c->line, length, &is_now_only)) {
+        events_stream(c->gateway, c->fd, is_now_only);
+        return false;
+    }
+    answer = control_answer(c->gateway, c->line, length);
+    ok = answer && send_document(c->fd, answer);
+    json_decref(answer);
+    return ok;
+}
+
+static void *client_thread(void *arg)
+{
+    struct client *c = arg;
+
+    for (;;) {
+        ssize_t length = read_line(c);
+
+        if (length < 0 || !serve_line(c, (size_t)length))
+            break;
+        drop_line(c, (size_t)length);
+    }
+    close(c->fd);
+    atomic_fetch_sub(&c->gateway->clients, 1);
+    free(c);
+    return NULL;
+}
+
+static void refuse(int fd)
+{
+    static const char text[] =
+        "{\"ok\": false, \"error\": \"too many clients of the control socket\", \"exit\": 1}\n";
+
+    send_all(fd, text, sizeof text - 1);
+    close(fd);
+}
+
+static void begin_client(struct gateway *g, int fd)
+{
+    struct timeval limit = {.tv_sec = READ_LIMIT_S};
+    struct client *c = malloc(sizeof *c);
+    pthread_t thread;
+
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    if (!c || atomic_fetch_add(&g->clients, 1) >= CLIENTS_MAX) {
+        if (c)
+            atomic_fetch_sub(&g->clients, 1);
+        free(c);
+        refuse(fd);
+        return;
+    }
+    c->gateway = g;
+    c->fd = fd;
+    c->have = 0;
+    if (pthread_create(&thread, NULL, client_thread, c) == 0) {
+        pthread_detach(thread);
+        return;
+    }
+    atomic_fetch_sub(&g->clients, 1);
+    free(c);
+    refuse(fd);
+}
+
+static void *accept_thread(void *arg)
+{
+    struct gateway *g = arg;
+
+    for (;;) {
+        int fd = accept4(g->control_fd, NULL, NULL, SOCK_CLOEXEC);
+        struct timespec pause = {.tv_nsec = 50000000};
+
+        if (fd >= 0)
+            begin_client(g, fd);
+        else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+            nanosleep(&pause, NULL); /* back-off until descriptors are free again */
+        else if (errno == EBADF || errno == EINVAL)
+            return NULL;
+    }
+}
+
+int control_socket_start(struct gateway *g, struct err *e)
+{
+    const struct config_address *a = &g->config->config->listen.control;
+    pthread_t thread;
+    int r;
+
+    if (g->control_fd < 0 && !g->options.folder)
+        return 0; /* an inline disk has none */
+    if (g->control_fd < 0) {
+        r = disk_state_make_folder(g->config->config->state, e);
+        if (r == 0)
+            r = control_listen(a->path, &g->control_fd, e);
+        if (r < 0)
+            return r;
+    }
+    r = pthread_create(&thread, NULL, accept_thread, g);
+    if (r)
+        return err_set(e, r, "cannot start a thread: %s", strerror(r));
+    pthread_detach(thread);
+    return 0;
+}
+
+/* --- the other end
+ * -------------------------------------------------------------------------------------------- */
+
+struct control_client {
+    FILE *in;
+    int fd;
+};
+
+int control_connect(const char *path, struct control_client **out, struct err *e)
+{
+    struct control_client *c = calloc(1, sizeof *c);
+    struct sockaddr_un un;
+    int r = c ? fill_address(&un, path, e) : err_set(e, ENOMEM, "out of memory");
+
+    if (r == 0) {
+        c->fd = connect_to(&un);
+        if (c->fd < 0)
+            r = err_set(
+                e, -c->fd,
+                "no gateway answers at %s: %s (is it running? start it with 'sluice serve')", path,
+                strerror(-c->fd));
+    }
+    if (r == 0) {
+        c->in = fdopen(c->fd, "r");
+        if (!c->in)
+            r = err_set(e, ENOMEM, "out of memory");
+    }
+    if (r < 0) {
+        free(c);
+        return r;
+    }
+    *out = c;
+    return 0;
+}
+
+int control_next(struct control_client *c, json_t **document, struct err *e)
+{
+    json_error_t je;
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t n = getline(&line, &size, c->in);
+
+    if (n <= 0) {
+        free(line);
+        return err_set(e, EPIPE, "the gateway went away");
+    }
+    *document = json_loadb(line, (size_t)n, 0, &je);
+    free(line);
+    return *document ? 0 : err_set(e, EBADMSG, "the gateway's answer is no JSON: %s", je.text);
+}
+
+int control_call(struct control_client *c, const json_t *request, json_t **reply, struct err *e)
+{
+    if (!send_document(c->fd, request))
+        return err_set(e, EPIPE, "the gateway went away");
+    return control_next(c, reply, e);
+}
+
+void control_disconnect(struct control_client *c)
+{
+    fclose(c->in);
+    free(c);
+}
