@@ -33,7 +33,11 @@ struct cli_verb {
     cli_run_fn *run;
 };
 /* One a verb, named after it. */
-cli_run_fn cli_serve, cli_check;
+cli_run_fn cli_serve, cli_check, cli_diff, cli_reload, cli_status, cli_watch, cli_metrics,
+    cli_disk_list, cli_disk_show, cli_disk_add, cli_disk_remove, cli_disk_resize, cli_disk_snapshot,
+    cli_disk_event, cli_disk_reopen, cli_filter_list, cli_filter_show;
+/* disk show --connect KIND */
+int cli_connect(struct cli *cli, const char *disk, const char *kind);
 
 extern const struct cli_verb cli_verbs[];
 extern const unsigned cli_verb_count;

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * connect.c: `sluice disk show DISK --connect KIND`: what to paste into a client so that it mounts
+ * the disk and rides over a restart of the gateway.  QEMU's reconnect-delay is 0 by default, which
+ * turns a restart of a second into an I/O error of the guest; every snippet sets it.
+ */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RECONNECT_S 30
+
+struct target {
+    const char *disk;
+    const struct config_address *address;
+    const char *host; /* what a client on another machine would put there */
+    bool is_tls;
+};
+
+static void print_qemu(const struct target *t)
+{
+    const char *tls = t->is_tls ? ",tls-creds=tls0" : "";
+
+    if (t->is_tls)
+        printf("-object tls-creds-x509,id=tls0,dir=/etc/pki/qemu,endpoint=client \\\n");
+    if (t->address->kind == ADDRESS_UNIX)
+        printf("-blockdev "
+               "driver=nbd,node-name=%s,server.type=unix,server.path=%s,export=%s,reconnect-delay=%"
+               "d \\\n",
+               t->disk, t->address->path, t->disk, RECONNECT_S);
+    else
+        printf("-blockdev "
+               "driver=nbd,node-name=%s,server.type=inet,server.host=%s,server.port=%u,export=%s,"
+               "reconnect-delay=%d%s \\\n",
+               t->disk, t->host, t->address->port, t->disk, RECONNECT_S, tls);
+    printf("-device virtio-blk-pci,drive=%s,discard=on\n", t->disk);
+}
+
+static void print_libvirt(const struct target *t)
+{
+    printf("<disk type='network' device='disk'>\n"
+           "  <driver name='qemu' type='raw' cache='none' discard='unmap'/>\n"
+           "  <source protocol='nbd' name='%s'%s>\n",
+           t->disk, t->is_tls ? " tls='yes'" : "");
+    if (t->address->kind == ADDRESS_UNIX)
+        printf("    <host transport='unix' socket='%s'/>\n", t->address->path);
+    else
+        printf("    <host name='%s' port='%u'/>\n", t->host, t->address->port);
+    printf("    <reconnect delay='%d'/>\n"
+           "  </source>\n"
+           "  <target dev='vda' bus='virtio'/>\n"
+           "</disk>\n",
+           RECONNECT_S);
+}
+
+static void print_nbd_client(const struct target *t)
+{
+    if (t->address->kind == ADDRESS_UNIX)
+        printf("nbd-client -unix %s /dev/nbd0 -name %s -persist -timeout %d -connections 4\n",
+               t->address->path, t->disk, RECONNECT_S);
+    else
+        printf("nbd-client %s %u /dev/nbd0 -name %s -persist -timeout %d -connections 4%s\n",
+               t->host, t->address->port, t->disk, RECONNECT_S,
+               t->is_tls ? " -cacertfile ca.pem -certfile client.pem -keyfile client.key" : "");
+}
+
+static void print_uri(const struct target *t)
+{
+    if (t->address->kind == ADDRESS_UNIX)
+        printf("nbd+unix:///%s?socket=%s\n", t->disk, t->address->path);
+    else
+        printf("%s://%s:%u/%s\n", t->is_tls ? "nbds" : "nbd", t->host, t->address->port, t->disk);
+}
+
+static const struct {
+    const char *name;
+    void (*print)(const struct target *t);
+} kinds[] = {{"qemu", print_qemu},
+             {"libvirt", print_libvirt},
+             {"nbd-client", print_nbd_client},
+             {"uri", print_uri}};
+
+/* A wildcard listener is reached by this host's name. */
+static const char *host_of(const struct config_address *a, char *buf, size_t size)
+{
+    if (a->kind != ADDRESS_TCP || (strcmp(a->host, "0.0.0.0") != 0 && strcmp(a->host, "::") != 0))
+        return a->host;
+    return gethostname(buf, size) == 0 ? buf : "localhost";
+}
+
+static void print_all(const struct gateway_config *c, const struct disk_config *d, unsigned kind)
+{
+    for (unsigned i = 0; i < c->listen.nbd.count; i++) {
+        const struct config_address *a = &c->listen.nbd.item[i];
+        char host[256] = "";
+        struct target t = {.disk = d->name, .address = a};
+
+        t.host = host_of(a, host, sizeof host);
+        t.is_tls = a->kind == ADDRESS_TCP && !a->is_loopback && d->nbd.tls == EXPORT_TLS_REQUIRE;
+        printf("# %s\n", a->text);
+        kinds[kind].print(&t);
+    }
+}
+
+int cli_connect(struct cli *cli, const char *disk, const char *kind)
+{
+    struct gateway_config *config;
+    const struct disk_config *d;
+    unsigned i = 0;
+    int r = EXIT_OK;
+
+    while (i < ARRAY_SIZE(kinds) && strcmp(kinds[i].name, kind) != 0)
+        i++;
+    if (i == ARRAY_SIZE(kinds))
+        return cli_usage_error(cli, "--connect takes qemu, libvirt, nbd-client or uri, not \"%s\"",
+                               kind);
+    config = cli_load_config(cli);
+    if (!config)
+        return EXIT_ERROR;
+    d = config_find_disk(config, disk);
+    if (d)
+        print_all(config, d, i);
+    else
+        r = cli_fail(cli, EXIT_ERROR, "there is no disk \"%s\"", disk);
+    config_free(config);
+    return r;
+}

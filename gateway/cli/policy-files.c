@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * policy-files.c: `sluice disk add` and `disk remove`: write or put aside a policy file, check the
+ * whole configuration with it, and reload the gateway if one is running.  When the check or the
+ * reload says no, the file is taken back: nothing has changed.
+ */
+#include "cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static int path_of(struct cli *cli, const char *disk, char *out, size_t size)
+{
+    if (!config_name_is_valid(disk))
+        return cli_usage_error(
+            cli, "\"%s\" is no name for a disk ([A-Za-z0-9][A-Za-z0-9._-]*, at most 63)", disk);
+    if (snprintf(out, size, "%s/disks.d/%s.yaml", cli->folder, disk) >= (int)size)
+        return cli_fail(cli, EXIT_ERROR, "the folder's name is too long");
+    return 0;
+}
+
+static bool is_running(const struct gateway_config *config)
+{
+    struct control_client *client;
+    struct err e = {0};
+
+    if (control_connect(config->listen.control.path, &client, &e) < 0)
+        return false;
+    control_disconnect(client);
+    return true;
+}
+
+static int reload_if_running(struct cli *cli, bool force)
+{
+    struct gateway_config *config = cli_load_config(cli);
+    json_t *request, *reply;
+    bool runs;
+    int code;
+
+    if (!config)
+        return EXIT_ERROR;
+    runs = is_running(config);
+    config_free(config);
+    if (!runs) {
+        fprintf(stderr, "no gateway is running; 'sluice serve' will find it\n");
+        return EXIT_OK;
+    }
+    request = json_pack("{s:s, s:b}", "verb", "reload", "force", force);
+    code = cli_call(cli, request, &reply);
+    json_decref(request);
+    json_decref(reply);
+    return code;
+}
+
+static int write_sample(struct cli *cli, const char *path, const struct config_sample *sample)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
+    bool ok;
+
+    if (!f) {
+        int error = errno;
+
+        if (fd >= 0)
+            close(fd);
+        return cli_fail(cli, EXIT_ERROR, "cannot make %s: %s", path, strerror(error));
+    }
+    ok = config_sample_disk(f, sample) == 0;
+    ok = fclose(f) == 0 && ok;
+    return ok ? 0 : cli_fail(cli, EXIT_ERROR, "cannot write %s", path);
+}
+
+static int take_sample(struct cli *cli, struct config_sample *s)
+{
+    const char *size = cli_take_option(cli, "--size");
+
+    s->file = cli_take_option(cli, "--file");
+    s->nbd = cli_take_option(cli, "--nbd");
+    s->nbdkit = cli_take_option(cli, "--nbdkit");
+    s->policy = cli_take_option(cli, "--policy");
+    s->group = cli_take_option(cli, "--group");
+    s->tls_off = cli_take_flag(cli, "--tls-off");
+    if (size && text_parse_size(size, &s->size_bytes) < 0)
+        return cli_usage_error(cli, "\"%s\" is no size (64GiB, or a number of bytes)", size);
+    if (!s->file + !s->nbd + !s->nbdkit != 2)
+        return cli_usage_error(cli, "give one of --file PATH, --nbd URI, --nbdkit PLUGIN");
+    return cli_expect_positions(cli, 1, 1);
+}
+
+int cli_disk_add(struct cli *cli)
+{
+    struct config_sample sample = {.file = NULL};
+    char path[PATH_MAX];
+    int r = take_sample(cli, &sample);
+
+    if (r == 0)
+        r = path_of(cli, cli->argv[0], path, sizeof path);
+    if (r == 0)
+        r = write_sample(cli, path, &sample);
+    if (r)
+        return r;
+    r = reload_if_running(cli, false);
+    if (r != EXIT_OK) {
+        unlink(path);
+        return r;
+    }
+    printf("%s\n", path);
+    return EXIT_OK;
+}
+
+int cli_disk_remove(struct cli *cli)
+{
+    bool force = cli_take_flag(cli, "--force"), forget = cli_take_flag(cli, "--forget-state");
+    char path[PATH_MAX], aside[PATH_MAX + 16], state[PATH_MAX];
+    struct gateway_config *config;
+    struct err e = {0};
+    int r = cli_expect_positions(cli, 1, 1);
+
+    if (r == 0)
+        r = path_of(cli, cli->argv[0], path, sizeof path);
+    if (r)
+        return r;
+    config = cli_load_config(cli);
+    if (!config)
+        return EXIT_ERROR;
+    snprintf(state, sizeof state, "%s", config->state);
+    config_free(config);
+    snprintf(aside, sizeof aside, "%s.removed", path);
+    if (rename(path, aside) < 0)
+        return cli_fail(cli, EXIT_ERROR, "cannot put %s aside: %s", path, strerror(errno));
+    r = reload_if_running(cli, force);
+    if (r != EXIT_OK) {
+        if (rename(aside, path) < 0)
+            cli_fail(cli, EXIT_ERROR, "cannot put %s back: %s", path, strerror(errno));
+        return r;
+    }
+    if (forget && disk_forget(state, cli->argv[0], &e) < 0)
+        return cli_fail(cli, EXIT_ERROR, "%s", e.text);
+    printf("%s\n", aside);
+    return EXIT_OK;
+}

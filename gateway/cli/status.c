@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * status.c: `sluice status`, `disk list` and `disk show`: trouble first, one remedy beside each,
+ * and one line for all disks that are well.
+ */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *text_of(const json_t *j, const char *key)
+{
+    const char *text = json_string_value(json_object_get(j, key));
+
+    return text ? text : "";
+}
+
+static json_int_t integer_of(const json_t *j, const char *key)
+{
+    return json_integer_value(json_object_get(j, key));
+}
+
+static bool is_ok(const json_t *disk)
+{
+    return strcmp(text_of(disk, "state"), "ok") == 0;
+}
+
+static const char *size_of(const json_t *disk, char buf[32])
+{
+    const json_t *size = json_object_get(disk, "size_bytes");
+
+    return json_is_integer(size) ? text_size((uint64_t)json_integer_value(size), buf) : "-";
+}
+
+static void print_disk_line(const json_t *disk)
+{
+    char size[32], state[16];
+
+    snprintf(state, sizeof state, "%s", text_of(disk, "state"));
+    if (!is_ok(disk))
+        for (char *p = state; *p; p++)
+            *p = (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
+    printf("%-20s %-9s %9s  %zu client%s%s\n", text_of(disk, "name"), state, size_of(disk, size),
+           json_array_size(json_object_get(disk, "clients")),
+           json_array_size(json_object_get(disk, "clients")) == 1 ? "" : "s",
+           json_is_true(json_object_get(disk, "read_only")) ? ", read-only" : "");
+}
+
+static void print_trouble(const json_t *disk)
+{
+    print_disk_line(disk);
+    printf("  cause: %s\n", text_of(disk, "sentence"));
+    if (text_of(disk, "remedy")[0])
+        printf("  do: %s\n", text_of(disk, "remedy"));
+}
+
+/* Asks for one disk or all; NULL and *code on errors. */
+static json_t *fetch(struct cli *cli, const char *disk, int *code)
+{
+    json_t *request = json_pack("{s:s, s:s*}", "verb", "status", "disk", disk), *reply, *status;
+
+    *code = cli_call(cli, request, &reply);
+    json_decref(request);
+    status = *code == EXIT_OK ? json_incref(json_object_get(reply, "status")) : NULL;
+    json_decref(reply);
+    return status;
+}
+
+int cli_status(struct cli *cli)
+{
+    int code = cli_expect_positions(cli, 0, 0);
+    unsigned well = 0, troubled = 0;
+    json_t *status, *disk;
+    size_t i;
+
+    if (code)
+        return code;
+    status = fetch(cli, NULL, &code);
+    if (!status)
+        return code;
+    json_array_foreach(json_object_get(status, "disks"), i, disk)
+    {
+        if (!is_ok(disk) && !cli->is_json)
+            print_trouble(disk);
+        well += is_ok(disk);
+        troubled += !is_ok(disk);
+    }
+    if (cli->is_json)
+        cli_print_json(status);
+    else
+        printf("%u %sdisk%s ok\n", well, troubled ? "more " : "", well == 1 ? "" : "s");
+    json_decref(status);
+    return troubled ? EXIT_FALSE : EXIT_OK;
+}
+
+int cli_disk_list(struct cli *cli)
+{
+    int code = cli_expect_positions(cli, 0, 0);
+    json_t *status, *disk;
+    size_t i;
+
+    if (code)
+        return code;
+    status = fetch(cli, NULL, &code);
+    if (!status)
+        return code;
+    if (cli->is_json)
+        cli_print_json(json_object_get(status, "disks"));
+    else
+        json_array_foreach(json_object_get(status, "disks"), i, disk) print_disk_line(disk);
+    json_decref(status);
+    return EXIT_OK;
+}
+
+/* --- one disk
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static void print_filters(const json_t *disk)
+{
+    size_t i;
+    json_t *f;
+
+    json_array_foreach(json_object_get(disk, "filters"), i, f)
+    {
+        const char *key;
+        json_t *value;
+
+        printf("  filter %s\n   ", text_of(f, "name"));
+        json_object_foreach(f, key, value) if (json_is_integer(value))
+            printf(" %s %" JSON_INTEGER_FORMAT, key, json_integer_value(value));
+        printf("\n");
+    }
+}
+
+static void print_operations(const json_t *disk)
+{
+    const json_t *io = json_object_get(disk, "io");
+    const char *op;
+    json_t *n;
+
+    printf("  in flight %" JSON_INTEGER_FORMAT ", held at the gate %" JSON_INTEGER_FORMAT
+           ", stalled %" JSON_INTEGER_FORMAT "\n",
+           integer_of(io, "in_flight"), integer_of(io, "held_at_gate"), integer_of(io, "stalled"));
+    json_object_foreach(json_object_get(io, "operations"), op, n) if (integer_of(n, "requests"))
+        printf("  %-9s %10" JSON_INTEGER_FORMAT " requests %14" JSON_INTEGER_FORMAT
+               " bytes %5" JSON_INTEGER_FORMAT " errors, p50 %.1f us, p99 %.1f us\n",
+               op, integer_of(n, "requests"), integer_of(n, "bytes"), integer_of(n, "errors"),
+               (double)integer_of(n, "latency_p50_ns") / 1e3,
+               (double)integer_of(n, "latency_p99_ns") / 1e3);
+}
+
+static void print_tasks(const json_t *disk)
+{
+    size_t i;
+    json_t *t;
+
+    json_array_foreach(json_object_get(disk, "tasks"), i, t) printf(
+        "  task %" JSON_INTEGER_FORMAT " %s at %" JSON_INTEGER_FORMAT " + %" JSON_INTEGER_FORMAT
+        ", %.3f s, in %s %s %s (%s)\n",
+        integer_of(t, "id"), text_of(t, "op"), integer_of(t, "offset"),
+        integer_of(t, "length_bytes"), (double)integer_of(t, "age_ns") / 1e9, text_of(t, "where"),
+        text_of(t, "filter"), text_of(t, "reason"), text_of(t, "client"));
+}
+
+static void print_disk(const json_t *disk)
+{
+    const json_t *backing = json_object_get(disk, "backing");
+    size_t i;
+    json_t *c;
+
+    if (is_ok(disk))
+        print_disk_line(disk);
+    else
+        print_trouble(disk);
+    if (!backing)
+        return;
+    printf("  uuid %s, group %s\n", text_of(disk, "uuid"), text_of(disk, "group"));
+    printf("  backing %s: %s\n", text_of(backing, "kind"), text_of(backing, "sentence"));
+    print_filters(disk);
+    print_operations(disk);
+    json_array_foreach(json_object_get(disk, "clients"), i, c)
+        printf("  client %s %s\n", text_of(c, "front_end"), text_of(c, "address"));
+    print_tasks(disk);
+}
+
+static json_t *fetch_tasks(struct cli *cli, const char *disk, int *code)
+{
+    json_t *request = json_pack("{s:s, s:s}", "verb", "tasks", "disk", disk), *reply, *found;
+
+    *code = cli_call(cli, request, &reply);
+    json_decref(request);
+    found = *code == EXIT_OK ? json_incref(json_object_get(reply, "disk")) : NULL;
+    json_decref(reply);
+    return found;
+}
+
+static json_t *fetch_disk(struct cli *cli, const char *name, bool with_tasks, int *code)
+{
+    json_t *status, *disk;
+
+    if (with_tasks)
+        return fetch_tasks(cli, name, code);
+    status = fetch(cli, name, code);
+    disk = json_incref(json_array_get(json_object_get(status, "disks"), 0));
+    json_decref(status);
+    return disk;
+}
+
+int cli_disk_show(struct cli *cli)
+{
+    const char *kind = cli_take_option(cli, "--connect");
+    bool with_tasks = cli_take_flag(cli, "--tasks");
+    int code = cli_expect_positions(cli, 1, 1);
+    json_t *disk;
+
+    if (code)
+        return code;
+    if (kind)
+        return cli_connect(cli, cli->argv[0], kind);
+    disk = fetch_disk(cli, cli->argv[0], with_tasks, &code);
+    if (!disk)
+        return code;
+    if (cli->is_json)
+        cli_print_json(disk);
+    else
+        print_disk(disk);
+    code = is_ok(disk) ? EXIT_OK : EXIT_FALSE;
+    json_decref(disk);
+    return code;
+}
