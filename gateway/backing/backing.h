@@ -20,13 +20,13 @@ enum backing_kind { BACKING_FILE, BACKING_NBD, BACKING_ISCSI, BACKING_NBDKIT };
 /* What the configuration says of a backing; strings are borrowed for the time of backing_open. */
 struct backing_spec {
     enum backing_kind kind;
-    const char *disk;  /* the disk's name, for messages */
+    const char *disk; /* the disk's name, for messages */
     bool read_only;
 
     /* file */
     const char *path;
     bool direct;
-    bool create;           /* only for a disk never seen before */
+    bool create; /* only for a disk never seen before */
     uint64_t create_size;
 
     /* nbd: a URI as libnbd takes it (nbd, nbds, nbd+unix, ...) */
@@ -42,15 +42,17 @@ struct backing_spec {
     const char *const *arguments; /* NULL-terminated, "key=value" */
     const char *const *filters;   /* NULL-terminated, or NULL */
 
-    uint64_t reconnect_ns; /* keep requests waiting that long for a lost server before EIO; 0: for ever */
+    uint64_t reconnect_ns; /* keep requests waiting that long for a lost server before EIO; 0: for
+                              ever */
     uint64_t keep_bytes;   /* nbd, iscsi: unflushed writes kept for replay; 0: default 64 MiB */
 };
 
 struct backing_info {
     uint64_t size_bytes;
-    unsigned block_bytes;     /* read-modify-write unit: 1 for buffered files */
-    unsigned preferred_bytes; /* 4096 unless the backing knows better */
-    unsigned max_transfer_bytes; /* data of one read or write; the engine's front ends never exceed 64 MiB; backing splits itself */
+    unsigned block_bytes;        /* read-modify-write unit: 1 for buffered files */
+    unsigned preferred_bytes;    /* 4096 unless the backing knows better */
+    unsigned max_transfer_bytes; /* data of one read or write; the engine's front ends never exceed
+                                    64 MiB; backing splits itself */
     bool is_read_only;
     bool can_flush, can_fua, can_trim, can_zero, can_fast_zero, can_extents, can_prefetch;
     bool is_rotational;
@@ -62,12 +64,12 @@ struct backing_status {
     uint64_t generation;
     uint64_t reconnects;
     uint64_t replayed_writes;
-    int sticky_error;     /* positive errno of a failed flush, 0: none */
-    char sentence[256];   /* "connected", "lost nbd://..., retrying since 3 s" */
+    int sticky_error;   /* positive errno of a failed flush, 0: none */
+    char sentence[256]; /* "connected", "lost nbd://..., retrying since 3 s" */
 };
 
-/* Blocks (connects, starts a child): control thread only. A remote backing that cannot be reached is an error.
- * Service threads are started on first use; so only after the process has forked. */
+/* Blocks (connects, starts a child): control thread only. A remote backing that cannot be reached
+ * is an error. Service threads are started on first use; so only after the process has forked. */
 int backing_open(const struct backing_spec *spec, struct backing **out, struct err *e) MUST_CHECK;
 /* Nothing may be in flight. Does not flush. Blocks. */
 void backing_close(struct backing *b);
@@ -91,7 +93,8 @@ int backing_refresh(struct backing *b, struct err *e) MUST_CHECK;
 /* An instant copy under `name` beside the original, by the file system (reflink); -ENOTSUP with the
  * reason where that cannot be had. Every acknowledged byte has been flushed before. Blocks. */
 int backing_snapshot(struct backing *b, const char *name, struct err *e) MUST_CHECK;
-/* Clears a sticky flush error by opening anew, on an operator's order. Nothing in flight. Blocks. */
+/* Clears a sticky flush error by opening anew, on an operator's order. Nothing in flight. Blocks.
+ */
 int backing_reopen(struct backing *b, struct err *e) MUST_CHECK;
 
 /* Before the process leaves: ends children, closes nothing else. */
