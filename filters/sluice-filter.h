@@ -225,7 +225,7 @@ struct sluice_option {
 #define SLUICE_OPTION_LIVE 0x2u /* may change by policy-change without detaching the filter */
 #define SLUICE_OPTIONS_END {NULL, 0, 0, 0, 0, NULL, NULL, NULL}
 
-/* The values, in the order of the table. */
+/* The values, in the order of the table.  Borrowed: valid during open(), place() or the event. */
 struct sluice_value {
     bool is_set; /* by the policy or by a default */
     int64_t integer;
@@ -315,7 +315,9 @@ struct sluice_disk;
 
 /* Own I/O below this filter.  The filter fills the first group and keeps it and `data` alive until
  * done() is called: exactly once, never inside submit, in the home thread of the callback that
- * submitted, or in a service thread when submitted from elsewhere. */
+ * submitted, or in a service thread when submitted from elsewhere.  What a callback has submitted
+ * and has not begun when its request ends also moves to a service thread: a request is not kept for
+ * I/O that nobody waits for.  Start background work from a timer or from sluice_work. */
 struct sluice_io {
     uint8_t op;
     uint8_t origin; /* FILTER, RESYNC or MAINTENANCE */
@@ -328,7 +330,8 @@ struct sluice_io {
 };
 
 /* A lock on a range of the disk, first come first served, among guest writes and other locks.  Own
- * I/O takes none by itself.  Never wait for a guest request while holding one. */
+ * I/O takes none by itself.  Never wait for a guest request while holding one.  A lock that was
+ * asked for is waited for: unlock it only when, or after, granted() was called. */
 struct sluice_lock {
     uint64_t offset, length;
     bool is_shared;
@@ -336,12 +339,14 @@ struct sluice_lock {
     void *host_private[20];
 };
 
+/* Zeroed but for fire before its first use, as all structs here with host_private. */
 struct sluice_timer {
     void (*fire)(struct sluice_timer *timer); /* on a service thread: must not block */
     void *host_private[12];
 };
 
 /* Runs on a pool thread: may block. */
+/* May be submitted again from run() on, not while it waits for its turn. */
 struct sluice_work {
     void (*run)(struct sluice_work *work);
     void *host_private[4];
@@ -440,6 +445,8 @@ struct sluice_host {
     void (*reply_integer)(struct sluice_reply *, const char *key, int64_t value);
     void (*reply_string)(struct sluice_reply *, const char *key, const char *value);
     void (*progress)(struct sluice_disk *, const char *what, uint64_t done, uint64_t total);
+
+    int (*file_wait)(struct sluice_file *, struct sluice_file_io *);
 };
 
 /* The disk as one instance sees it; handed to open() and valid until close(). */
@@ -546,12 +553,14 @@ static inline bool sluice_extent(struct sluice_disk *disk, struct sluice_request
 
 /* --- own I/O, locks, time, threads ------------------------------------------------------------------------ */
 
-/* 0, or -ENOMEM / -ESHUTDOWN (the instance is being closed): then done() is not called. */
+/* 0, or -ESHUTDOWN (the instance is being closed): then done() is not called.  Before the filter
+ * stands in the chain, and after it has left it, own I/O fails with ESHUTDOWN: what would be below
+ * it is not known. */
 static inline int sluice_io_submit(struct sluice_disk *disk, struct sluice_io *io)
 {
     return disk->host->io_submit(disk, io);
 }
-/* The same and wait, from threads that may block (work, event, verb, open). 0 or a negative errno. */
+/* The same and wait, from threads that may block (work, event, verb). 0 or a negative errno. */
 static inline int sluice_io_wait(struct sluice_disk *disk, struct sluice_io *io)
 {
     return disk->host->io_wait(disk, io);
@@ -576,6 +585,7 @@ static inline bool sluice_timer_stop(struct sluice_disk *disk, struct sluice_tim
 {
     return disk->host->timer_stop(disk, timer);
 }
+/* 0, or -ESHUTDOWN: run() will not be called. */
 static inline int sluice_work_submit(struct sluice_disk *disk, struct sluice_work *work)
 {
     return disk->host->work(disk, work);
@@ -583,6 +593,121 @@ static inline int sluice_work_submit(struct sluice_disk *disk, struct sluice_wor
 static inline uint64_t sluice_now_ns(struct sluice_disk *disk)
 {
     return disk->host->now_ns();
+}
+
+/* --- files of the filter's own ----------------------------------------------------------------------------- */
+
+/* Blocks.  A relative path is one in the state folder.  flags: SLUICE_FILE_*; create_size: of a file
+ * that is made.  DIRECT: offsets, lengths and memory aligned to 4096.  LOCK: -EBUSY with the holder
+ * when somebody else has it.  0 or a negative errno with a sentence. */
+static inline int sluice_file_open(struct sluice_disk *disk, const char *path, uint32_t flags,
+                                   uint64_t create_size, struct sluice_file **file,
+                                   struct sluice_error *error)
+{
+    return disk->host->file_open(disk, path, flags, create_size, file, error);
+}
+/* As sluice_io_submit(). */
+static inline int sluice_file_submit(struct sluice_disk *disk, struct sluice_file *file,
+                                     struct sluice_file_io *io)
+{
+    return disk->host->file_submit(file, io);
+}
+/* As sluice_io_wait(); also from open(). */
+static inline int sluice_file_wait(struct sluice_disk *disk, struct sluice_file *file,
+                                   struct sluice_file_io *io)
+{
+    return disk->host->file_wait(file, io);
+}
+static inline uint64_t sluice_file_size(struct sluice_disk *disk, struct sluice_file *file)
+{
+    return disk->host->file_size(file);
+}
+/* Nothing of it is in flight. */
+static inline void sluice_file_close(struct sluice_disk *disk, struct sluice_file *file)
+{
+    disk->host->file_close(file);
+}
+
+/* --- state and records --------------------------------------------------------------------------------------- */
+
+/* Small files in the instance's own folder, written atomically and durably; names [A-Za-z0-9._-]+.
+ * All of these block.  0 or a negative errno: -ENOENT, -EFBIG (more than capacity). */
+static inline int sluice_state_read(struct sluice_disk *disk, const char *name, void *data,
+                                    size_t capacity, size_t *length)
+{
+    return disk->host->state_read(disk, name, data, capacity, length);
+}
+static inline int sluice_state_write(struct sluice_disk *disk, const char *name, const void *data,
+                                     size_t length)
+{
+    return disk->host->state_write(disk, name, data, length);
+}
+/* 0 also when there was none. */
+static inline int sluice_state_remove(struct sluice_disk *disk, const char *name)
+{
+    return disk->host->state_remove(disk, name);
+}
+/* The folder, for files of other kinds; on a disk without state it is removed with the instance.
+ * NULL: it cannot be made. */
+static inline const char *sluice_state_folder(struct sluice_disk *disk)
+{
+    return disk->host->state_folder(disk);
+}
+/* Small records that travel with the disk to the peer (reservations, bookmarks), apart from state. */
+static inline int sluice_record_put(struct sluice_disk *disk, const char *key, const void *data,
+                                    size_t length)
+{
+    return disk->host->record_put(disk, key, data, length);
+}
+static inline int sluice_record_get(struct sluice_disk *disk, const char *key, void *data,
+                                    size_t capacity, size_t *length)
+{
+    return disk->host->record_get(disk, key, data, capacity, length);
+}
+
+/* --- role, gate, peer, memory ---------------------------------------------------------------------------------- */
+
+/* enum sluice_role; epoch may be NULL. */
+static inline uint32_t sluice_role(struct sluice_disk *disk, uint64_t *epoch)
+{
+    return disk->host->role(disk, epoch);
+}
+/* Asks for another role.  0: asked; PROMOTE or DEMOTE tell the outcome. From any thread. */
+static inline int sluice_role_request(struct sluice_disk *disk, uint32_t role, uint64_t epoch,
+                                      struct sluice_error *error)
+{
+    return disk->host->role_request(disk, role, epoch, error);
+}
+/* Holds the guests' requests (never fails them) until opened again; status shows the reason. */
+static inline void sluice_gate(struct sluice_disk *disk, bool is_closed, const char *reason)
+{
+    disk->host->gate(disk, is_closed, reason);
+}
+/* -ENOTSUP with a sentence where no peer can be had.  The table is borrowed until close. */
+static inline int sluice_channel_open(struct sluice_disk *disk,
+                                      const struct sluice_channel_handlers *handlers,
+                                      struct sluice_channel **channel, struct sluice_error *error)
+{
+    return disk->host->channel_open(disk, handlers, channel, error);
+}
+/* 0; -EAGAIN: full, writable() will be called; -ENOTCONN. */
+static inline int sluice_channel_send(struct sluice_disk *disk, struct sluice_channel *channel,
+                                      const void *data, size_t length)
+{
+    return disk->host->channel_send(channel, data, length);
+}
+static inline void sluice_channel_close(struct sluice_disk *disk, struct sluice_channel *channel)
+{
+    disk->host->channel_close(channel);
+}
+/* Counts memory the filter is going to use against the gateway's limit; false: do with less. */
+static inline bool sluice_memory_take(struct sluice_disk *disk, uint64_t bytes)
+{
+    return disk->host->memory_take(disk, bytes);
+}
+static inline void sluice_memory_give(struct sluice_disk *disk, uint64_t bytes)
+{
+    disk->host->memory_give(disk, bytes);
 }
 
 /* --- saying things --------------------------------------------------------------------------------------- */
@@ -613,6 +738,7 @@ static inline int sluice_refuse(struct sluice_disk *disk, struct sluice_error *e
     va_end(ap);
     return r;
 }
+/* One line for people. */
 static inline void sluice_reply_text(struct sluice_disk *disk, struct sluice_reply *reply,
                                      const char *fmt, ...) SLUICE_PRINTF(3, 4);
 static inline void sluice_reply_text(struct sluice_disk *disk, struct sluice_reply *reply,
@@ -622,6 +748,23 @@ static inline void sluice_reply_text(struct sluice_disk *disk, struct sluice_rep
     va_start(ap, fmt);
     disk->host->reply_text(reply, fmt, ap);
     va_end(ap);
+}
+/* Keys of the answer beside its text; the command prints them with --json. */
+static inline void sluice_reply_integer(struct sluice_disk *disk, struct sluice_reply *reply,
+                                        const char *key, int64_t value)
+{
+    disk->host->reply_integer(reply, key, value);
+}
+static inline void sluice_reply_string(struct sluice_disk *disk, struct sluice_reply *reply,
+                                       const char *key, const char *value)
+{
+    disk->host->reply_string(reply, key, value);
+}
+/* Long work under way, for status; what: NULL when it is over. */
+static inline void sluice_progress(struct sluice_disk *disk, const char *what, uint64_t done,
+                                   uint64_t total)
+{
+    disk->host->progress(disk, what, done, total);
 }
 /* A structured event: `sluice watch` prints `change filter disk:D filter:F name ...`; fmt makes
  * "key:value key:value". */
@@ -637,6 +780,11 @@ static inline void sluice_event_emit(struct sluice_disk *disk, const char *name,
 static inline void sluice_count(struct sluice_disk *disk, uint32_t counter, int64_t delta)
 {
     disk->host->count(disk, counter, delta);
+}
+/* One duration for a counter of kind SLUICE_HISTOGRAM_NS. */
+static inline void sluice_observe(struct sluice_disk *disk, uint32_t counter, uint64_t nanoseconds)
+{
+    disk->host->observe(disk, counter, nanoseconds);
 }
 static inline void sluice_health(struct sluice_disk *disk, uint32_t state, const char *sentence,
                                  const char *remedy)

@@ -463,6 +463,7 @@ void nbd_disconnect(struct remote *r, bool is_graceful)
     struct nbd_backing *nb = backing_of(r);
     struct nbd_conn *conn = nb->conn;
 
+    loop_timer_cancel(r->loop, &nb->before_start);
     if (!conn)
         return;
     conn->owner = NULL;
@@ -511,7 +512,7 @@ int nbd_backing_open(struct nbd_backing *nb, const struct backing_spec *spec, st
     return rc;
 }
 
-void nbd_backing_close(struct backing *b)
+static void nbd_kind_close(struct backing *b)
 {
     struct nbd_backing *nb = CONTAINER_OF(b, struct nbd_backing, remote.backing);
 
@@ -535,7 +536,7 @@ static int nbd_open(const struct backing_spec *spec, struct backing **out, struc
 const struct backing_ops backing_nbd_ops = {
     .name = "nbd",
     .open = nbd_open,
-    .close = nbd_backing_close,
+    .close = nbd_kind_close,
     .submit = remote_submit,
     .status = remote_status,
     .identity = remote_identity,

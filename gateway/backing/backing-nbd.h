@@ -47,8 +47,9 @@ struct nbd_backing {
     char *uri;          /* [I] nbd */
     char *certificates; /* [I] nbd, or NULL */
 
-    char **argv;      /* [I] nbdkit: the command */
-    bool is_volatile; /* [I] nbdkit: what it holds dies with the child */
+    struct timer before_start; /* [L] nbdkit: its last child has not ended yet */
+    char **argv;               /* [I] nbdkit: the command */
+    bool is_volatile;          /* [I] nbdkit: what it holds dies with the child */
 };
 
 /* --- for the two kinds ---------------------------------------------------------------------- */
@@ -67,7 +68,6 @@ void nbd_send(struct remote *r, struct remote_op *op);
 /* Opens nb, whose strings and transport are set; frees it on error. */
 int nbd_backing_open(struct nbd_backing *nb, const struct backing_spec *spec, struct backing **out,
                      struct err *e) MUST_CHECK;
-void nbd_backing_close(struct backing *b);
 /* One that was never opened, or is closed. */
 void nbd_backing_free(struct nbd_backing *nb);
 

@@ -113,25 +113,40 @@ static int check_words(const struct backing_spec *spec, struct err *e)
 
 /* --- the child ------------------------------------------------------------------------------ */
 
-static void connect_child(struct remote *r)
+#define PAUSE_NS UINT64_C(5000000)
+
+static void start_child(struct nbd_backing *nb)
 {
-    struct nbd_backing *nb = CONTAINER_OF(r, struct nbd_backing, remote);
-    struct nbd_conn *conn;
+    struct nbd_conn *conn = nb->conn = nbd_conn_new(nb);
     sigset_t saved;
     int rc;
 
-    if (service_is_stopping()) {
-        remote_down(r, "this process is leaving");
-        return;
-    }
-    conn = nb->conn = nbd_conn_new(nb);
     if (!conn)
         return;
+    conn->child.owner = nb;
     child_before_start(&saved);
     rc = nbd_aio_connect_systemd_socket_activation(conn->handle, nb->argv);
     child_after_start(&saved, &conn->child);
     conn->has_child = true;
     nbd_conn_begun(conn, rc);
+}
+
+/* Not before the last one has really ended: a hung one could come to itself and write. */
+static void connect_child(struct remote *r)
+{
+    struct nbd_backing *nb = CONTAINER_OF(r, struct nbd_backing, remote);
+
+    if (service_is_stopping())
+        remote_down(r, "this process is leaving");
+    else if (child_remains(nb))
+        loop_timer_set(r->loop, &nb->before_start, clock_now_ns() + PAUSE_NS);
+    else
+        start_child(nb);
+}
+
+static void try_start(struct timer *timer)
+{
+    connect_child(&CONTAINER_OF(timer, struct nbd_backing, before_start)->remote);
 }
 
 /* Some plugins (vddk) take long to start. */
@@ -158,11 +173,22 @@ static int nbdkit_open(const struct backing_spec *spec, struct backing **out, st
         return err_set(e, ENOMEM, "no memory");
     nb->remote.transport = &child_transport;
     nb->remote.name = text_printf("nbdkit plugin %s", spec->plugin);
+    nb->before_start.fire = try_start;
     nb->is_volatile = nb->remote.is_hang_kept = holds_its_contents(spec);
     if (make_command(nb, spec) == 0)
         return nbd_backing_open(nb, spec, out, e);
     nbd_backing_free(nb);
     return err_set(e, ENOMEM, "no memory");
+}
+
+/* The child may hold locks on what the next opening wants. */
+static void nbdkit_close(struct backing *b)
+{
+    struct nbd_backing *nb = CONTAINER_OF(b, struct nbd_backing, remote.backing);
+
+    remote_close(&nb->remote);
+    child_wait(nb);
+    nbd_backing_free(nb);
 }
 
 static bool would_lose_contents(struct nbd_backing *nb)
@@ -194,7 +220,7 @@ static int nbdkit_reopen(struct backing *b, struct err *e)
 const struct backing_ops backing_nbdkit_ops = {
     .name = "nbdkit",
     .open = nbdkit_open,
-    .close = nbd_backing_close,
+    .close = nbdkit_close,
     .submit = remote_submit,
     .status = remote_status,
     .identity = remote_identity,

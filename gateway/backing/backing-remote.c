@@ -95,7 +95,9 @@ static void fill_info(struct remote *r, bool wants_read_only)
         .preferred_bytes = MAX(f->preferred_bytes, f->block_bytes),
         .max_transfer_bytes = (unsigned)MIN(f->max_transfer_bytes, 64u << 20),
         .is_read_only = f->is_read_only || wants_read_only,
-        .can_flush = f->can_flush,
+        /* Where the server has no flush there is still somebody to ask whether it forgot something.
+         */
+        .can_flush = true,
         /* Where the server has no FUA, the write is followed by a flush. */
         .can_fua = f->can_fua || f->can_flush,
         .can_trim = f->can_trim,

@@ -21,6 +21,7 @@ static pthread_mutex_t service_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct loop *service_loop;
 
 static pthread_mutex_t children_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t child_gone = PTHREAD_COND_INITIALIZER;
 static struct list children = {&children, &children};
 static _Atomic bool is_stopping;
 
@@ -218,6 +219,33 @@ void child_forget(struct child *child)
     if (child->pidfd >= 0)
         close(child->pidfd);
     child->pidfd = -1;
+    pthread_cond_broadcast(&child_gone);
+}
+
+static bool has_child(const void *owner)
+{
+    LIST_FOREACH (node, &children)
+        if (LIST_ENTRY(node, struct child, link)->owner == owner)
+            return true;
+    return false;
+}
+
+bool child_remains(const void *owner)
+{
+    SCOPED_LOCK(&children_mutex);
+    return has_child(owner);
+}
+
+void child_wait(const void *owner)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 10;
+    SCOPED_LOCK(&children_mutex);
+    while (has_child(owner) &&
+           pthread_cond_timedwait(&child_gone, &children_mutex, &until) != ETIMEDOUT)
+        ;
 }
 
 bool service_is_stopping(void)

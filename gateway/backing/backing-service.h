@@ -32,7 +32,8 @@ uint64_t service_jitter(uint64_t ns);
 /* A child process, known by its pidfd (pidfd_open(2)), which cannot come to mean another process.
  */
 struct child {
-    struct list link; /* guarded by the children's mutex */
+    struct list link;  /* guarded by the children's mutex */
+    const void *owner; /* [I] whose it is */
     pid_t pid;
     int pidfd;
 };
@@ -49,6 +50,11 @@ bool child_how_ended(const struct child *child, char *out, size_t out_size);
 void child_end(const struct child *child, int grace_ms);
 /* Once it is reaped (or never came to be). */
 void child_forget(struct child *child);
+/* Is there a child of this owner that is not forgotten?  What it was told last it may still do, so
+ * nothing else may work on the same data before. */
+bool child_remains(const void *owner);
+/* Waits until there is none, for some seconds at most. */
+void child_wait(const void *owner);
 
 /* From now on no child is started. */
 bool service_is_stopping(void);

@@ -52,7 +52,13 @@ int err_context(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3) COLD;
 /* --- log ------------------------------------------------------------------------------------ */
 
 /* syslog(3) numbers, so that "<N>" prefixes mean the same to journald. */
-enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_NOTICE = 5, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+enum log_level {
+    LOG_LEVEL_ERROR = 3,
+    LOG_LEVEL_WARNING = 4,
+    LOG_LEVEL_NOTICE = 5,
+    LOG_LEVEL_INFO = 6,
+    LOG_LEVEL_DEBUG = 7
+};
 
 /* One line to stderr, atomically (one write), any thread.  Fields such as disk=, filter=, peer=
  * belong at the end of the text: log_line(LOG_LEVEL_WARNING, "flush failed: %s disk=%s", ...). */
@@ -152,9 +158,10 @@ static inline void list_splice(struct list *to, struct list *from)
     list_init(from);
 }
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
-#define LIST_FOREACH(node, head) for (struct list *node = (head)->next; node != (head); node = node->next)
-#define LIST_FOREACH_SAFE(node, head)                                                              \
-    for (struct list *node = (head)->next, *node##_next = node->next; node != (head);              \
+#define LIST_FOREACH(node, head) \
+    for (struct list *node = (head)->next; node != (head); node = node->next)
+#define LIST_FOREACH_SAFE(node, head)                                                 \
+    for (struct list *node = (head)->next, *node##_next = node->next; node != (head); \
          node = node##_next, node##_next = node->next)
 
 /* --- cleanup -------------------------------------------------------------------------------- */
@@ -178,8 +185,8 @@ static inline void cleanup_unlock(pthread_mutex_t **m)
 #define SCOPED_LOCK_NAME(line) SCOPED_LOCK_NAME2(line)
 /* Holds `mutex` (a pointer) to the end of the block. */
 #define SCOPED_LOCK(mutex)                                                                         \
-    pthread_mutex_t *SCOPED_LOCK_NAME(__LINE__)                                                    \
-        __attribute__((cleanup(cleanup_unlock), unused)) = (pthread_mutex_lock(mutex), (mutex))
+    pthread_mutex_t *SCOPED_LOCK_NAME(__LINE__) __attribute__((cleanup(cleanup_unlock), unused)) = \
+        (pthread_mutex_lock(mutex), (mutex))
 
 /* --- text ----------------------------------------------------------------------------------- */
 
@@ -192,7 +199,8 @@ char *text_printf(const char *fmt, ...) PRINTF_LIKE(1, 2) MUST_CHECK;
 /* Replaces control characters by '?', so that text from outside stays one line. */
 void text_one_line(char *text);
 /* Sizes "64MiB", "4096", "10G" is an error (IEC suffixes KiB MiB GiB TiB PiB or plain bytes).
- * Durations "5s", "10ms", "2m", "1h" (ns us ms s m h d), result in ns.  0 or -EINVAL / -ERANGE; the whole string must be taken. */
+ * Durations "5s", "10ms", "2m", "1h" (ns us ms s m h d), result in ns.  0 or -EINVAL / -ERANGE; the
+ * whole string must be taken. */
 int text_parse_size(const char *text, uint64_t *bytes) MUST_CHECK;
 int text_parse_duration(const char *text, uint64_t *ns) MUST_CHECK;
 

@@ -14,7 +14,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* --- loader --------------------------------------------------------------------------------------- */
+/* --- loader
+ * --------------------------------------------------------------------------------------- */
 
 /* Folders searched for NAME.so, first wins; default: SLUICE_FILTERDIR. Copied. */
 int host_set_filter_path(const char *const *folders, unsigned count) MUST_CHECK;
@@ -24,8 +25,10 @@ int host_set_filter_path(const char *const *folders, unsigned count) MUST_CHECK;
 const struct sluice_filter *host_find_filter(const char *name, struct err *e) MUST_CHECK;
 /* The checks alone, for a table in memory (tests, kit). 0 or -EINVAL. */
 int host_check_filter(const struct sluice_filter *filter, struct err *e) MUST_CHECK;
-/* Calls fn for every filter found in the path (loads them); broken ones with filter NULL and the reason. */
-void host_for_each_filter(void (*fn)(const char *path, const struct sluice_filter *filter, const char *broken, void *arg),
+/* Calls fn for every filter found in the path (loads them); broken ones with filter NULL and the
+ * reason. */
+void host_for_each_filter(void (*fn)(const char *path, const struct sluice_filter *filter,
+                                     const char *broken, void *arg),
                           void *arg);
 /* For "did you mean": names in the path, NULL-terminated, malloc'ed block freed by free(). */
 const char **host_filter_names(void);
@@ -33,21 +36,28 @@ const char *host_class_name(uint32_t filter_class);
 /* The table as JSON: `sluice filter show --json`. */
 json_t *host_filter_describe(const struct sluice_filter *filter);
 
-/* --- values ------------------------------------------------------------------------------------------ */
+/* --- values
+ * ------------------------------------------------------------------------------------------ */
 
 /* One option from text ("64MiB") with range checks; *out.string points into `text` or the table. */
-int host_parse_value(const struct sluice_option *option, const char *text, struct sluice_value *out, struct err *e) MUST_CHECK;
+int host_parse_value(const struct sluice_option *option, const char *text, struct sluice_value *out,
+                     struct err *e) MUST_CHECK;
 /* A whole set from "name=text" words over defaults; *out is one malloc'ed block. */
 int host_parse_values(const struct sluice_filter *filter, const char *const *words, unsigned count,
                       struct sluice_value **out, struct err *e) MUST_CHECK;
 
-/* --- services -------------------------------------------------------------------------------------------- */
+/* --- services
+ * -------------------------------------------------------------------------------------------- */
 
-/* Service loops, worker pool; once, after the fork. memory_limit: of all filters together, 0: none. */
-int host_start(unsigned service_loops, unsigned workers, uint64_t memory_limit, struct err *e) MUST_CHECK;
+/* Service loops, worker pool; once, after the fork. memory_limit: of all filters together, 0: none.
+ */
+int host_start(unsigned service_loops, unsigned workers, uint64_t memory_limit,
+               struct err *e) MUST_CHECK;
 struct loop *host_service_loop(void);
 
-/* --- stations ------------------------------------------------------------------------------------------------ */
+/* --- stations
+ * ------------------------------------------------------------------------------------------------
+ */
 
 struct station_settings {
     const char *name; /* the instance's */
@@ -55,22 +65,28 @@ struct station_settings {
     enum stall_policy on_stall;
 };
 /* Opens an instance of the filter for this disk; not yet in its chain (disk_set_chain). Blocks. */
-int host_station_open(struct disk *disk, const struct sluice_filter *filter, const struct station_settings *settings,
-                      struct station **out, struct err *e) MUST_CHECK;
-/* Out of every chain, or the disk is closed: stops its timers and work, waits for own I/O, closes. Blocks. */
+int host_station_open(struct disk *disk, const struct sluice_filter *filter,
+                      const struct station_settings *settings, struct station **out,
+                      struct err *e) MUST_CHECK;
+/* Out of every chain, or the disk is closed: stops its timers and work, waits for own I/O, closes.
+ * Blocks. */
 void host_station_close(struct station *station);
 
-/* Status of a station: class, verdict counts, in flight, holds, time, own I/O, memory, errors, health,
- * progress, and the filter's own counters. */
+/* Status of a station: class, verdict counts, in flight, holds, time, own I/O, memory, errors,
+ * health, progress, and the filter's own counters. */
 json_t *host_station_status(struct station *station);
 /* The worst health of a disk's stations and its sentence. */
-uint32_t host_station_health(struct station *station, char *sentence, size_t sentence_size, char *remedy, size_t remedy_size);
+uint32_t host_station_health(struct station *station, char *sentence, size_t sentence_size,
+                             char *remedy, size_t remedy_size);
 /* Prometheus lines of a station's own counters, appended to a FILE. */
 void host_station_metrics(struct station *station, FILE *out);
+/* The same for many, each metric once with its HELP and TYPE, as the format wants it. */
+void host_metrics(struct station *const *stations, unsigned count, FILE *out);
 
-/* `sluice FILTER VERB DISK ARGS`: runs a verb, *reply is its JSON ({"text": ..., keys...}). Blocks. */
-int host_station_verb(struct station *station, const char *verb, int argc, const char *const *argv, json_t **reply,
-                      struct err *e) MUST_CHECK;
+/* `sluice FILTER VERB DISK ARGS`: runs a verb, *reply is its JSON ({"text": ..., keys...}). Blocks.
+ */
+int host_station_verb(struct station *station, const char *verb, int argc, const char *const *argv,
+                      json_t **reply, struct err *e) MUST_CHECK;
 
 /* Structured events of filters go where disk_set_notify() sends the disks'. */
 

@@ -105,6 +105,11 @@ void home_leave(struct home *home)
     registry_move(home, &spare_homes[home->kind]);
 }
 
+void home_unmake(struct home *home)
+{
+    registry_move(home, &spare_homes[home->kind]);
+}
+
 static void worker_ends(void *arg)
 {
     home_leave(arg);
@@ -124,7 +129,7 @@ static COLD struct home *worker_begins(void)
     if (!home)
         return NULL;
     if (pthread_setspecific(worker_key, home) != 0) {
-        registry_move(home, &spare_homes[HOME_WORKER]);
+        home_unmake(home);
         return NULL;
     }
     home_enter(home);

@@ -38,27 +38,30 @@ enum home_kind { HOME_WORKER, HOME_LOOP };
  * The first cache line is the home's own; the inbox is on another line because others write it.
  */
 struct home {
-    enum home_kind kind;          /* [I] */
-    unsigned shard;               /* [I] small number to spread counters, see HOME_SHARDS */
-    bool is_draining;             /* [H] an outer frame is draining the run list */
-    struct task *run_first;       /* [H] */
-    struct task **run_last;       /* [H] */
-    _Atomic(void *) engine;       /* the engine's per-home state (pools, in-flight list); written by the home, read by the watch */
-    struct loop *loop;            /* [I] for HOME_LOOP */
-    int wake_fd;                  /* [I] eventfd of a loop, -1 for a worker */
-    struct list registered;       /* all live homes, or the spare ones; guarded by the registry's mutex */
-    _Atomic(const void *) site;   /* what runs now (a filter's statistics), for the stall watch; NULL: nothing */
-    _Atomic uint64_t site_serial; /* changes whenever site does */
+    enum home_kind kind;    /* [I] */
+    unsigned shard;         /* [I] small number to spread counters, see HOME_SHARDS */
+    bool is_draining;       /* [H] an outer frame is draining the run list */
+    struct task *run_first; /* [H] */
+    struct task **run_last; /* [H] */
+    _Atomic(void *) engine; /* the engine's per-home state (pools, in-flight list); written by the
+                               home, read by the watch */
+    struct loop *loop;      /* [I] for HOME_LOOP */
+    int wake_fd;            /* [I] eventfd of a loop, -1 for a worker */
+    struct list registered; /* all live homes, or the spare ones; guarded by the registry's mutex */
+    _Atomic(const void *)
+        site; /* what runs now (a filter's statistics), for the stall watch; NULL: nothing */
+    _Atomic uint64_t site_serial;                      /* changes whenever site does */
     _Alignas(CACHE_LINE) _Atomic(struct task *) inbox; /* [A] newest first */
-    _Atomic uint32_t sleeping;                         /* [A] 1: must be woken (futex word of a worker) */
+    _Atomic uint32_t sleeping; /* [A] 1: must be woken (futex word of a worker) */
 };
 
 #define HOME_SHARDS 16
 
 /* The home of the calling thread; a worker home is made at first use and given back when the thread
  * ends.  NULL only for ENOMEM.  home_current_or_null() never makes one.
- * The memory of a home is only ever used again for another home of the same kind: a poster may still
- * have to look whether the home sleeps when the task it posted has run and the thread is gone. */
+ * The memory of a home is only ever used again for another home of the same kind: a poster may
+ * still have to look whether the home sleeps when the task it posted has run and the thread is
+ * gone. */
 struct home *home_current(void);
 struct home *home_current_or_null(void);
 
@@ -74,7 +77,8 @@ void home_post(struct home *home, struct task *task);
 void home_run_later(struct home *home, struct task *task);
 /* Drains inbox and run list unless an outer frame already does. */
 void home_drain(struct home *home);
-/* Worker only, never from a task: drains and sleeps until *done (set by a task run in this home) is true. */
+/* Worker only, never from a task: drains and sleeps until *done (set by a task run in this home) is
+ * true. */
 void home_wait(struct home *home, const bool *done);
 
 /* --- loops ---------------------------------------------------------------------------------- */
@@ -83,7 +87,8 @@ struct loop;
 
 /* A thread around epoll, timers and a home.  Made only after the process has forked. */
 struct loop *loop_create(const char *name, struct err *e) MUST_CHECK;
-/* Stops the thread after the current turn and frees the loop; the caller sees that nothing is pending. */
+/* Stops the thread after the current turn and frees the loop; the caller sees that nothing is
+ * pending. */
 void loop_destroy(struct loop *loop);
 struct home *loop_home(struct loop *loop);
 
@@ -98,21 +103,31 @@ int loop_watch(struct loop *loop, struct watch *watch) MUST_CHECK;
 int loop_rewatch(struct loop *loop, struct watch *watch, uint32_t events) MUST_CHECK;
 void loop_unwatch(struct loop *loop, struct watch *watch);
 
-/* A one-shot timer. Set and cancelled only in the loop's own thread; fires there, never early. */
+/* A one-shot timer, zeroed but for `fire` before its first use.  Set and cancelled only in the
+ * loop's own thread; fires there, never early; not set any more when fire() is called. */
 struct timer {
-    struct list link;
     uint64_t due_ns; /* clock_now_ns() scale; 0: not set */
-    unsigned heap_index;
     void (*fire)(struct timer *timer);
+    struct timer *child, *sibling, *previous; /* the loop's own: a pairing heap */
 };
+/* Sets or moves it; a time that has passed means: at once, in this turn or the next. */
 void loop_timer_set(struct loop *loop, struct timer *timer, uint64_t due_ns);
 void loop_timer_cancel(struct loop *loop, struct timer *timer);
 
+/* The heap alone, for those who keep timers under a lock of their own: a pointer to the timer that is
+ * due first.  due_ns is set before inserting and cleared after removing. */
+void timer_heap_insert(struct timer **root, struct timer *timer);
+void timer_heap_remove(struct timer **root, struct timer *timer);
+
 /* --- pool of threads for what must block ------------------------------------------------------ */
 
-/* Runs task->run on one of a few pool threads (no home there; may block). A pool job never waits for another. */
+/* Runs task->run on one of a few pool threads (no home there; may block). A pool job never waits
+ * for another.  Without pool_start() before it starts POOL_THREADS_DEFAULT; where not even one
+ * thread can be had, the caller runs the task itself. */
+#define POOL_THREADS_DEFAULT 4u
 void pool_submit(struct task *task);
-/* Starts the pool with that many threads; after the fork. */
+/* Sees to it that the pool has that many threads; after the fork.  They live as long as the
+ * process. */
 int pool_start(unsigned threads, struct err *e) MUST_CHECK;
 
 /* --- one operation ---------------------------------------------------------------------------- */
@@ -141,11 +156,12 @@ struct extents {
     uint64_t limit; /* do not describe bytes at or past offset + limit */
     uint64_t covered;
     unsigned count, capacity;
-    bool first_only; /* the asker wants one extent */
+    bool first_only;     /* the asker wants one extent */
     struct extent *list; /* malloc'ed by extents_add */
 };
 /* Appends, merging with the last run of the same type; clips at limit. 0, -ENOMEM, or -ENOSPC when
- * EXTENTS_MAX runs are held or no more is wanted (the caller stops there: not an error). */
+ * EXTENTS_MAX runs are held or no more is wanted (nothing was taken, the caller stops there: not an
+ * error). */
 int extents_add(struct extents *x, uint64_t length, uint32_t type);
 void extents_reset(struct extents *x, uint64_t offset, uint64_t limit);
 void extents_free(struct extents *x);
@@ -189,23 +205,33 @@ struct file;
 
 struct file_options {
     bool read_only;
-    bool direct;           /* O_DIRECT: callers align to file_block_size() */
-    bool create;           /* create at `create_size` if absent; never truncates or extends otherwise */
+    bool direct; /* O_DIRECT: callers align to file_block_size() */
+    bool create; /* create at `create_size` if absent; never truncates or extends otherwise */
     uint64_t create_size;
-    bool exclusive_lock;   /* open-file-description lock (shared when read_only); holder named in the error */
+    bool exclusive_lock; /* open-file-description lock (shared when read_only); holder named in the
+                            error */
     uint64_t lock_wait_ns; /* keep trying that long before refusing */
 };
 
-/* Opens a regular file or block device for asynchronous use. *out owns the descriptor. 0 or -errno with text. */
-int file_open(const char *path, const struct file_options *options, struct file **out, struct err *e) MUST_CHECK;
+/* Opens a regular file or block device for asynchronous use. *out owns the descriptor. 0 or -errno
+ * with text. */
+int file_open(const char *path, const struct file_options *options, struct file **out,
+              struct err *e) MUST_CHECK;
 void file_close(struct file *file);
 uint64_t file_size(const struct file *file);
-unsigned file_block_size(const struct file *file); /* 1, or the logical block size with O_DIRECT or a block device */
-bool file_can_trim(const struct file *file);       /* trim reads back as zeros and gives space back */
+unsigned file_block_size(
+    const struct file *file); /* 1, or the logical block size with O_DIRECT or a block device */
+bool file_can_trim(const struct file *file); /* trim reads back as zeros and gives space back */
 bool file_can_fast_zero(const struct file *file);
+bool file_is_rotational(const struct file *file);
+int file_sticky_error(
+    const struct file *file); /* positive errno of the sync that failed, 0: none */
 int file_descriptor(const struct file *file);
 int file_resize(struct file *file, uint64_t size, struct err *e) MUST_CHECK; /* grow only; blocks */
-bool file_refresh_size(struct file *file);         /* re-reads the size; true if it changed */
+bool file_refresh_size(struct file *file); /* re-reads the size; true if it changed */
+
+/* fsync of the folder that holds `path`, so that a name made or removed there is stable. */
+int file_sync_folder(const char *path) MUST_CHECK;
 
 /* See the top of this page. io->home must be the calling thread's home.  All seven kinds; IO_FLUSH
  * is fdatasync.  A failed fdatasync is sticky: every later flush or FUA fails with the same errno
@@ -213,7 +239,8 @@ bool file_refresh_size(struct file *file);         /* re-reads the size; true if
 enum io_status file_submit(struct file *file, struct io *io) MUST_CHECK;
 
 /* Which home counts as what, for the test build that forces the paths at random: with chaos set,
- * workers too are answered IO_PENDING now and then, completed from foreign threads. 0 turns it off. */
+ * workers too are answered IO_PENDING now and then, completed from foreign threads. 0 turns it off.
+ */
 void io_set_chaos(uint32_t seed);
 
 #endif

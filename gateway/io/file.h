@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * file.h: what the file-*.c files know of a file.  Private to the io room.
+ *
+ * file.c opens and closes; file-create.c creates; file-lock.c locks; file-run.c carries out one
+ * operation with system calls that may block; file-sync.c makes things durable and remembers what
+ * failed; file-submit.c chooses where an operation runs; file-ring.c is the io_uring of a loop.
+ *
+ * Legend: [I] immutable after file_open; [A] atomic; [M] guarded by sync_mutex.
+ */
+#ifndef SLUICE_IO_FILE_H
+#define SLUICE_IO_FILE_H
+
+#include "io/internal.h"
+
+#include <sys/types.h>
+
+struct file {
+    int fd;       /* [I] does all I/O and holds the lock */
+    int check_fd; /* [I] another open of the same file, only to ask for write errors; -1: none */
+    char *path;   /* [I] for messages */
+    dev_t device; /* [I] the block device, or the one the file system is on */
+    bool is_block_device, is_direct, is_rotational; /* [I] */
+    bool is_in_memory;                              /* [I] tmpfs: no disk to wait for */
+    unsigned block_bytes;                           /* [I] */
+    unsigned memory_align;                          /* [I] of buffers, with O_DIRECT */
+
+    _Atomic uint64_t size; /* [A] */
+
+    /* [A] What the kernel and the file system turned out to support; only ever cleared. */
+    atomic_bool can_punch, can_zero_range, can_seek, can_nowait, can_dsync;
+    bool zero_range_is_fast; /* [I] */
+
+    _Atomic uint64_t written_bytes;      /* [A] through the page cache, ever */
+    _Atomic uint64_t avoid_inline_ticks; /* [A] until then no inline writes: one was slow */
+
+    pthread_mutex_t sync_mutex;
+    _Atomic uint64_t
+        synced_bytes;          /* [M] to write; of written_bytes, how many are known to be stable */
+    _Atomic int sticky_error;  /* [M] to write; positive errno, 0: none */
+    struct list flush_waiting; /* [M] of loops, for the next fdatasync */
+    bool flush_is_running;     /* [M] */
+    struct task flush_task;    /* in the pool while flush_is_running */
+};
+
+/* --- file-create.c ---------------------------------------------------------------------------- */
+
+/* 0 also when it is there already. */
+int file_create_if_absent(const char *path, uint64_t size, struct err *e) MUST_CHECK;
+
+/* --- file-lock.c ------------------------------------------------------------------------------ */
+
+/* An open-file-description lock (fcntl(2)) on the whole file, tried until wait_ns have passed. */
+int file_lock(int fd, const char *path, bool is_shared, uint64_t wait_ns, struct err *e) MUST_CHECK;
+
+/* --- file-run.c ------------------------------------------------------------------------------- */
+
+/* Carries out what io->progress says is left of it; blocks.  0 or -errno. */
+int file_run(struct file *file, struct io *io) MUST_CHECK;
+/* One read without blocking, adding to io->progress: 0 when whole, -EAGAIN when more is to do. */
+int file_read_cached(struct file *file, struct io *io) MUST_CHECK;
+
+static inline void file_note_written(struct file *file, uint64_t bytes)
+{
+    if (!file->is_direct)
+        atomic_fetch_add_explicit(&file->written_bytes, bytes, memory_order_relaxed);
+}
+
+/* --- file-sync.c ------------------------------------------------------------------------------ */
+
+/* fdatasync; blocks.  0 or -errno, sticky. */
+int file_sync(struct file *file) MUST_CHECK;
+/* After a write with RWF_DSYNC returned 0 or failed with -errno: the result that is true. */
+int file_sync_result(struct file *file, int result) MUST_CHECK;
+/* A write into the page cache failed with -errno: nothing that follows may be called stable. */
+int file_write_lost(struct file *file, int result) MUST_CHECK;
+/* 0, or the negative errno of the sync that failed once. */
+static inline int file_sticky(struct file *file)
+{
+    return -atomic_load_explicit(&file->sticky_error, memory_order_acquire);
+}
+/* A loop's flush: joins those waiting; one fdatasync in the pool answers all that wait. */
+void file_flush_later(struct file *file, struct io *io);
+
+/* --- file-submit.c ---------------------------------------------------------------------------- */
+
+/* Hands a pending operation to the pool. */
+void file_to_pool(struct file *file, struct io *io);
+
+/* --- file-ring.c ------------------------------------------------------------------------------ */
+
+/* From io's loop: false if there is no ring or it is full. */
+bool file_to_ring(struct file *file, struct io *io) MUST_CHECK;
+
+/* With O_DIRECT, memory must be aligned too. */
+static inline bool file_memory_fits(const struct file *file, const void *memory)
+{
+    return !file->is_direct || (uintptr_t)memory % file->memory_align == 0;
+}
+
+#endif
