@@ -14,9 +14,9 @@ start_tgtd
 uri=iscsi://$portal/$iqn/1
 
 drive kind=iscsi uri="$uri"
-expect_open "error: $uri: *log in*"
+expect_open "error: driven: $uri: *log in*"
 drive kind=iscsi uri="$uri" user=alice secret=shut-sesame-42
-expect_open "error: $uri: *log in*"
+expect_open "error: driven: $uri: *log in*"
 drive kind=iscsi uri="$uri" user=alice secret=open-sesame-42 initiator=iqn.2024-01.test:gw
 expect_open ok
 expect ok write 0 4096 1

@@ -8,7 +8,7 @@
 
 truncate -s 32M "$dir/lun"
 drive kind=iscsi uri="iscsi://$portal/$iqn/1"
-expect_open "error: iscsi://$portal/$iqn/1: *Connection refused*"
+expect_open "error: driven: iscsi://$portal/$iqn/1: *Connection refused*"
 start_tgtd
 open_lun() { drive kind=iscsi uri="iscsi://$portal/$iqn/1" "$@"; }
 open_lun
@@ -68,4 +68,4 @@ expect_open "error: *"
 drive kind=iscsi uri="iscsi://$portal/iqn.nobody/1"
 expect_open "error: *Failed to log in*"
 drive kind=iscsi uri="iscsi:nonsense"
-expect_open "error: this is no iSCSI URL *"
+expect_open "error: driven: this is no iSCSI URL *"

@@ -112,7 +112,7 @@ way=zero zeros ws
 
 # Without SYNCHRONIZE CACHE what is written is as stable as it gets.
 start none 0 nosync
-expect "* flush=0 fua=1 trim=0 zero=0 *" info
+expect "* flush=1 fua=1 trim=0 zero=0 *" info
 expect ok write 0 4096 1
 expect ok flush
 stop nosync

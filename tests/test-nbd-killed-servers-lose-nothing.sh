@@ -16,7 +16,7 @@ start_nbdkit() {
 }
 
 drive kind=nbd uri="nbd+unix:///?socket=$dir/sock"
-expect_open "error: nbd+unix:///?socket=$dir/sock: *connect: No such file or directory"
+expect_open "error: driven: nbd+unix:///?socket=$dir/sock: *connect: No such file or directory"
 
 under_load() {
     keep_killing "$1" "start_$1" 200 300 &

@@ -23,6 +23,7 @@ grep -q "$0" "$dir/fds" && fail "the child has inherited $0"
 grep -q '^SigBlk:.*0000000000000000$' "/proc/$pid/status" || fail "the child blocks signals"
 expect ok write 0 4096 1
 expect ok read 0 4096 1
+expect ok zero 0 4096
 ask load 1 8 2048
 case $answer in ok*) ;; *) fail "$answer" ;; esac
 expect ok verify
@@ -93,12 +94,12 @@ quit
 
 # --- those that cannot ---------------------------------------------------------------------------------
 drive kind=nbdkit plugin=no-such-plugin
-expect_open "error: nbdkit plugin no-such-plugin: the process ended*"
+expect_open "error: driven: nbdkit plugin no-such-plugin: the process ended*"
 grep -q "no-such-plugin" "$dir/driver.log" || fail "the child's words are lost"
 drive kind=nbdkit plugin=--version
-expect_open 'error: "--version" is no name of an nbdkit plugin'
+expect_open 'error: driven: "--version" is no name of an nbdkit plugin'
 drive kind=nbdkit plugin=memory arg=--run
-expect_open 'error: "--run" is no KEY=VALUE for nbdkit plugin memory'
+expect_open 'error: driven: "--run" is no KEY=VALUE for nbdkit plugin memory'
 
 # --- the end -------------------------------------------------------------------------------------------
 drive kind=nbdkit plugin=memory arg=1M

@@ -30,4 +30,4 @@ until_true 10 read_again || fail "$answer"
 quit
 
 drive kind=nbdkit plugin=curl arg=url="http://127.0.0.1:$port/nothing"
-expect_open "error: nbdkit plugin curl: *"
+expect_open "error: driven: nbdkit plugin curl: *"
