@@ -202,6 +202,14 @@ int disk_check_backing(struct disk *disk, const struct backing_spec *spec, bool 
     return 0;
 }
 
+static uint64_t wall_clock_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 /* Put aside, not deleted: a disk removed by mistake can be had back. */
 int disk_forget(const char *state_root, const char *name, struct err *e)
 {
@@ -215,7 +223,7 @@ int disk_forget(const char *state_root, const char *name, struct err *e)
     if (snprintf(to, sizeof to, "%s/removed", state_root) >= (int)sizeof to ||
         disk_state_make_folder(to, e) < 0)
         return err_context(e, "%s", name);
-    if (snprintf(to, sizeof to, "%s/removed/%s.%lld", state_root, name, (long long)time(NULL)) >=
+    if (snprintf(to, sizeof to, "%s/removed/%s.%lld", state_root, name, (long long)wall_clock_ns()) >=
         (int)sizeof to)
         return err_set(e, ENAMETOOLONG, "the state folder's name is too long");
     if (rename(from, to) < 0)
