@@ -162,7 +162,7 @@ static void wait_for_events(struct loop *loop, bool has_work)
 
 static void turn(struct loop *loop)
 {
-    bool has_work = home_drain_some(loop->home, TASKS_PER_TURN);
+    bool has_work = home_drain_some(loop->home, TASKS_PER_TURN) || loop->must_stop;
 
     if (loop->ring)
         has_work |= ring_submit(loop->ring);
