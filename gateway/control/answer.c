@@ -145,11 +145,40 @@ static int answer_snapshot(struct call *c, struct err *e)
     return r;
 }
 
+static bool try_failed_now(struct gateway *g, const char *name)
+{
+    struct gateway_export *x;
+    SCOPED_LOCK(&g->exports_mutex);
+
+    x = export_find_locked(g, name);
+    if (!x || x->state != EXPORT_FAILED)
+        return false;
+    x->retry_at_ns = 0;
+    return true;
+}
+
+#define REOPEN_LIMIT_NS (UINT64_C(30) * 1000000000u)
+
+/* One that failed is opened now; one that is open gets its backing anew. */
 static int answer_reopen(struct call *c, struct err *e)
 {
     struct gateway_export *x;
-    int r = need_disk(c, &x, e);
+    const char *name;
+    char opening[64];
+    int r = need_text(c, "disk", &name, e);
 
+    if (r == 0 && try_failed_now(c->gateway, name)) {
+        exports_retry(c->gateway, 0);
+        if (!exports_wait_opened(c->gateway, clock_now_ns() + REOPEN_LIMIT_NS, opening,
+                                 sizeof opening))
+            log_line(LOG_LEVEL_WARNING, "%s is still being opened disk=%s", opening, opening);
+        r = need_disk(c, &x, e);
+        if (r == 0)
+            gateway_export_release(x);
+        return r;
+    }
+    if (r == 0)
+        r = need_disk(c, &x, e);
     if (r < 0)
         return r;
     r = disk_reopen(gateway_export_disk(x), e);
@@ -208,10 +237,10 @@ static int answer_event(struct call *c, struct err *e)
 
 static struct station *find_station(struct gateway_export *x, const char *filter)
 {
-    for (unsigned i = 0; i < x->station_count; i++)
-        if (strcmp(x->station_name[i], filter) == 0 ||
-            strcmp(x->station[i]->filter->name, filter) == 0)
-            return x->station[i];
+    for (unsigned i = 0; i < x->seat_count; i++)
+        if (strcmp(x->seat[i].name, filter) == 0 ||
+            strcmp(x->seat[i].station->filter->name, filter) == 0)
+            return x->seat[i].station;
     return NULL;
 }
 
@@ -236,15 +265,15 @@ static int run_filter_verb(struct call *c, struct gateway_export *x, const char 
     const char *words[WORDS_MAX];
     struct station *s;
     json_t *reply = NULL;
-    int count, r;
-    SCOPED_LOCK(&c->gateway->change_mutex); /* the station stays in its chain */
+    int count, r = collect_words(json_object_get(c->request, "args"), words, &count, e);
 
+    if (r < 0)
+        return r;
+    pthread_rwlock_rdlock(&x->use); /* the station stays meanwhile */
     s = find_station(x, filter);
-    if (!s)
-        return err_set(e, ENOENT, "%s: has no filter \"%s\"", x->name, filter);
-    r = collect_words(json_object_get(c->request, "args"), words, &count, e);
-    if (r == 0)
-        r = host_station_verb(s, verb, count, words, &reply, e);
+    r = s ? host_station_verb(s, verb, count, words, &reply, e)
+          : err_set(e, ENOENT, "%s: has no filter \"%s\"", x->name, filter);
+    pthread_rwlock_unlock(&x->use);
     if (reply)
         json_object_set_new(c->answer, "reply", reply);
     return r;

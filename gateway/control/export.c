@@ -13,19 +13,49 @@
 #include <string.h>
 #include <sys/socket.h>
 
-struct gateway_export *export_new(struct gateway *g, const struct disk_config *policy)
+struct gateway_export *export_new(struct gateway *g, struct config_ref *config,
+                                  const struct disk_config *policy)
 {
     struct gateway_export *x = calloc(1, sizeof *x);
 
     if (!x)
         return NULL;
     list_init(&x->link);
+    pthread_rwlock_init(&x->use, NULL);
     x->gateway = g;
     snprintf(x->name, sizeof x->name, "%s", policy->name);
     x->references = 1;
-    x->config = config_ref_get(g->config);
+    x->config = config_ref_get(config);
     x->policy = policy;
     return x;
+}
+
+void export_free(struct gateway_export *x)
+{
+    config_ref_put(x->config);
+    pthread_rwlock_destroy(&x->use);
+    free(x);
+}
+
+struct gateway_export *export_find(struct gateway *g, const char *name)
+{
+    SCOPED_LOCK(&g->exports_mutex);
+
+    return export_find_locked(g, name);
+}
+
+void export_insert(struct gateway *g, struct gateway_export *x)
+{
+    struct list *before = &g->exports;
+    SCOPED_LOCK(&g->exports_mutex);
+
+    LIST_FOREACH (node, &g->exports) {
+        if (strcmp(LIST_ENTRY(node, struct gateway_export, link)->name, x->name) > 0) {
+            before = node;
+            break;
+        }
+    }
+    list_insert(&x->link, before->prev);
 }
 
 struct gateway_export *export_find_locked(struct gateway *g, const char *name)
@@ -52,158 +82,22 @@ void export_set_policy(struct gateway_export *x, struct config_ref *config,
     config_ref_put(old);
 }
 
-/* --- the chain
- * -------------------------------------------------------------------------------------------- */
-
-/* A chain under construction: stations kept from the one in place and new ones. */
-struct building {
-    struct station *station[CHAIN_FILTERS_MAX];
-    char name[CHAIN_FILTERS_MAX][64];
-    bool is_new[CHAIN_FILTERS_MAX];
-    unsigned count;
-};
-
-static struct station *find_station(const struct gateway_export *x, const struct filter_config *f)
-{
-    for (unsigned i = 0; i < x->station_count; i++)
-        if (strcmp(x->station_name[i], f->name) == 0 && x->station[i]->filter == f->filter)
-            return x->station[i];
-    return NULL;
-}
-
-static bool is_kept(const struct gateway_export *x, const struct filter_config *f);
-
-static int open_station(struct gateway_export *x, const struct filter_config *f,
-                        struct station **out, struct err *e)
-{
-    struct station_settings s = {.name = f->name, .values = f->values, .on_stall = f->on_stall};
-
-    return host_station_open(x->disk, f->filter, &s, out, e);
-}
-
-static int add_filter(struct gateway_export *x, const struct filter_config *f, struct building *b,
-                      struct err *e)
-{
-    struct station *s = is_kept(x, f) ? find_station(x, f) : NULL;
-    bool is_new = s == NULL;
-
-    if (b->count == CHAIN_FILTERS_MAX)
-        return err_set(e, E2BIG, "%s: a chain takes at most %d filters", x->name,
-                       CHAIN_FILTERS_MAX);
-    if (is_new && open_station(x, f, &s, e) < 0) {
-        if (f->on_attach_failure != ATTACH_BYPASS)
-            return -e->code;
-        log_line(LOG_LEVEL_WARNING, "%s; going on without it disk=%s filter=%s", e->text, x->name,
-                 f->name);
-        return 0;
-    }
-    b->station[b->count] = s;
-    b->is_new[b->count] = is_new;
-    snprintf(b->name[b->count], sizeof b->name[0], "%s", f->name);
-    b->count++;
-    return 0;
-}
-
-static void close_new(const struct building *b)
-{
-    for (unsigned i = 0; i < b->count; i++)
-        if (b->is_new[i])
-            host_station_close(b->station[i]);
-}
-
-static bool is_in(const struct building *b, const struct station *s)
-{
-    for (unsigned i = 0; i < b->count; i++)
-        if (b->station[i] == s)
-            return true;
-    return false;
-}
-
-/* The new chain is in place: what left it is closed. */
-static void adopt(struct gateway_export *x, const struct building *b)
-{
-    struct station *gone[CHAIN_FILTERS_MAX];
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < x->station_count; i++)
-        if (!is_in(b, x->station[i]))
-            gone[count++] = x->station[i];
-    pthread_mutex_lock(&x->gateway->exports_mutex);
-    memcpy(x->station, b->station, sizeof x->station);
-    memcpy(x->station_name, b->name, sizeof x->station_name);
-    x->station_count = b->count;
-    pthread_mutex_unlock(&x->gateway->exports_mutex);
-    for (unsigned i = 0; i < count; i++)
-        host_station_close(gone[i]);
-}
-
-static bool same_value(const struct sluice_value *a, const struct sluice_value *b)
-{
-    if (a->is_set != b->is_set || a->integer != b->integer || !a->string != !b->string)
-        return false;
-    return !a->string || strcmp(a->string, b->string) == 0;
-}
-
-/* True when a and b differ in LIVE options alone, or not at all. */
-static bool differs_live_only(const struct filter_config *a, const struct filter_config *b)
-{
-    const struct sluice_option *o = a->filter->options;
-
-    for (unsigned i = 0; o && o[i].name; i++)
-        if (!same_value(&a->values[i], &b->values[i]) && !(o[i].flags & SLUICE_OPTION_LIVE))
-            return false;
-    return true;
-}
-
-static const struct filter_config *find_filter_config(const struct disk_config *d, const char *name)
-{
-    for (unsigned i = 0; i < d->filter_count; i++)
-        if (strcmp(d->filters[i].name, name) == 0)
-            return &d->filters[i];
-    return NULL;
-}
-
-/* A station of that name and filter stays when nothing but LIVE options has changed. */
-static bool is_kept(const struct gateway_export *x, const struct filter_config *f)
-{
-    const struct filter_config *old = find_filter_config(x->policy, f->name);
-
-    return old && old->filter == f->filter && differs_live_only(old, f);
-}
-
-int export_change_chain(struct gateway_export *x, const struct disk_config *policy,
-                        uint64_t *pause_ns, struct err *e)
-{
-    struct building b = {.count = 0};
-    int r = 0;
-
-    for (unsigned i = 0; i < policy->filter_count && r == 0; i++)
-        r = add_filter(x, &policy->filters[i], &b, e);
-    if (r == 0)
-        r = disk_set_chain(x->disk, b.station, b.count, pause_ns, e);
-    if (r < 0) {
-        close_new(&b);
-        return r;
-    }
-    adopt(x, &b);
-    return 0;
-}
-
 /* --- opening
  * -------------------------------------------------------------------------------------------------
  */
 
-static int open_disk(struct gateway_export *x, struct disk **out, struct err *e)
+static int open_disk(struct gateway_export *x, struct config_ref *config,
+                     const struct disk_config *policy, struct disk **out, struct err *e)
 {
+    struct config_chap *chap = calloc(1, sizeof *chap);
     struct disk_settings settings;
     struct backing_spec spec;
-    struct config_chap *chap = calloc(1, sizeof *chap);
     int r;
 
     if (!chap)
         return err_set(e, ENOMEM, "%s: out of memory", x->name);
-    config_disk_settings(x->config->config, x->policy, &settings);
-    r = config_backing_spec(x->policy, &spec, chap, e);
+    config_disk_settings(config->config, policy, &settings);
+    r = config_backing_spec(policy, &spec, chap, e);
     if (r == 0)
         r = disk_open(&settings, &spec, out, e);
     explicit_bzero(chap, sizeof *chap);
@@ -211,56 +105,250 @@ static int open_disk(struct gateway_export *x, struct disk **out, struct err *e)
     return r;
 }
 
-static void set_state(struct gateway_export *x, enum export_state state, const char *failure)
+#define RETRY_FIRST_NS (UINT64_C(5) * 1000000000u)
+#define RETRY_DOUBLINGS 3u /* at most every 40 s */
+
+static void set_ready(struct gateway_export *x, struct disk *disk)
 {
     SCOPED_LOCK(&x->gateway->exports_mutex);
 
-    x->state = state;
+    x->disk = disk;
+    x->state = EXPORT_READY;
+    x->failures = 0;
+    x->failure[0] = 0;
+    pthread_cond_broadcast(&x->gateway->opened);
+}
+
+static void set_failed(struct gateway_export *x, const char *failure)
+{
+    SCOPED_LOCK(&x->gateway->exports_mutex);
+
+    x->state = EXPORT_FAILED;
+    x->retry_at_ns = clock_now_ns() + (RETRY_FIRST_NS << MIN(x->failures, RETRY_DOUBLINGS));
+    x->failures++;
     snprintf(x->failure, sizeof x->failure, "%s", failure);
+    pthread_cond_broadcast(&x->gateway->opened);
+}
+
+static bool has_failed_so_before(const struct gateway_export *x, const char *failure)
+{
+    return x->failures && strcmp(x->failure, failure) == 0;
+}
+
+/* The configuration is read once, under a reference: a reload may change it meanwhile. */
+static int open_parts(struct gateway_export *x, struct disk **disk, struct err *e)
+{
+    const struct disk_config *policy;
+    struct config_ref *config;
+    int r;
+
+    pthread_mutex_lock(&x->gateway->exports_mutex);
+    config = config_ref_get(x->config);
+    policy = x->policy;
+    pthread_mutex_unlock(&x->gateway->exports_mutex);
+    r = open_disk(x, config, policy, disk, e);
+    if (r == 0) {
+        x->disk = *disk;
+        r = export_change_chain(x, config, policy, NULL, e);
+    }
+    config_ref_put(config);
+    return r;
 }
 
 void export_open(struct gateway_export *x)
 {
     struct disk *disk = NULL;
     struct err e = {0};
-    int r = open_disk(x, &disk, &e);
 
-    if (r == 0) {
-        x->disk = disk;
-        r = export_change_chain(x, x->policy, NULL, &e);
-    }
-    if (r == 0) {
-        set_state(x, EXPORT_READY, "");
+    if (open_parts(x, &disk, &e) == 0) {
+        if (x->failures)
+            log_line(LOG_LEVEL_NOTICE, "%s: is served now disk=%s", x->name, x->name);
+        set_ready(x, disk);
         events_emit(x->gateway, "create", "disk", x->name, "state:ok");
         return;
     }
-    log_line(LOG_LEVEL_ERROR, "%s disk=%s", e.text, x->name);
+    if (!has_failed_so_before(x, e.text))
+        log_line(LOG_LEVEL_ERROR, "%s disk=%s", e.text, x->name);
+    x->disk = NULL;
     if (disk)
         disk_close(disk);
-    x->disk = NULL;
-    set_state(x, EXPORT_FAILED, e.text);
-    events_emit(x->gateway, "create", "disk", x->name, "state:failed");
+    if (!x->failures)
+        events_emit(x->gateway, "create", "disk", x->name, "state:failed");
+    set_failed(x, e.text);
+}
+
+/* --- many at a time
+ * ------------------------------------------------------------------------------ */
+
+#define OPENERS_MAX 16u
+
+/* Shared by the openers of one start; the last one frees it. */
+struct opening {
+    _Atomic unsigned next, openers;
+    unsigned count;
+    struct gateway_export *export[];
+};
+
+static void *opener_thread(void *arg)
+{
+    struct opening *o = arg;
+
+    for (;;) {
+        unsigned i = atomic_fetch_add(&o->next, 1);
+
+        if (i >= o->count)
+            break;
+        export_open(o->export[i]);
+        gateway_export_release(o->export[i]);
+    }
+    if (atomic_fetch_sub(&o->openers, 1) == 1)
+        free(o);
+    return NULL;
+}
+
+static struct opening *collect_openings(struct gateway *g)
+{
+    struct opening *o;
+    unsigned n = 0;
+    SCOPED_LOCK(&g->exports_mutex);
+
+    LIST_FOREACH (node, &g->exports)
+        n++;
+    o = calloc(1, sizeof *o + n * sizeof o->export[0]);
+    if (!o)
+        return NULL;
+    LIST_FOREACH (node, &g->exports) {
+        struct gateway_export *x = LIST_ENTRY(node, struct gateway_export, link);
+
+        if (x->state != EXPORT_OPENING)
+            continue;
+        x->references++;
+        o->export[o->count++] = x;
+    }
+    return o;
+}
+
+static bool start_opener(struct opening *o)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, opener_thread, o) != 0)
+        return false;
+    pthread_detach(thread);
+    return true;
+}
+
+void exports_open(struct gateway *g, uint64_t until_ns)
+{
+    struct opening *o = collect_openings(g);
+    unsigned wanted;
+    char name[64];
+
+    if (!o)
+        return;
+    wanted = MIN(o->count, OPENERS_MAX);
+    atomic_store(&o->openers, wanted + 1);
+    for (unsigned i = 0; i < wanted; i++)
+        if (!start_opener(o))
+            opener_thread(o);
+    if (atomic_fetch_sub(&o->openers, 1) == 1)
+        free(o);
+    exports_wait_opened(g, until_ns, name, sizeof name);
+}
+
+static const struct gateway_export *find_opening(const struct gateway *g)
+{
+    LIST_FOREACH (node, &g->exports) {
+        const struct gateway_export *x = LIST_ENTRY(node, struct gateway_export, link);
+
+        if (x->state == EXPORT_OPENING)
+            return x;
+    }
+    return NULL;
+}
+
+bool exports_wait_opened(struct gateway *g, uint64_t until_ns, char *name, size_t size)
+{
+    struct timespec until = {(time_t)(until_ns / 1000000000u), (long)(until_ns % 1000000000u)};
+    const struct gateway_export *x;
+    SCOPED_LOCK(&g->exports_mutex);
+
+    while ((x = find_opening(g)) != NULL) {
+        snprintf(name, size, "%s", x->name);
+        if (pthread_cond_timedwait(&g->opened, &g->exports_mutex, &until) == ETIMEDOUT)
+            return find_opening(g) == NULL;
+    }
+    return true;
+}
+
+static void *retry_thread(void *arg)
+{
+    struct gateway_export *x = arg;
+
+    export_open(x);
+    gateway_export_release(x);
+    return NULL;
+}
+
+static struct gateway_export *take_due(struct gateway *g, uint64_t now_ns)
+{
+    SCOPED_LOCK(&g->exports_mutex);
+
+    LIST_FOREACH (node, &g->exports) {
+        struct gateway_export *x = LIST_ENTRY(node, struct gateway_export, link);
+
+        if (x->state != EXPORT_FAILED || x->retry_at_ns > now_ns)
+            continue;
+        x->state = EXPORT_OPENING;
+        x->references++;
+        return x;
+    }
+    return NULL;
+}
+
+void exports_retry(struct gateway *g, uint64_t now_ns)
+{
+    struct gateway_export *x;
+
+    while (!atomic_load(&g->is_stopping) && (x = take_due(g, now_ns)) != NULL) {
+        pthread_t thread;
+
+        if (pthread_create(&thread, NULL, retry_thread, x) == 0)
+            pthread_detach(thread);
+        else
+            retry_thread(x);
+    }
 }
 
 /* --- closing
  * ---------------------------------------------------------------------------------------------------
  */
 
+#define CLOSE_RETRY_S 10
+
+static void close_disk(struct gateway_export *x)
+{
+    struct err e = {0};
+
+    /* What holds data only here, like a cache, refuses until it could put it below. */
+    while (disk_set_chain(x->disk, NULL, 0, NULL, &e) < 0) {
+        struct timespec pause = {.tv_sec = CLOSE_RETRY_S};
+
+        log_line(LOG_LEVEL_ERROR, "%s; the removed disk stays open disk=%s", e.text, x->name);
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    }
+    export_close_stations(x);
+    disk_close(x->disk);
+}
+
 static void *close_thread(void *arg)
 {
     struct gateway_export *x = arg;
-    struct err e = {0};
 
-    if (x->disk && disk_set_chain(x->disk, NULL, 0, NULL, &e) < 0)
-        log_line(LOG_LEVEL_ERROR, "%s; leaving it open disk=%s", e.text, x->name);
-    else if (x->disk) {
-        for (unsigned i = 0; i < x->station_count; i++)
-            host_station_close(x->station[i]);
-        disk_close(x->disk);
-    }
+    if (x->disk)
+        close_disk(x);
     events_emit(x->gateway, "destroy", "disk", x->name, "");
-    config_ref_put(x->config);
-    free(x);
+    export_free(x);
     return NULL;
 }
 
@@ -280,13 +368,64 @@ static void put_reference(struct gateway_export *x)
         close_thread(x);
 }
 
-void export_remove(struct gateway_export *x)
+/* READY -> LEAVING: no new client from here on. */
+static int begin_removal(struct gateway_export *x, bool is_forced, unsigned *clients, struct err *e)
 {
+    SCOPED_LOCK(&x->gateway->exports_mutex);
+
+    *clients = x->disk ? disk_session_count(x->disk) : 0;
+    if (*clients && !is_forced)
+        return err_set(e, EBUSY, "%s: %u client%s mounted it; end them first, or give --force",
+                       x->name, *clients, *clients == 1 ? " has" : "s have");
+    if (x->state == EXPORT_READY)
+        x->state = EXPORT_LEAVING;
+    return 0;
+}
+
+static void call_removal_off(struct gateway_export *x)
+{
+    SCOPED_LOCK(&x->gateway->exports_mutex);
+
+    x->state = EXPORT_READY;
+}
+
+int export_remove(struct gateway_export *x, bool is_forced, struct err *e)
+{
+    unsigned clients;
+    int r = begin_removal(x, is_forced, &clients, e);
+
+    if (r == 0 && x->disk && clients == 0) {
+        r = disk_set_chain(x->disk, NULL, 0, NULL, e);
+        if (r < 0)
+            call_removal_off(x);
+        else
+            export_close_stations(x);
+    }
+    if (r < 0)
+        return r;
     pthread_mutex_lock(&x->gateway->exports_mutex);
     list_remove(&x->link);
     atomic_store(&x->is_removed, true);
     pthread_mutex_unlock(&x->gateway->exports_mutex);
     put_reference(x);
+    return 0;
+}
+
+unsigned exports_take(struct gateway *g, const char *name, struct gateway_export **out,
+                      unsigned most)
+{
+    unsigned n = 0;
+    SCOPED_LOCK(&g->exports_mutex);
+
+    LIST_FOREACH (node, &g->exports) {
+        struct gateway_export *x = LIST_ENTRY(node, struct gateway_export, link);
+
+        if ((name && strcmp(x->name, name) != 0) || n == most)
+            continue;
+        x->references++;
+        out[n++] = x;
+    }
+    return n;
 }
 
 /* --- for the front ends
@@ -307,6 +446,8 @@ static int check_ready(const struct gateway_export *x, const char *name, struct 
         return err_set(e, ENOENT, "there is no disk \"%s\"", name);
     if (x->state == EXPORT_OPENING)
         return err_set(e, EAGAIN, "%s: is still being opened", x->name);
+    if (x->state == EXPORT_LEAVING)
+        return err_set(e, ENOENT, "%s: is being removed", x->name);
     if (x->state == EXPORT_FAILED)
         return err_set(e, EIO, "%s: is not served: %s", x->name, x->failure);
     return 0;
@@ -416,7 +557,9 @@ void gateway_for_each_export(struct gateway *g, const struct gateway_client *cli
 
         if (!is_listed(x, client))
             continue;
-        snprintf(description, sizeof description, "Sluice disk %s", x->name);
+        snprintf(description, sizeof description, "Sluice disk %s%s%s", x->name,
+                 strcmp(x->policy->group, x->name) ? ", group " : "",
+                 strcmp(x->policy->group, x->name) ? x->policy->group : "");
         fn(x->name, description, arg);
     }
 }

@@ -15,6 +15,8 @@
 #include <sys/eventfd.h>
 
 #define STOP_LIMIT_NS (UINT64_C(10) * 1000000000u)
+/* A backing that does not answer keeps its disk from being served, not the gateway. */
+#define START_WAIT_NS (UINT64_C(5) * 1000000000u)
 #define SERVICE_LOOPS 2
 #define WORKERS 4
 
@@ -97,7 +99,7 @@ static int make_exports(struct gateway *g)
     const struct gateway_config *c = g->config->config;
 
     for (unsigned i = 0; i < c->disk_count; i++) {
-        struct gateway_export *x = export_new(g, &c->disks[i]);
+        struct gateway_export *x = export_new(g, g->config, &c->disks[i]);
 
         if (!x)
             return -ENOMEM;
@@ -109,6 +111,16 @@ static int make_exports(struct gateway *g)
 static char *copy_or_null(const char *text)
 {
     return text ? strdup(text) : NULL;
+}
+
+static void init_condition(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
 }
 
 static struct gateway *make_gateway(const struct gateway_options *options)
@@ -128,6 +140,7 @@ static struct gateway *make_gateway(const struct gateway_options *options)
     pthread_mutex_init(&g->change_mutex, NULL);
     pthread_mutex_init(&g->exports_mutex, NULL);
     pthread_mutex_init(&g->watch_mutex, NULL);
+    init_condition(&g->opened);
     return g;
 }
 
@@ -160,8 +173,7 @@ void gateway_free(struct gateway *g)
         struct gateway_export *x = LIST_ENTRY(node, struct gateway_export, link);
 
         list_remove(node);
-        config_ref_put(x->config);
-        free(x);
+        export_free(x);
     }
     config_ref_put(g->config);
     if (g->signal_fd >= 0)
@@ -248,12 +260,6 @@ static int start_thread(void *(*run)(void *), void *arg, struct err *e)
     return 0;
 }
 
-static void open_all(struct gateway *g)
-{
-    LIST_FOREACH (node, &g->exports)
-        export_open(LIST_ENTRY(node, struct gateway_export, link));
-}
-
 static unsigned count_failed(struct gateway *g)
 {
     unsigned n = 0;
@@ -287,8 +293,10 @@ int gateway_start(struct gateway *g, struct err *e)
     r = start_services(g, e);
     if (r < 0)
         return r;
-    open_all(g);
+    exports_open(g, clock_now_ns() + START_WAIT_NS);
     r = control_socket_start(g, e);
+    if (r == 0)
+        r = ticker_start(g, e);
     if (r < 0)
         return r;
     service_notify("READY=1\nSTATUS=%u disks, %u failed", g->config->config->disk_count,

@@ -11,23 +11,38 @@
 
 #include "control/control.h"
 
-enum export_state { EXPORT_OPENING, EXPORT_READY, EXPORT_FAILED };
+enum export_state { EXPORT_OPENING, EXPORT_READY, EXPORT_FAILED, EXPORT_LEAVING };
+
+/* A filter in the chain of an export.  Filters may keep strings of their options, so the
+ * configurations they came from are kept as long as the station. */
+struct seat {
+    struct station *station;
+    char name[64];
+    const struct filter_config *policy; /* what it was last told */
+    struct config_ref *opened_with, *changed_with;
+};
 
 /* A configured disk and, once it is open, the disk itself.  It lives as long as it is in the list
  * or somebody holds a reference. */
 struct gateway_export {
-    struct list link;                           /* [E] in gateway.exports */
-    struct gateway *gateway;                    /* [I] */
-    char name[64];                              /* [I] */
-    unsigned references;                        /* [E] one for the list */
-    enum export_state state;                    /* [E] */
-    char failure[1000];                         /* [E] why it is FAILED */
-    struct disk *disk;                          /* [E] set once, when READY */
-    struct config_ref *config;                  /* [E] what `policy` points into */
-    const struct disk_config *policy;           /* [E] */
-    struct station *station[CHAIN_FILTERS_MAX]; /* [C] the chain, in order */
-    char station_name[CHAIN_FILTERS_MAX][64];   /* [C] */
-    unsigned station_count;                     /* [C] */
+    struct list link;                 /* [E] in gateway.exports */
+    struct gateway *gateway;          /* [I] */
+    char name[64];                    /* [I] */
+    unsigned references;              /* [E] one for the list */
+    enum export_state state;          /* [E] */
+    char failure[1000];               /* [E] why it is FAILED */
+    struct disk *disk;                /* [E] set once, when READY */
+    struct config_ref *config;        /* [E] what `policy` points into */
+    const struct disk_config *policy; /* [E] */
+    /* The chain, in order. Written under [C] and `use` for writing; whoever asks stations holds
+     * `use` for reading, so that none is closed meanwhile. */
+    struct seat seat[CHAIN_FILTERS_MAX];
+    unsigned seat_count;
+    pthread_rwlock_t use;
+    char bypassed[600];     /* [E] why a filter is missing; "" */
+    uint64_t retry_at_ns;   /* [E] FAILED: when to try again */
+    unsigned failures;      /* [E] in a row */
+    const char *told_state; /* the ticker's own: as last told to watchers */
     _Atomic bool is_removed;
 };
 
@@ -41,7 +56,8 @@ struct gateway {
     struct gateway_options options; /* [I] strings owned */
     struct config_ref *config;      /* [E] the one in force */
     pthread_mutex_t change_mutex, exports_mutex;
-    struct list exports; /* [E] sorted by name */
+    pthread_cond_t opened; /* with exports_mutex: an export is no longer OPENING */
+    struct list exports;   /* [E] sorted by name */
     _Atomic bool is_stopping;
     _Atomic int pending_signal;
     int signal_fd;            /* [I] eventfd: a signal is pending */
@@ -60,17 +76,40 @@ struct config_ref *config_ref_get(struct config_ref *ref);
 void config_ref_put(struct config_ref *ref);
 
 /* export.c */
-struct gateway_export *export_new(struct gateway *g, const struct disk_config *policy);
+struct gateway_export *export_new(struct gateway *g, struct config_ref *config,
+                                  const struct disk_config *policy);
+void export_free(struct gateway_export *x);
 struct gateway_export *export_find_locked(struct gateway *g, const char *name);
-/* Opens the disk and its chain; leaves the export READY or FAILED. [C] */
+struct gateway_export *export_find(struct gateway *g, const char *name);
+/* Puts it in its place by name. */
+void export_insert(struct gateway *g, struct gateway_export *x);
+/* Opens the disk and its chain; leaves the export, which is OPENING, READY or FAILED. */
 void export_open(struct gateway_export *x);
-/* Makes its chain that of `policy`; stations that stay are kept. [C] */
-int export_change_chain(struct gateway_export *x, const struct disk_config *policy,
-                        uint64_t *pause_ns, struct err *e) MUST_CHECK;
-/* Out of the list; closed when the last reference goes. [C] */
-void export_remove(struct gateway_export *x);
+/* Opens all that are OPENING, some at a time, and waits at most until then; the rest goes on. */
+void exports_open(struct gateway *g, uint64_t until_ns);
+/* Waits until none is OPENING; false when that takes longer. */
+bool exports_wait_opened(struct gateway *g, uint64_t until_ns, char *name, size_t size);
+/* Those that FAILED and whose time has come are opened in the background. */
+void exports_retry(struct gateway *g, uint64_t now_ns);
+/* Out of the list.  Without clients its filters are told DETACH at once and may refuse; with
+ * clients (is_forced) the disk is closed when the last one has let go. [C] */
+int export_remove(struct gateway_export *x, bool is_forced, struct err *e) MUST_CHECK;
 void export_set_policy(struct gateway_export *x, struct config_ref *config,
                        const struct disk_config *policy);
+/* References of front ends and of those who look. */
+unsigned exports_take(struct gateway *g, const char *name, struct gateway_export **out,
+                      unsigned most);
+
+/* chain.c */
+/* Makes its chain that of `policy`; stations that stay are kept. [C] or OPENING */
+int export_change_chain(struct gateway_export *x, struct config_ref *config,
+                        const struct disk_config *policy, uint64_t *pause_ns,
+                        struct err *e) MUST_CHECK;
+/* LIVE options and on_stall of one filter. [C] */
+int export_change_policy(struct gateway_export *x, struct config_ref *config,
+                         const struct filter_config *policy, struct err *e) MUST_CHECK;
+/* Out of every chain, or the disk is closed. */
+void export_close_stations(struct gateway_export *x);
 
 /* socket.c */
 int control_socket_start(struct gateway *g, struct err *e) MUST_CHECK;
@@ -82,5 +121,35 @@ void events_start(struct gateway *g);
 
 /* status.c */
 json_t *status_of_export(struct gateway_export *x, bool with_tasks);
+
+/* judge.c */
+#define WINDOWS_MAX 256u
+struct window {
+    uint64_t session, oldest_ns;
+    unsigned in_flight, held;
+    bool is_nbd;
+    char client[96], filter[64];
+    const char *reason; /* a string constant of the filter */
+};
+struct windows {
+    struct window window[WINDOWS_MAX];
+    unsigned count, late; /* late: past the deadline and held for no stated reason */
+    uint64_t deadline_ns, oldest_at_gate_ns, oldest_hold_ns;
+    char late_where[80], hold_filter[64];
+    const char *hold_reason;
+};
+/* The first, and worst, trouble of a disk. */
+struct health {
+    const char *state; /* "failed", "suspended", "degraded", "ok" */
+    char sentence[600], remedy[400];
+};
+void windows_look(struct windows *w, const struct request_view *v);
+/* NULL for none: what to say of a window that has been full for a while. */
+const struct window *windows_find_full(const struct windows *w, unsigned limit);
+/* Under `use`. w: filled when the disk is open. */
+void export_judge(struct gateway_export *x, struct windows *w, struct health *h);
+
+/* ticker.c: once a second: retries, changes of state, the service manager's watchdog. */
+int ticker_start(struct gateway *g, struct err *e) MUST_CHECK;
 
 #endif
