@@ -35,6 +35,8 @@ struct disk_settings {
 typedef void disk_notify_fn(void *context, const struct disk *disk, const char *name,
                             const char *text);
 void disk_set_notify(disk_notify_fn *notify, void *context);
+/* Gives such a notice; for the rooms above. */
+void disk_notify(const struct disk *disk, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /*
  * Opens the state (making it for a disk never seen), then the backing under the rule of the first

@@ -68,8 +68,18 @@ struct chain *engine_chain(const struct engine *engine)
 
 struct chain *engine_swap_chain(struct engine *engine, struct chain *chain)
 {
+    SCOPED_LOCK(&engine->gate_mutex); /* nobody is reading the old one's counts */
+
     assert(engine_gate(engine) & GATE_SWAP);
     return atomic_exchange(&engine->chain, chain);
+}
+
+void engine_station_counts(struct engine *engine, const struct station *station,
+                           struct station_counts *out)
+{
+    SCOPED_LOCK(&engine->gate_mutex);
+
+    chain_station_counts(engine_chain(engine), station, out);
 }
 
 uint64_t engine_size(const struct engine *engine)

@@ -175,6 +175,19 @@ enum io_status request_submit(struct request *request) MUST_CHECK;
  * to be freed. */
 int request_execute(struct request *request);
 int request_error(const struct request *request); /* 0 or a positive errno */
+
+/*
+ * Where a callback may leave work: the calling thread's home, if it is a loop, or a worker that
+ * sleeps in request_execute() for a request that has not ended.  NULL: neither.  A worker does not
+ * return from request_execute() before what was borrowed is given back, in that home.
+ */
+struct home *engine_home_borrow(void);
+void engine_home_return(struct home *home);
+/* In a borrowed home: its request has not ended yet, so nobody waits for the work alone. */
+bool engine_home_is_lent(const struct home *home);
+/* The calling thread is a loop, or runs a callback: it may not wait for another request. */
+bool engine_home_must_not_block(void);
+
 void request_free(struct request *request);
 
 /*
@@ -241,6 +254,9 @@ struct engine_counts {
     uint64_t latency_p50_ns[SLUICE_OP_COUNT], latency_p99_ns[SLUICE_OP_COUNT];
 };
 void engine_counts(struct engine *engine, struct engine_counts *out);
+/* chain_station_counts() for the chain in place, also while it is being replaced. */
+void engine_station_counts(struct engine *engine, const struct station *station,
+                           struct station_counts *out);
 
 const char *engine_op_name(unsigned op);
 

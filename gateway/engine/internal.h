@@ -171,6 +171,9 @@ struct home_engine {
     uint64_t next_id;          /* [H] */
     struct task poke;          /* look for requests that want cancelling */
     _Atomic bool is_poked;
+    struct request *executing; /* [H] a worker sleeps for it */
+    unsigned borrowed;         /* [H] errands under way in this home */
+    bool is_free;              /* [H] borrowed == 0 */
     /* What runs now, for the watch; the serial changes with each run. */
     _Atomic(struct request *) running;
     _Atomic uint64_t run_serial;

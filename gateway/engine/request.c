@@ -70,6 +70,7 @@ static COLD struct home_engine *make_home_engine(struct home *home)
     list_init(&he->in_flight);
     he->next_id = atomic_fetch_add(&next_home_serial, 1) << 40;
     he->poke.run = watch_on_poke;
+    he->is_free = true;
     home->engine = he;
     return he;
 }
@@ -318,11 +319,62 @@ enum io_status request_submit(struct request *r)
     return IO_PENDING;
 }
 
+/* What filters started in their callbacks and has begun; the rest moves on when its turn comes. */
+static COLD void wait_for_errands(struct home_engine *he)
+{
+    home_wait(he->home, &he->is_free);
+}
+
 int request_execute(struct request *r)
 {
+    struct home_engine *he = r->home->engine;
+
+    he->executing = r;
     if (request_submit(r) == IO_PENDING)
         home_wait(r->home, &r->is_finished);
+    if (UNLIKELY(he->borrowed != 0))
+        wait_for_errands(he);
+    he->executing = NULL;
     return r->pub.error;
+}
+
+struct home *engine_home_borrow(void)
+{
+    struct home *home = home_current_or_null();
+    struct home_engine *he = home ? home->engine : NULL;
+
+    if (!home || home->kind == HOME_LOOP)
+        return home;
+    if (!he || !he->executing || he->executing->is_finished)
+        return NULL;
+    he->borrowed++;
+    he->is_free = false;
+    return home;
+}
+
+void engine_home_return(struct home *home)
+{
+    struct home_engine *he = home->engine;
+
+    if (home->kind == HOME_LOOP)
+        return;
+    he->borrowed--;
+    he->is_free = he->borrowed == 0;
+}
+
+bool engine_home_is_lent(const struct home *home)
+{
+    const struct home_engine *he = home->engine;
+
+    return home->kind == HOME_LOOP || !he->executing->is_finished;
+}
+
+bool engine_home_must_not_block(void)
+{
+    struct home *home = home_current_or_null();
+    struct home_engine *he = home ? home->engine : NULL;
+
+    return home && (home->kind == HOME_LOOP || (he && he->executing));
 }
 
 /* --- admission: lock, compound, walk
@@ -415,6 +467,14 @@ static COLD bool grow_scratch(struct request *r)
     return true;
 }
 
+static bool chain_has(const struct chain *chain, const struct station *station)
+{
+    for (unsigned i = 0; i < chain->count; i++)
+        if (chain->station[i] == station)
+            return true;
+    return false;
+}
+
 /* The request is let in: the chain cannot change before it ends. */
 void request_admit(struct request *r)
 {
@@ -422,6 +482,10 @@ void request_admit(struct request *r)
                          : atomic_load_explicit(&r->engine->chain, memory_order_acquire);
     if (UNLIKELY(r->chain->scratch_total > r->scratch_capacity) && !grow_scratch(r)) {
         request_fail_before_walk(r, ENOMEM);
+        return;
+    }
+    if (UNLIKELY(r->entry && !chain_has(r->chain, r->entry))) {
+        request_fail_before_walk(r, ESHUTDOWN); /* below it could be anything */
         return;
     }
     if (take_lock(r))
