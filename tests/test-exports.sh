@@ -42,10 +42,13 @@ qemu-io -f raw -c 'write -P 7 0 1M' "$(uri alone)" >/dev/null || fail "cannot wr
 nbdsh_hold() {
     "$nbd_load" "$(uri alone)" --seconds 60 --depth 1 --blocks 16 >/dev/null 2>&1
 }
+clients() { sluice disk show alone --json | jq '.clients | length'; }
+has_no_client() { [ "$(clients)" -eq 0 ]; }
+within 10 has_no_client || fail "a client that is gone still shows"
 nbdsh_hold &
 holder=$!
 children=$holder
-has_client() { [ "$(sluice disk show alone --json | jq '[.. | .clients? // empty | select(type == "number")] | add // ([.. | .clients? // empty | select(type == "array") | length] | add // 0)')" -ge 1 ]; }
+has_client() { [ "$(clients)" -ge 1 ]; }
 within 10 has_client || fail "status shows no client"
 nbdinfo "$(uri alone)" >/dev/null 2>&1 && fail "a second client was let in"
 
