@@ -93,8 +93,7 @@ static bool is_sentence(const char *text)
     return text && text[0];
 }
 
-/* --- versions, name, class
- * ------------------------------------------------------------------------ */
+/* --- versions, name, class ------------------------------------------------------------------ */
 
 static int check_version(const struct sluice_filter *f, struct err *e)
 {
@@ -141,8 +140,7 @@ static int check_life(const struct sluice_filter *f, struct err *e)
     return 0;
 }
 
-/* --- operations
- * ----------------------------------------------------------------------------------- */
+/* --- operations ----------------------------------------------------------------------------- */
 
 static int check_handler(const struct sluice_handler *h, const char *op, struct err *e)
 {
@@ -187,8 +185,7 @@ static int check_holds_data(const struct sluice_filter *f, struct err *e)
     return 0;
 }
 
-/* --- options
- * -------------------------------------------------------------------------------------- */
+/* --- options -------------------------------------------------------------------------------- */
 
 static int check_words(const struct sluice_option *o, struct err *e)
 {
@@ -255,8 +252,7 @@ static int check_options(const struct sluice_filter *f, struct err *e)
     return 0;
 }
 
-/* --- counters and verbs
- * --------------------------------------------------------------------------- */
+/* --- counters and verbs --------------------------------------------------------------------- */
 
 static int check_counters(const struct sluice_filter *f, struct err *e)
 {
@@ -290,8 +286,7 @@ static int check_verbs(const struct sluice_filter *f, struct err *e)
     return 0;
 }
 
-/* --- all of it
- * ------------------------------------------------------------------------------------ */
+/* --- all of it ------------------------------------------------------------------------------ */
 
 /* Before the version and the name are known to be good, neither can be relied on. */
 static const char *name_of(const struct sluice_filter *f)

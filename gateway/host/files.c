@@ -104,7 +104,7 @@ uint64_t host_file_size(struct sluice_file *f)
     return file_size(f->file);
 }
 
-/* --- operations ------------------------------------------------------------------------------- */
+/* --- operations ----------------------------------------------------------------------------- */
 
 static int fill(struct io *io, const struct sluice_file_io *from)
 {

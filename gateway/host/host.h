@@ -14,8 +14,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* --- loader
- * --------------------------------------------------------------------------------------- */
+/* --- loader --------------------------------------------------------------------------------- */
 
 /* Folders searched for NAME.so, first wins; default: SLUICE_FILTERDIR. Copied. */
 int host_set_filter_path(const char *const *folders, unsigned count) MUST_CHECK;
@@ -36,8 +35,7 @@ const char *host_class_name(uint32_t filter_class);
 /* The table as JSON: `sluice filter show --json`. */
 json_t *host_filter_describe(const struct sluice_filter *filter);
 
-/* --- values
- * ------------------------------------------------------------------------------------------ */
+/* --- values --------------------------------------------------------------------------------- */
 
 /* One option from text ("64MiB") with range checks; *out.string points into `text` or the table. */
 int host_parse_value(const struct sluice_option *option, const char *text, struct sluice_value *out,
@@ -46,8 +44,7 @@ int host_parse_value(const struct sluice_option *option, const char *text, struc
 int host_parse_values(const struct sluice_filter *filter, const char *const *words, unsigned count,
                       struct sluice_value **out, struct err *e) MUST_CHECK;
 
-/* --- services
- * -------------------------------------------------------------------------------------------- */
+/* --- services ------------------------------------------------------------------------------- */
 
 /* Service loops, worker pool; once, after the fork. memory_limit: of all filters together, 0: none.
  */
@@ -55,9 +52,7 @@ int host_start(unsigned service_loops, unsigned workers, uint64_t memory_limit,
                struct err *e) MUST_CHECK;
 struct loop *host_service_loop(void);
 
-/* --- stations
- * ------------------------------------------------------------------------------------------------
- */
+/* --- stations ------------------------------------------------------------------------------- */
 
 struct station_settings {
     const char *name; /* the instance's */

@@ -24,7 +24,7 @@
     _Static_assert(sizeof(type) <= sizeof(((struct outer *)0)->host_private), \
                    "host_private of " #outer " is too small")
 
-/* --- seats ----------------------------------------------------------------------------------- */
+/* --- seats ---------------------------------------------------------------------------------- */
 
 struct service;
 
@@ -102,7 +102,7 @@ void seat_close(struct seat *seat, struct leftovers *out);
 /* table.c */
 extern const struct sluice_host host_table;
 
-/* --- errands: work that a filter starts and that runs in the right home ----------------------- */
+/* --- errands: work that a filter starts and that runs in the right home --------------------- */
 
 /*
  * Started from a callback it runs in the thread of the guest's request, if that is still being

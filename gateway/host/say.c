@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- health and progress ---------------------------------------------------------------------- */
+/* --- health and progress -------------------------------------------------------------------- */
 
 static const char *const health_names[] = {"ok", "degraded", "failed"};
 

@@ -16,7 +16,7 @@
 #define CLOSE_WARN_NS UINT64_C(5000000000)
 #define CLOSE_GIVE_UP_NS UINT64_C(60000000000)
 
-/* --- users --------------------------------------------------------------------------------- */
+/* --- users ---------------------------------------------------------------------------------- */
 
 bool seat_enter(struct seat *seat)
 {
@@ -79,7 +79,7 @@ static bool wait_for_users(struct seat *seat)
     return wait_for_event(seat, until);
 }
 
-/* --- open ---------------------------------------------------------------------------------- */
+/* --- open ----------------------------------------------------------------------------------- */
 
 static void init_sync(struct seat *seat)
 {
@@ -213,7 +213,7 @@ int host_station_open(struct disk *disk, const struct sluice_filter *filter,
     return 0;
 }
 
-/* --- close --------------------------------------------------------------------------------- */
+/* --- close ---------------------------------------------------------------------------------- */
 
 static void blame(struct seat *seat, const struct leftovers *left)
 {

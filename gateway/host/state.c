@@ -125,8 +125,7 @@ int seat_state_remove(struct seat *seat, const char *name)
     return r == -ENOENT ? 0 : r;
 }
 
-/* --- records
- * -------------------------------------------------------------------------------------- */
+/* --- records -------------------------------------------------------------------------------- */
 
 static int record_name(const char *key, char out[NAME_MAX])
 {

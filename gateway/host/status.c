@@ -107,8 +107,7 @@ json_t *host_station_status(struct station *station)
                      "counters", own_counters(seat));
 }
 
-/* --- Prometheus text format 0.0.4
- * ------------------------------------------------------------------ */
+/* --- Prometheus text format 0.0.4 ----------------------------------------------------------- */
 
 /* sluice_FILTER_NAME[_UNIT][_total]: base units, dashes are not allowed. */
 static void metric_name(const struct sluice_filter *filter, const struct sluice_counter *c,

@@ -38,8 +38,7 @@ static bool do_extent(struct sluice_disk *disk, struct sluice_request *request, 
     return request_extent(&seat_of(disk)->station, request, length, type);
 }
 
-/* --- own I/O, locks, time, threads
- * ---------------------------------------------------------------- */
+/* --- own I/O, locks, time, threads ---------------------------------------------------------- */
 
 static int do_io_submit(struct sluice_disk *disk, struct sluice_io *io)
 {
@@ -76,8 +75,7 @@ static int do_work(struct sluice_disk *disk, struct sluice_work *work)
     return seat_work(seat_of(disk), work);
 }
 
-/* --- files, state, records
- * -------------------------------------------------------------------------- */
+/* --- files, state, records ------------------------------------------------------------------ */
 
 static int do_file_open(struct sluice_disk *disk, const char *path, uint32_t flags,
                         uint64_t create_size, struct sluice_file **out, struct sluice_error *error)
@@ -118,8 +116,7 @@ static int do_record_get(struct sluice_disk *disk, const char *key, void *data, 
     return seat_record_get(seat_of(disk), key, data, capacity, length);
 }
 
-/* --- role, peer, memory
- * -------------------------------------------------------------------------------- */
+/* --- role, peer, memory --------------------------------------------------------------------- */
 
 static uint32_t do_role(struct sluice_disk *disk, uint64_t *epoch)
 {
@@ -165,8 +162,7 @@ static void do_memory_give(struct sluice_disk *disk, uint64_t bytes)
     seat_memory_give(seat_of(disk), bytes);
 }
 
-/* --- saying things
- * ---------------------------------------------------------------------------------------- */
+/* --- saying things -------------------------------------------------------------------------- */
 
 static void do_health(struct sluice_disk *disk, uint32_t state, const char *sentence,
                       const char *remedy)
@@ -210,8 +206,7 @@ static void do_progress(struct sluice_disk *disk, const char *what, uint64_t don
     seat_progress(seat_of(disk), what, done, total);
 }
 
-/* --- shared state
- * -------------------------------------------------------------------------------------------- */
+/* --- shared state --------------------------------------------------------------------------- */
 
 static void do_shared_lock(struct sluice_disk *disk)
 {

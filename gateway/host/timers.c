@@ -45,7 +45,7 @@ static bool is_loop_thread(const struct timer_service *t)
     return home_current_or_null() == loop_home(t->loop);
 }
 
-/* --- in the loop ------------------------------------------------------------------------------ */
+/* --- in the loop ---------------------------------------------------------------------------- */
 
 static void rearm(struct timer_service *t)
 {

@@ -167,8 +167,7 @@ int host_parse_value(const struct sluice_option *option, const char *text, struc
     return r < 0 ? r : check_secret(option, text, e);
 }
 
-/* --- a whole set
- * ---------------------------------------------------------------------------------- */
+/* --- a whole set ---------------------------------------------------------------------------- */
 
 static const struct sluice_option *find_option(const struct sluice_filter *filter, const char *name,
                                                size_t length, struct err *e)
