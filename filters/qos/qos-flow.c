@@ -52,8 +52,7 @@ bool qos_flow_lacks_iops(const struct qos_flow *flow, enum qos_kind kind, uint64
            !qos_bucket_has_token(&flow->iops[QOS_ALL], now_ns);
 }
 
-/* --- queues
- * --------------------------------------------------------------------------------------- */
+/* --- queues --------------------------------------------------------------------------------- */
 
 static void append(struct qos_flow *flow, struct qos_item *item)
 {
@@ -104,8 +103,7 @@ static struct qos_item *ready_head(const struct qos_flow *flow, enum qos_kind ki
     return has_tokens(flow, kind, now_ns) ? flow->queue[kind].first : NULL;
 }
 
-/* --- sessions and their windows
- * ----------------------------------------------------------------------- */
+/* --- sessions and their windows ------------------------------------------------------------- */
 
 static struct qos_session *find_session(struct qos_flow *flow, uint64_t id)
 {
@@ -151,8 +149,7 @@ static void leave(struct qos_flow *flow, struct qos_item *item, bool is_in_turn)
         *s = (struct qos_session){.id = 0};
 }
 
-/* --- arrivals and departures
- * ------------------------------------------------------------------------- */
+/* --- arrivals and departures ---------------------------------------------------------------- */
 
 /* Nobody of its kind is before it, nobody of the other kind is older and only waits for the same.
  */

@@ -198,8 +198,7 @@ static void on_alarm(struct sluice_timer *timer)
     resume_all(ready);
 }
 
-/* --- requests
- * ------------------------------------------------------------------------------------- */
+/* --- requests ------------------------------------------------------------------------------- */
 
 static const char *reason(const struct shared_flow *s, enum qos_kind kind, uint64_t now_ns)
 {
@@ -279,8 +278,7 @@ static enum sluice_cancel_answer on_cancel(void *instance, struct sluice_request
     return SLUICE_CANCEL_RELEASED;
 }
 
-/* --- events
- * ----------------------------------------------------------------------------------------- */
+/* --- events --------------------------------------------------------------------------------- */
 
 /* [F] All of this disk's, at the cost of those that come later. */
 static struct held *take_own(struct qos *q, uint64_t now_ns)
@@ -361,8 +359,7 @@ static int on_event(void *instance, const struct sluice_event *event, struct slu
     return 0;
 }
 
-/* --- the verb
- * ------------------------------------------------------------------------------------------- */
+/* --- the verb ------------------------------------------------------------------------------- */
 
 static void show_bucket(struct qos *q, struct sluice_reply *reply, const char *name,
                         const struct qos_bucket *b, uint64_t now_ns)
@@ -411,8 +408,7 @@ static const struct sluice_verb verbs[] = {
     SLUICE_VERBS_END,
 };
 
-/* --- opening and closing
- * ------------------------------------------------------------------------------------ */
+/* --- opening and closing -------------------------------------------------------------------- */
 
 static void begin_flow(struct shared_flow *s, const struct qos_limits *limits, uint64_t now_ns)
 {
