@@ -154,7 +154,8 @@ static void swap(struct disk *disk, struct chain *chain, struct station *const *
                  unsigned count)
 {
     chain_destroy(engine_swap_chain(disk->engine, chain));
-    memcpy(disk->station, stations, count * sizeof *stations);
+    if (count)
+        memcpy(disk->station, stations, count * sizeof *stations);
     disk->count = count;
 }
 
