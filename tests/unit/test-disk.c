@@ -15,6 +15,7 @@
 
 static char folder[] = "/tmp/sluice-test-disk-XXXXXX";
 static char image[200], state[200];
+static uint64_t event_limit_ns = UINT64_C(10000000000); /* only a test of the limit makes it short */
 
 /* --- a filter that notes its events
  * ---------------------------------------------------------------------- */
@@ -109,8 +110,8 @@ static int open_disk(uint64_t size, struct disk **out, struct err *e)
     struct disk_settings s = {.name = "d",
                               .state_root = state,
                               .size_bytes = size,
-                              .quiesce_limit_ns = 200000000,
-                              .event_limit_ns = 200000000};
+                              .quiesce_limit_ns = 1000000000,
+                              .event_limit_ns = event_limit_ns};
     struct backing_spec spec = {.kind = BACKING_FILE, .disk = "d", .path = image};
 
     memset(e, 0, sizeof *e);
@@ -299,18 +300,21 @@ static void wake(struct noter *n)
 
 static void test_a_filter_that_does_not_answer_refuses_and_is_left_alone(void)
 {
-    struct disk *d = must_open(8 * MIB);
     struct station *s[3];
     struct sluice_event migrate = {.kind = SLUICE_EVENT_MIGRATE, .name = ""};
     struct err e = {0};
+    struct disk *d;
 
+    event_limit_ns = 300000000;
+    d = must_open(8 * MIB);
+    event_limit_ns = UINT64_C(10000000000);
     make_noters(s);
     CHECK_EQ(disk_set_chain(d, s, 1, NULL, &e), 0);
     noters[0].refuses_kind = SLUICE_EVENT_MIGRATE + 1;
     noters[0].refuses_phase = SLUICE_PHASE_PREPARE;
     noters[0].sleeps = true;
     CHECK_EQ(disk_event(d, &migrate, &e), -ETIMEDOUT);
-    CHECK(strstr(e.text, "filter a: no answer to migrate within 0.2 s"));
+    CHECK(strstr(e.text, "filter a: no answer to migrate within 0.3 s"));
     CHECK_EQ(disk_event(d, &migrate, &e), -EBUSY);
     CHECK(strstr(e.text, "still busy"));
     wake(&noters[0]);

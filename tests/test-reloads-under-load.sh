@@ -1,0 +1,54 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Filters are attached, detached and reordered under a verifying load at depth 32, RELOADS times
+# (default 60), with a filter that defers requests always in the chain, so that some are deferred at
+# every swap.  No request fails, no byte is wrong, and no pause is longer than 100 ms.
+. "${top_srcdir:-.}/tests/functions.sh"
+requires jq
+make_config
+chain() {
+    disk d <<END
+size: 64MiB
+backing: { file: $work/d.raw }
+filters: [$1]
+END
+}
+# Chains of one class may be in any order; qos stands in its own place.
+delay="delay: { op: all, time: 2ms }"
+chains="
+{ $delay }
+{ $delay }, { passthru: {} }
+{ passthru: {} }, { $delay }
+{ qos: { iops: 100000 } }, { $delay }
+{ qos: { iops: 50000 } }, { passthru: {} }, { $delay }
+{ $delay }, { reorder: { depth: 4 } }
+"
+chain "{ $delay }"
+serve
+"$nbd_load" "$(uri d)" --seconds 600 --depth 32 >"$work/load.json" 2>"$work/load.err" &
+load=$!
+children=$load
+is_loaded() { [ "$(sluice disk show d --json | jq '.io.operations.write.requests')" -gt 100 ]; }
+within 20 is_loaded || fail "no load"
+longest=0
+done=0
+while [ $done -lt "${RELOADS:-60}" ]; do
+    echo "$chains" | while read -r c; do
+        [ -z "$c" ] || echo "$c"
+    done >"$work/chains"
+    while read -r c; do
+        chain "$c"
+        sluice reload --json >"$work/report" 2>"$work/err" || fail "reload to $c: $(cat "$work/err")"
+        pause=$(jq '[.actions[].pause_ns // 0] | max // 0' "$work/report")
+        [ "$pause" -le $longest ] || longest=$pause
+        done=$((done + 1))
+    done <"$work/chains"
+done
+deferred=$(sluice disk show d --json | jq '[.filters[] | select(.name == "delay")][0] | .deferred // .counts.deferred // .verdicts.deferred')
+kill -TERM $load
+wait $load || fail "the load failed: $(cat "$work/load.json" "$work/load.err")"
+cat "$work/load.json"
+echo "$done reloads, longest pause $((longest / 1000)) us, deferred $deferred"
+[ "${deferred:-0}" -gt $done ] || fail "nothing was deferred"
+[ $longest -lt 100000000 ] || fail "a pause of $longest ns"
+stop TERM
