@@ -134,7 +134,7 @@ static int plugin_after_fork(void)
 {
     struct err e = {0};
 
-    if (take_signals() == -1)
+    if (take_signals() == -1 || hangup_guard() == -1)
         return -1;
     if (gateway_start(plugin_gateway, &e) == 0)
         return 0;
