@@ -85,4 +85,20 @@ int host_station_verb(struct station *station, const char *verb, int argc, const
 
 /* Structured events of filters go where disk_set_notify() sends the disks'. */
 
+/* --- the filter kit ------------------------------------------------------------------------- */
+
+/* `sluice filter new`: makes `folder` with the source, Makefile, test, manifest and manual page of
+ * a filter, from the templates in $SLUICE_KIT or where they are installed. */
+int host_kit_create(const char *name, const char *class_name, const char *folder,
+                    struct err *e) MUST_CHECK;
+
+/*
+ * `sluice filter check FILE.so`: drives every operation, event and cancel of the filter on a disk
+ * in RAM, with option=value words, and prints one line for each check.  It runs in a child, so that
+ * a filter that crashes or hangs is one that has failed: call it while the process has one thread.
+ * 0, or -EINVAL when a check failed, or another errno when it could not be run.
+ */
+int host_kit_check(const char *so_path, const char *const *words, unsigned count, FILE *report,
+                   struct err *e) MUST_CHECK;
+
 #endif

@@ -227,12 +227,12 @@ static void take_inbox(struct home *home)
     }
 }
 
+/* What others have posted must not wait for a run list that work of our own keeps filling. */
 static struct task *next_task(struct home *home)
 {
     struct task *task;
 
-    if (!home->run_first)
-        take_inbox(home);
+    take_inbox(home);
     task = home->run_first;
     if (!task)
         return NULL;
