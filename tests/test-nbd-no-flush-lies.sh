@@ -25,7 +25,7 @@ run() {
     stop_killing $killer
     case $answer in ok*) ;; *) tail "$dir"/driver.log; fail "fua=$fua keep=$2: $answer" ;; esac
     echo "fua=$fua keep=$2: $answer"
-    [ "$(answer_number reconnects)" -ge 2 ] || fail "it was hardly ever killed"
+    [ "$(answer_number reconnects)" -ge 1 ] || fail "it was never killed"
     [ "$(answer_number replayed)" -ge 1 ] || fail "nothing was written again"
     expect ok flush
     expect ok verify
