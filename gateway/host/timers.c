@@ -52,7 +52,6 @@ static void rearm(struct timer_service *t)
     uint64_t due;
 
     pthread_mutex_lock(&t->mutex);
-    t->is_rearm_posted = false;
     due = t->heap ? t->heap->due_ns : 0;
     pthread_mutex_unlock(&t->mutex);
     if (due)
@@ -63,7 +62,12 @@ static void rearm(struct timer_service *t)
 
 static void on_rearm(struct task *task)
 {
-    rearm(CONTAINER_OF(task, struct timer_service, rearm));
+    struct timer_service *t = CONTAINER_OF(task, struct timer_service, rearm);
+
+    pthread_mutex_lock(&t->mutex);
+    t->is_rearm_posted = false; /* here and nowhere else: until then the task is in the inbox */
+    pthread_mutex_unlock(&t->mutex);
+    rearm(t);
 }
 
 static void take_out(struct timer_service *t, struct host_timer *timer)
@@ -130,31 +134,31 @@ struct timer_service *timer_service_create(struct loop *loop)
 /* --- from any thread ----------------------------------------------------------------------------
  */
 
-/* Under the mutex. True: the loop has to look at the heap again. */
-static bool insert(struct timer_service *t, struct host_timer *timer, uint64_t due_ns)
+/* What is to be done, after the mutex, so that the loop fires in time. */
+enum call { CALL_NONE, CALL_REARM, CALL_POST };
+
+/* Under the mutex. */
+static enum call insert(struct timer_service *t, struct host_timer *timer, uint64_t due_ns)
 {
     timer->heap.due_ns = MAX(due_ns, 1);
     timer_heap_insert(&t->heap, &timer->heap);
     list_append(&timer->seat->timers, &timer->link);
-    if (t->heap != &timer->heap || t->is_rearm_posted)
-        return false;
-    t->is_rearm_posted = true;
-    return true;
-}
-
-static void wake(struct timer_service *t)
-{
+    if (t->heap != &timer->heap)
+        return CALL_NONE;
     if (is_loop_thread(t))
-        rearm(t);
-    else
-        home_post(loop_home(t->loop), &t->rearm);
+        return CALL_REARM;
+    if (t->is_rearm_posted)
+        return CALL_NONE;
+    t->is_rearm_posted = true;
+    return CALL_POST;
 }
 
 int seat_timer_start(struct seat *seat, struct sluice_timer *timer, uint64_t delay_ns)
 {
     struct timer_service *t = service_timers(seat->service);
     struct host_timer *ours = timer_of(timer);
-    bool must_wake = false, is_closing;
+    enum call call = CALL_NONE;
+    bool is_closing;
 
     pthread_mutex_lock(&t->mutex);
     is_closing = atomic_load(&seat->is_closing);
@@ -162,10 +166,12 @@ int seat_timer_start(struct seat *seat, struct sluice_timer *timer, uint64_t del
         take_out(t, ours);
     ours->seat = seat;
     if (!is_closing)
-        must_wake = insert(t, ours, clock_now_ns() + delay_ns);
+        call = insert(t, ours, clock_now_ns() + delay_ns);
     pthread_mutex_unlock(&t->mutex);
-    if (must_wake)
-        wake(t);
+    if (call == CALL_POST)
+        home_post(loop_home(t->loop), &t->rearm);
+    else if (call == CALL_REARM)
+        rearm(t);
     return is_closing ? -ESHUTDOWN : 0;
 }
 
