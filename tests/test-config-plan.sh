@@ -34,7 +34,8 @@ while read -r name; do
     for file in "$conf/disks.d/"*.yaml; do
         [ -e "$file" ] || continue
         disk=$(basename "$file" .yaml)
-        "$check" --effective "$disk" "$conf" >"$tmp/$name/again/disks.d/$disk.yaml"
+        "$check" --effective "$disk" "$conf" >"$tmp/$name/again/disks.d/$disk.yaml" ||
+            fail "--effective $disk: exit $?"
     done
     "$check" --plan "$conf" "$tmp/$name/again" >"$tmp/$name/none" 2>&1 || fail "effective: exit $?"
     [ ! -s "$tmp/$name/none" ] || {

@@ -71,7 +71,9 @@ static const char *key_text(struct writer *w, const char *key)
 {
     static const char simple[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
 
-    return key[0] != '-' && key[strspn(key, simple)] == '\0' ? key : yaml_quote(w->arena, key);
+    return key[0] != '-' && key[0] != '\0' && key[strspn(key, simple)] == '\0'
+               ? key
+               : yaml_quote(w->arena, key);
 }
 
 /* --- what was written --------------------------------------------------------------------------

@@ -294,23 +294,33 @@ static void attach_filter(struct planner *p, const struct filter_config *new)
                          i + 1 < disk->filter_count ? disk->filters[i + 1].name : "the backing"));
 }
 
-/* The filters of `disk` that `other` has too, above `end` in the chain. */
+/* The first `end` filters of `disk`, as far as `other` has them too. */
 static const char *common_above(struct planner *p, const struct disk_config *disk,
-                                const struct disk_config *other, const struct filter_config *end)
+                                const struct disk_config *other, unsigned end)
 {
     const char *list = "";
 
-    for (const struct filter_config *f = disk->filters; f != end; f++)
-        if (find_filter(other, f->name))
-            list = join(p, list, f->name);
+    for (unsigned i = 0; i < end; i++)
+        if (find_filter(other, disk->filters[i].name))
+            list = join(p, list, disk->filters[i].name);
     return list;
+}
+
+/* Whether `filter` of the new disk, which the old one has as `was`, has others above it now. */
+static bool is_moved(struct planner *p, const struct filter_config *was,
+                     const struct filter_config *filter)
+{
+    const struct disk_config *old = p->old_disk, *new = p->new_disk;
+
+    return strcmp(common_above(p, old, new, (unsigned)(was - old->filters)),
+                  common_above(p, new, old, (unsigned)(filter - new->filters))) != 0;
 }
 
 static void compare_order(struct planner *p)
 {
     const struct disk_config *old = p->old_disk, *new = p->new_disk;
-    const char *before = common_above(p, old, new, old->filters + old->filter_count);
-    const char *after = common_above(p, new, old, new->filters + new->filter_count);
+    const char *before = common_above(p, old, new, old->filter_count);
+    const char *after = common_above(p, new, old, new->filter_count);
 
     if (strcmp(before, after) == 0)
         return;
@@ -318,8 +328,7 @@ static void compare_order(struct planner *p)
         const struct filter_config *filter = &new->filters[i];
         const struct filter_config *was = find_filter(old, filter->name);
 
-        if (was && changes_data(filter) &&
-            strcmp(common_above(p, old, new, was), common_above(p, new, old, filter)) != 0) {
+        if (was && changes_data(filter) && is_moved(p, was, filter)) {
             add(p, PLAN_REFUSE, was, filter,
                 arena_printf(p->arena, "%s cannot be moved on a disk with data", filter->name));
             return;

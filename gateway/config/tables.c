@@ -277,6 +277,8 @@ static const struct backing_word *find_kind(struct binder *b, const struct confi
     for (size_t i = 0; i < ARRAY_SIZE(backing_words); i++) {
         const struct config_node *key = node_get(node, backing_words[i].kind_key);
 
+        if (key && backing_words[i].kind == BACKING_NBDKIT && node_is_null(key))
+            continue; /* a map left empty is as if it were not there */
         if (key && found)
             binder_say(b, &key->key_at, "a disk has one backing, %s or %s", found->kind_key,
                        backing_words[i].kind_key);

@@ -158,19 +158,25 @@ static bool bind_uuid(struct binder *b, const struct config_key *key,
     return true;
 }
 
+/* Looked at, not opened: a device would notice. */
 static bool bind_file(struct binder *b, const struct config_key *key,
                       const struct config_node *node, void *field)
 {
     const char **out = field;
-    CLEANUP_CLOSE int fd = -1;
+    struct stat st;
+    bool is_file;
 
     if (!bind_text(b, node, key->option.type, out))
         return false;
     *out = path_resolve(b, *out);
-    fd = open(*out, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
+    if (stat(*out, &st) < 0 || faccessat(AT_FDCWD, *out, R_OK, AT_EACCESS) < 0) {
         binder_say(b, &node->at, "%s: %s", node->text, strerror(errno));
-    return fd >= 0;
+        return false;
+    }
+    is_file = S_ISREG(st.st_mode);
+    if (!is_file)
+        binder_say(b, &node->at, "%s is not a file", node->text);
+    return is_file;
 }
 
 static bool starts_with_one_of(const char *text, const char *const *prefixes, size_t count)
@@ -247,6 +253,26 @@ static unsigned count_children(const struct config_node *node)
     return count;
 }
 
+/* nbdkit(1), "Plugin configuration": a letter, then letters, digits, dots, dashes, underscores. */
+#define ARGUMENT_PATTERN "^[A-Za-z][A-Za-z0-9._-]*$"
+static bool is_argument_name(const char *name)
+{
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
+    return name[strspn(name, allowed)] == '\0' && !strchr("0123456789._-", name[0]);
+}
+
+static bool check_argument(struct binder *b, const struct config_node *node)
+{
+    if (!is_argument_name(node->key)) {
+        binder_say(b, &node->key_at, "%s is not the name of a parameter",
+                   binder_quote(b, node->key));
+        return false;
+    }
+    return expect_scalar(b, node, "a value");
+}
+
 static bool bind_arguments(struct binder *b, const struct config_key *key,
                            const struct config_node *node, void *field)
 {
@@ -263,7 +289,7 @@ static bool bind_arguments(struct binder *b, const struct config_key *key,
          child = child->next) {
         size_t mark = binder_push_key(b, child->key);
 
-        if (expect_scalar(b, child, "a value"))
+        if (check_argument(b, child))
             out->item[out->count++] = arena_printf(b->arena, "%s=%s", child->key, child->text);
         else
             is_good = false;
@@ -289,8 +315,9 @@ static const char *print_arguments(struct arena *arena, const struct config_key 
 static json_t *schema_arguments(const struct config_key *key)
 {
     (void)key;
-    return json_pack("{s:[s,s],s:{s:[s,s,s]}}", "type", "object", "null", "additionalProperties",
-                     "type", "string", "number", "boolean");
+    return json_pack("{s:[s,s],s:{s:s},s:{s:[s,s,s]}}", "type", "object", "null", "propertyNames",
+                     "pattern", ARGUMENT_PATTERN, "additionalProperties", "type", "string",
+                     "number", "boolean");
 }
 
 /* --- nbdkit's filters --------------------------------------------------------------------------

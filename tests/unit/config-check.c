@@ -8,9 +8,11 @@
  *     config-check --inline TEXT          one disk document
  *     config-check --schema gateway|disk|policy [--real FILTER.so...]   JSON Schema
  *     config-check --sample               a commented policy
+ *     config-check --keys gateway|disk    every key as its manual page has it
  *
  * The first form is what tests/test-config-errors.sh runs; it may be replaced by `sluice check`.
  */
+#include "config/internal.h"
 #include "fake-filters.h"
 
 #include <dlfcn.h>
@@ -145,13 +147,80 @@ static int sample(char **args)
     return config_sample_disk(stdout, &wanted) < 0;
 }
 
+/* How the manual pages call the types. */
+static const char *const type_words[TYPE_COUNT] = {
+    [SLUICE_TYPE_BOOL] = "true or false",
+    [SLUICE_TYPE_INTEGER] = "number",
+    [SLUICE_TYPE_SIZE] = "size",
+    [SLUICE_TYPE_DURATION] = "duration",
+    [SLUICE_TYPE_RATE] = "rate",
+    [SLUICE_TYPE_STRING] = "text",
+    [SLUICE_TYPE_PATH] = "path",
+    [SLUICE_TYPE_SECRET] = "secret file",
+    [TYPE_NAME] = "name",
+    [TYPE_UUID] = "UUID",
+    [TYPE_FILE] = "file",
+    [TYPE_NBD_URI] = "NBD URI",
+    [TYPE_ISCSI_URL] = "iSCSI URL",
+    [TYPE_IQN] = "iSCSI name",
+    [TYPE_LISTENER] = "ADDRESS:PORT or unix:PATH",
+    [TYPE_TCP_LISTENER] = "ADDRESS:PORT",
+    [TYPE_UNIX_LISTENER] = "unix:PATH",
+    [TYPE_ENDPOINT] = "HOST:PORT",
+    [TYPE_NETWORK] = "network",
+    [TYPE_ARGUMENTS] = "map",
+    [TYPE_NBDKIT_FILTER] = "nbdkit filter",
+    [TYPE_FILTERS] = "list of filters",
+};
+
+static void print_key_item(const struct config_key *key, const char *path, bool is_not_yet)
+{
+    const struct sluice_option *option = &key->option;
+
+    printf("=item B<%s>: %s%s", path, option->flags & KEY_LIST ? "list of " : "",
+           option->type == SLUICE_TYPE_ENUM ? option->words : type_words[option->type]);
+    if (option->flags & KEY_REQUIRED)
+        printf(", required");
+    if (option->default_text)
+        printf(", default %s", option->default_text);
+    if (is_not_yet)
+        printf(", not in this version");
+    printf("\n");
+}
+
+static void print_keys(const struct config_table *table, const char *prefix, bool is_not_yet)
+{
+    for (unsigned i = 0; i < table->count; i++) {
+        const struct config_key *key = &table->keys[i];
+        bool is_named = key->option.type == TYPE_NAMED;
+        char path[128];
+
+        snprintf(path, sizeof path, "%s%s%s%s", prefix, *prefix ? "." : "", key->option.name,
+                 is_named ? ".NAME" : "");
+        if (key->table)
+            print_keys(key->table, path, is_not_yet || key->not_yet);
+        else
+            print_key_item(key, path, is_not_yet || key->not_yet);
+    }
+}
+
+static int keys(char **args)
+{
+    bool is_gateway = strcmp(args[0], "gateway") == 0;
+
+    print_keys(is_gateway ? &config_gateway_table : &config_disk_table, "", false);
+    if (!is_gateway)
+        print_keys(&config_instance_table, "filters[].FILTER", false);
+    return 0;
+}
+
 static const struct form {
     const char *word;
     int (*run)(char **args);
     bool has_argument;
 } forms[] = {
     {"--effective", effective, true}, {"--plan", plan, true},      {"--inline", check_inline, true},
-    {"--schema", schema, true},       {"--sample", sample, false},
+    {"--schema", schema, true},       {"--sample", sample, false}, {"--keys", keys, true},
 };
 
 int main(int argc, char **argv)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fake-filters: tables of filters that exist only to be configured, one for each rule that the
- * configuration has about filters.  None of them is ever opened.
+ * fake-filters: what the configuration's loader asks, answered from fake-tables.c.
  */
 #ifndef SLUICE_FAKE_FILTERS_H
 #define SLUICE_FAKE_FILTERS_H

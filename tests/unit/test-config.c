@@ -665,7 +665,7 @@ static void test_filter_by_path_and_without_names(void)
     CHECK_EQ(load_limited("gateway: g", "backing: {file: x}\nfilters: [cahce, cache]", NULL, NULL,
                           CONFIG_MEMORY_MAX, &c),
              -EINVAL);
-    CHECK(said("filter cahce: made for API version 9"));
+    CHECK(said("filter cahce: was built for filter API version 9"));
     fake_lookup(&lookup, 0);
 }
 
