@@ -2,9 +2,9 @@
 /*
  * file-create: a file that appears at its full size or not at all.
  *
- * It is made under another name, sized, synced and then linked to its own: link(2) never replaces
- * what is there, so of two who create the same file one wins and both open the winner's.  A crash
- * leaves at most PATH.creating, which the next creation takes over.
+ * It is made under a name of its own, sized, synced and then linked to the wanted one: link(2)
+ * never replaces what is there, so of two who create the same file one wins and both open the
+ * winner's. A crash in between leaves PATH.creating.XXXXXX, which holds nothing and may be removed.
  */
 #include "io/file.h"
 
@@ -24,24 +24,19 @@ int file_sync_folder(const char *path)
     return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-static int make_sized(const char *path, uint64_t size)
+static int make_sized(char *template, uint64_t size)
 {
-    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    CLEANUP_CLOSE int fd = mkostemp(template, O_CLOEXEC);
 
     if (fd < 0 || ftruncate(fd, (off_t)size) < 0 || fsync(fd) < 0)
         return -errno;
     return 0;
 }
 
-/* Another who created the same file may have linked or removed our name: then its file is there. */
+/* Somebody else may have been faster: then theirs is the file. */
 static int link_into_place(const char *temporary, const char *path)
 {
-    int r = link(temporary, path) < 0 ? -errno : 0;
-
-    unlink(temporary);
-    if (r == -EEXIST || (r == -ENOENT && access(path, F_OK) == 0))
-        return 0;
-    return r < 0 ? r : file_sync_folder(path);
+    return link(temporary, path) < 0 && errno != EEXIST ? -errno : 0;
 }
 
 int file_create_if_absent(const char *path, uint64_t size, struct err *e)
@@ -51,11 +46,14 @@ int file_create_if_absent(const char *path, uint64_t size, struct err *e)
 
     if (access(path, F_OK) == 0)
         return 0;
-    temporary = text_printf("%s.creating", path);
+    temporary = text_printf("%s.creating.XXXXXX", path);
     if (!temporary)
         return err_set(e, ENOMEM, "cannot create %s: out of memory", path);
     r = make_sized(temporary, size);
     if (r == 0)
         r = link_into_place(temporary, path);
+    unlink(temporary); /* whatever became of it */
+    if (r == 0)
+        r = file_sync_folder(path);
     return r < 0 ? err_set(e, -r, "cannot create %s: %s", path, strerror(-r)) : 0;
 }

@@ -186,8 +186,6 @@ static void open_check(struct file *file)
 {
     char self[64];
 
-    if (file->is_in_memory)
-        return;
     snprintf(self, sizeof self, "/proc/self/fd/%d", file->fd);
     file->check_fd = open(self, O_RDONLY | O_CLOEXEC);
     if (file->check_fd < 0 ||
