@@ -142,3 +142,28 @@ answer_number() {
     local rest=${answer##* $1=}
     echo "${rest%% *}"
 }
+
+# --- tests/fake-iscsi-target.py ------------------------------------------------------------------------
+
+fake_iscsi() {
+    port=$(free_port)
+    uri=iscsi://127.0.0.1:$port/iqn.fake/0
+}
+
+is_listening() { (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; }
+
+# start_fake FAULT COUNT ABILITY...: and opens it; reconnect=DURATION
+start_fake() {
+    rm -f "$dir/disk" "$dir/disk.good"
+    truncate -s 1M "$dir/disk"
+    server fake "$python" "$top_srcdir/tests/fake-iscsi-target.py" "$port" "$dir/disk" "$@"
+    until_true 10 is_listening || fail "no target"
+    drive kind=iscsi uri="$uri" ${reconnect:+reconnect=$reconnect}
+    expect_open ok
+}
+
+stop_fake() {
+    quit
+    kill_server fake
+    echo "$1: well"
+}

@@ -184,4 +184,5 @@ static struct nbdkit_plugin plugin = {
     .flush = forgetful_flush,
 };
 
+struct nbdkit_plugin *plugin_init(void);
 NBDKIT_REGISTER_PLUGIN(plugin)

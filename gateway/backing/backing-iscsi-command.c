@@ -328,7 +328,7 @@ static void act(struct iscsi_conn *conn, struct remote_op *op, const struct scsi
         remote_down(op->remote, "the target was reset");
         return;
     case VERDICT_LOST:
-        remote_down(op->remote, "%s", iscsi_get_error(conn->context));
+        iscsi_broke(conn);
         return;
     case VERDICT_UNSUPPORTED:
         unsupported(conn, op);

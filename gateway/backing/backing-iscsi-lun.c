@@ -371,7 +371,7 @@ static void step_answered(struct iscsi_conn *conn, const struct scsi_task *task,
     enum verdict verdict = iscsi_judge(task, status, &error);
 
     if (verdict == VERDICT_LOST)
-        step_failed(conn, iscsi_get_error(conn->context));
+        iscsi_broke(conn);
     else if (verdict == VERDICT_DONE) {
         if (step->take(conn, data_of(task)))
             next_step(conn);

@@ -20,11 +20,18 @@
 #define REDIRECTS_MAX 5
 #define DEFAULT_INITIATOR "iqn.2024-01.org.sluice:gateway"
 
-/* A target that sends us elsewhere may close the connection at once. */
-static void lost(struct iscsi_conn *conn)
+/* libiscsi has no words for the end of a connection: what it says then is about itself, or of old.
+ */
+void iscsi_broke(struct iscsi_conn *conn)
 {
-    if (!conn->owner->redirect[0])
-        remote_down(&conn->owner->remote, "%s", iscsi_get_error(conn->context));
+    const char *text = iscsi_get_error(conn->context);
+
+    /* A target that sends us elsewhere may close the connection at once. */
+    if (conn->owner->redirect[0])
+        return;
+    if (conn->is_up || strstr(text, "iscsi_service_reconnect"))
+        text = "the connection broke";
+    remote_down(&conn->owner->remote, "%s", text);
 }
 
 /* --- the watched descriptor ------------------------------------------------------------------- */
@@ -66,7 +73,7 @@ static void service(struct iscsi_conn *conn, int events)
         rc = iscsi_service(conn->context, POLLOUT);
     if (rc < 0) {
         unwatch(conn);
-        lost(conn);
+        iscsi_broke(conn);
         return;
     }
     watch_again(conn);
@@ -156,7 +163,7 @@ static void logged_in(struct iscsi_context *context, int status, void *data, voi
         snprintf(ib->redirect, sizeof ib->redirect, "%s", iscsi_get_target_address(context));
         home_run_later(loop_home(conn->loop), &ib->redirect_task);
     } else
-        lost(conn);
+        iscsi_broke(conn);
 }
 
 static void connected(struct iscsi_context *context, int status, void *data, void *private_data)
@@ -167,7 +174,7 @@ static void connected(struct iscsi_context *context, int status, void *data, voi
     if (conn->is_ending)
         return;
     if (status != SCSI_STATUS_GOOD || iscsi_login_async(context, logged_in, conn) != 0)
-        lost(conn);
+        iscsi_broke(conn);
 }
 
 /* --- connections ------------------------------------------------------------------------------ */
@@ -219,7 +226,7 @@ static void resolved(struct task *task)
     if (!conn->owner)
         conn_free(conn);
     else if (conn->rc != 0)
-        lost(conn);
+        iscsi_broke(conn);
     else {
         fcntl(iscsi_get_fd(conn->context), F_SETFD, FD_CLOEXEC);
         watch_again(conn);

@@ -81,6 +81,8 @@ static inline struct iscsi_backing *iscsi_backing_of(struct remote *r)
 
 /* Something was queued: write it in this turn. */
 void iscsi_kick(struct iscsi_backing *ib);
+/* The session is gone. */
+void iscsi_broke(struct iscsi_conn *conn);
 /* The probe is over. */
 void iscsi_probed(struct iscsi_conn *conn);
 
