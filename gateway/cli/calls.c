@@ -163,20 +163,6 @@ int cli_watch(struct cli *cli)
  * --------------------------------------------------------------------------------------------------------
  */
 
-int cli_disk_resize(struct cli *cli)
-{
-    uint64_t size;
-    int r = cli_expect_positions(cli, 2, 2);
-
-    if (r)
-        return r;
-    if (text_parse_size(cli->argv[1], &size) < 0)
-        return cli_usage_error(cli, "\"%s\" is no size (64GiB, or a number of bytes)",
-                               cli->argv[1]);
-    return ask_quietly(cli, json_pack("{s:s, s:s, s:I}", "verb", "disk-resize", "disk",
-                                      cli->argv[0], "size_bytes", (json_int_t)size));
-}
-
 int cli_disk_snapshot(struct cli *cli)
 {
     int r = cli_expect_positions(cli, 2, 2);
@@ -196,28 +182,34 @@ int cli_disk_reopen(struct cli *cli)
                            json_pack("{s:s, s:s}", "verb", "disk-reopen", "disk", cli->argv[0]));
 }
 
-static const char *take_phase(struct cli *cli)
+static const char *take_phase(struct cli *cli, unsigned *count)
 {
     static const char *const phases[] = {"prepare", "commit", "abort"};
     const char *found = "";
 
+    *count = 0;
     for (unsigned i = 0; i < ARRAY_SIZE(phases); i++) {
         char flag[16];
 
         snprintf(flag, sizeof flag, "--%s", phases[i]);
-        if (cli_take_flag(cli, flag))
+        if (cli_take_flag(cli, flag)) {
             found = phases[i];
+            ++*count;
+        }
     }
     return found;
 }
 
 int cli_disk_event(struct cli *cli)
 {
-    const char *phase = take_phase(cli), *name = cli_take_option(cli, "--name");
+    unsigned phases;
+    const char *phase = take_phase(cli, &phases), *name = cli_take_option(cli, "--name");
     int r = cli_expect_positions(cli, 2, 2);
 
     if (r)
         return r;
+    if (phases > 1)
+        return cli_usage_error(cli, "give one of --prepare, --commit, --abort");
     return ask_quietly(cli, json_pack("{s:s, s:s, s:s, s:s, s:s}", "verb", "disk-event", "disk",
                                       cli->argv[0], "event", cli->argv[1], "phase", phase, "name",
                                       name ? name : ""));

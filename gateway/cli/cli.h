@@ -12,6 +12,8 @@
 
 #include "control/control.h"
 
+#include <stdio.h>
+
 enum exit_code { EXIT_OK = 0, EXIT_ERROR = 1, EXIT_FALSE = 2, EXIT_USAGE = 3 };
 
 /* What every verb may be given, taken out of its arguments before it runs. */
@@ -35,7 +37,8 @@ struct cli_verb {
 /* One a verb, named after it. */
 cli_run_fn cli_serve, cli_check, cli_diff, cli_reload, cli_status, cli_watch, cli_metrics,
     cli_disk_list, cli_disk_show, cli_disk_add, cli_disk_remove, cli_disk_resize, cli_disk_snapshot,
-    cli_disk_event, cli_disk_reopen, cli_filter_list, cli_filter_show;
+    cli_disk_event, cli_disk_reopen, cli_filter_list, cli_filter_show, cli_filter_try, cli_top,
+    cli_version, cli_help;
 /* disk show --connect KIND */
 int cli_connect(struct cli *cli, const char *disk, const char *kind);
 
@@ -67,6 +70,15 @@ char *cli_control_path(struct cli *cli);
 /* One call to the running gateway. *reply is owned by the caller, NULL when it could not be asked.
  * Returns the exit code; errors have been printed. */
 int cli_call(struct cli *cli, json_t *request, json_t **reply);
+/* DIR/disks.d/DISK.yaml; 0 or an exit code. */
+int cli_policy_path(struct cli *cli, const char *disk, char *out, size_t size) MUST_CHECK;
+/* Checks the configuration, and reloads the gateway if one runs. An exit code. */
+int cli_reload_if_running(struct cli *cli, bool force) MUST_CHECK;
+void cli_print_help(FILE *out);
+/* `sluice --complete WORD...`: what may stand in the place of the last word, one a line. */
+int cli_complete(int argc, char **argv);
+/* One line of `disk list`, `status` and `top`. */
+void cli_print_disk_line(const json_t *disk);
 /* Prints a document for --json. */
 void cli_print_json(const json_t *document);
 

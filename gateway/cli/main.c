@@ -28,7 +28,7 @@ static const struct cli_verb *find_verb(int argc, char **argv, int *words)
     return NULL;
 }
 
-static void print_help(FILE *out)
+void cli_print_help(FILE *out)
 {
     fprintf(out, "usage: sluice VERB [--config DIR] [--json] ...\n\n");
     for (unsigned i = 0; i < cli_verb_count; i++)
@@ -59,20 +59,42 @@ static int unknown_verb(int argc, char **argv)
     return EXIT_USAGE;
 }
 
+int cli_version(struct cli *cli)
+{
+    (void)cli;
+    printf("sluice %s\n", PACKAGE_VERSION);
+    return EXIT_OK;
+}
+
+/* sluice help [VERB...] */
+int cli_help(struct cli *cli)
+{
+    int words;
+    const struct cli_verb *v = find_verb(cli->argc, cli->argv, &words);
+
+    if (v)
+        print_verb_help(v);
+    else if (cli->argc)
+        return unknown_verb(cli->argc, cli->argv);
+    else
+        cli_print_help(stdout);
+    return EXIT_OK;
+}
+
 int main(int argc, char **argv)
 {
     struct cli cli = {.program = argv[0], .argc = argc - 1, .argv = argv + 1};
     const struct cli_verb *v;
     int words = 0;
 
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
-        print_help(argc < 2 ? stderr : stdout);
+    if (argc < 2 || strcmp(argv[1], "--help") == 0) {
+        cli_print_help(argc < 2 ? stderr : stdout);
         return argc < 2 ? EXIT_USAGE : EXIT_OK;
     }
-    if (strcmp(argv[1], "--version") == 0) {
-        printf("sluice %s\n", PACKAGE_VERSION);
-        return EXIT_OK;
-    }
+    if (strcmp(argv[1], "--version") == 0)
+        return cli_version(&cli);
+    if (strcmp(argv[1], "--complete") == 0)
+        return cli_complete(argc - 2, argv + 2);
     v = find_verb(cli.argc, cli.argv, &words);
     if (!v)
         return cli_filter_verb(&cli, unknown_verb);

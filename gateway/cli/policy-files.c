@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static int path_of(struct cli *cli, const char *disk, char *out, size_t size)
+int cli_policy_path(struct cli *cli, const char *disk, char *out, size_t size)
 {
     if (!config_name_is_valid(disk))
         return cli_usage_error(
@@ -34,7 +34,7 @@ static bool is_running(const struct gateway_config *config)
     return true;
 }
 
-static int reload_if_running(struct cli *cli, bool force)
+int cli_reload_if_running(struct cli *cli, bool force)
 {
     struct gateway_config *config = cli_load_config(cli);
     json_t *request, *reply;
@@ -98,12 +98,12 @@ int cli_disk_add(struct cli *cli)
     int r = take_sample(cli, &sample);
 
     if (r == 0)
-        r = path_of(cli, cli->argv[0], path, sizeof path);
+        r = cli_policy_path(cli, cli->argv[0], path, sizeof path);
     if (r == 0)
         r = write_sample(cli, path, &sample);
     if (r)
         return r;
-    r = reload_if_running(cli, false);
+    r = cli_reload_if_running(cli, false);
     if (r != EXIT_OK) {
         unlink(path);
         return r;
@@ -121,7 +121,7 @@ int cli_disk_remove(struct cli *cli)
     int r = cli_expect_positions(cli, 1, 1);
 
     if (r == 0)
-        r = path_of(cli, cli->argv[0], path, sizeof path);
+        r = cli_policy_path(cli, cli->argv[0], path, sizeof path);
     if (r)
         return r;
     config = cli_load_config(cli);
@@ -132,7 +132,7 @@ int cli_disk_remove(struct cli *cli)
     snprintf(aside, sizeof aside, "%s.removed", path);
     if (rename(path, aside) < 0)
         return cli_fail(cli, EXIT_ERROR, "cannot put %s aside: %s", path, strerror(errno));
-    r = reload_if_running(cli, force);
+    r = cli_reload_if_running(cli, force);
     if (r != EXIT_OK) {
         if (rename(aside, path) < 0)
             cli_fail(cli, EXIT_ERROR, "cannot put %s back: %s", path, strerror(errno));

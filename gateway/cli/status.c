@@ -32,7 +32,7 @@ static const char *size_of(const json_t *disk, char buf[32])
     return json_is_integer(size) ? text_size((uint64_t)json_integer_value(size), buf) : "-";
 }
 
-static void print_disk_line(const json_t *disk)
+void cli_print_disk_line(const json_t *disk)
 {
     char size[32], state[16];
 
@@ -48,7 +48,7 @@ static void print_disk_line(const json_t *disk)
 
 static void print_trouble(const json_t *disk)
 {
-    print_disk_line(disk);
+    cli_print_disk_line(disk);
     printf("  cause: %s\n", text_of(disk, "sentence"));
     if (text_of(disk, "remedy")[0])
         printf("  do: %s\n", text_of(disk, "remedy"));
@@ -107,7 +107,7 @@ int cli_disk_list(struct cli *cli)
     if (cli->is_json)
         cli_print_json(json_object_get(status, "disks"));
     else
-        json_array_foreach(json_object_get(status, "disks"), i, disk) print_disk_line(disk);
+        json_array_foreach(json_object_get(status, "disks"), i, disk) cli_print_disk_line(disk);
     json_decref(status);
     return EXIT_OK;
 }
@@ -170,7 +170,7 @@ static void print_disk(const json_t *disk)
     json_t *c;
 
     if (is_ok(disk))
-        print_disk_line(disk);
+        cli_print_disk_line(disk);
     else
         print_trouble(disk);
     if (!backing)
