@@ -18,9 +18,10 @@
 
 /* Folders searched for NAME.so, first wins; default: SLUICE_FILTERDIR. Copied. */
 int host_set_filter_path(const char *const *folders, unsigned count) MUST_CHECK;
-/* name: a filter's name, or a path with a slash. Loads once; checks ABI version, every operation
- * handled or unseen, holds_data with extents and prefetch, defers with cancel, names, tables.
- * NULL with "filter X: sentence". */
+/* name: a filter's name, or a path with a slash.  Loads once; checks versions, names, every
+ * operation handled or unseen, holds_data with extents and prefetch, and the tables.  (Whether a
+ * filter that defers has a cancel callback cannot be seen: without one it counts as busy whenever
+ * it is asked.) NULL with a sentence. */
 const struct sluice_filter *host_find_filter(const char *name, struct err *e) MUST_CHECK;
 /* The checks alone, for a table in memory (tests, kit). 0 or -EINVAL. */
 int host_check_filter(const struct sluice_filter *filter, struct err *e) MUST_CHECK;
@@ -63,8 +64,8 @@ struct station_settings {
 int host_station_open(struct disk *disk, const struct sluice_filter *filter,
                       const struct station_settings *settings, struct station **out,
                       struct err *e) MUST_CHECK;
-/* Out of every chain, or the disk is closed: stops its timers and work, waits for own I/O, closes.
- * Blocks. */
+/* Out of every chain, and before its disk is closed: stops its timers, waits for own I/O, work and
+ * verbs, closes it.  What does not end within a minute is left behind and logged. Blocks. */
 void host_station_close(struct station *station);
 
 /* Status of a station: class, verdict counts, in flight, holds, time, own I/O, memory, errors,

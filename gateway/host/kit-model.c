@@ -64,6 +64,17 @@ void kit_fault(struct kit_model *m, const char *fmt, ...)
     va_end(ap);
 }
 
+bool kit_take_fault(struct kit_model *m, char *out)
+{
+    SCOPED_LOCK(&m->mutex);
+
+    if (!m->has_fault)
+        return false;
+    m->has_fault = false;
+    memcpy(out, m->fault, sizeof m->fault);
+    return true;
+}
+
 static void set_known(struct kit_model *m, const struct kit_op *op, bool is_known)
 {
     memset(m->is_known + op->offset, is_known, op->length);
@@ -226,7 +237,10 @@ static void take_failure(struct kit_model *m, const struct kit_op *op, int error
         kit_fault(m, "a %s failed with %d, which is no errno", engine_op_name(op->op), error);
     if (changes(op))
         set_known(m, op, false);
-    atomic_fetch_add(was_cancelled && error == ECANCELED ? &m->cancelled : &m->failed, 1);
+    if (was_cancelled && error == ECANCELED)
+        atomic_fetch_add(&m->cancelled, 1);
+    else if (error != EOPNOTSUPP) /* that may be the disk's own answer */
+        atomic_fetch_add(&m->failed, 1);
 }
 
 /* The data of a write is the guest's: it must be as it was. */

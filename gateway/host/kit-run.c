@@ -45,17 +45,15 @@ static void begin(struct check *c, const char *fmt, ...)
 static void end(struct check *c, const char *why)
 {
     struct kit *kit = c->kit;
-    bool has_failed = why || c->model.has_fault;
+    char fault[sizeof c->model.fault];
 
+    if (!why && kit_take_fault(&c->model, fault))
+        why = fault;
     kit->checks++;
-    kit->failures += has_failed;
-    fprintf(kit->report, "%s  %s%s%s\n", has_failed ? "FAIL" : "ok  ", kit->step,
-            has_failed ? ": " : "",
-            why                  ? why
-            : c->model.has_fault ? c->model.fault
-                                 : "");
+    kit->failures += why != NULL;
+    fprintf(kit->report, "%s  %s%s%s\n", why ? "FAIL" : "ok  ", kit->step, why ? ": " : "",
+            why ? why : "");
     fflush(kit->report);
-    c->model.has_fault = false;
 }
 
 static void note(struct check *c, const char *fmt, ...) PRINTF_LIKE(2, 3);

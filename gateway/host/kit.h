@@ -30,6 +30,8 @@ int kit_model_make(struct kit_model *m, struct disk *disk, uint64_t size);
 int kit_model_grow(struct kit_model *m, uint64_t size);
 void kit_model_free(struct kit_model *m);
 void kit_fault(struct kit_model *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* True: there was one since the last call, and it is in `out`, of the size of m->fault. */
+bool kit_take_fault(struct kit_model *m, char *out);
 
 /* One request and what is expected of it. */
 struct kit_op {

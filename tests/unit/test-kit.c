@@ -152,11 +152,38 @@ static void test_a_new_filter_has_its_name_and_class(void)
     CHECK_EQ(system(command), 0);
 }
 
+/* With the header alone; what `pkg-config --cflags` would say stands in CPPFLAGS. */
+static void test_a_new_filter_builds_and_passes(void)
+{
+    char parent[] = "/tmp/sluice-test-kit-XXXXXX", folder[100], kit[300], command[700];
+    const char *source = getenv("top_srcdir");
+    struct err e = {0};
+    int r;
+
+    snprintf(kit, sizeof kit, "%s/filters/kit", source ? source : ".");
+    setenv("SLUICE_KIT", kit, 1);
+    CHECK(mkdtemp(parent) != NULL);
+    snprintf(folder, sizeof folder, "%s/canary", parent);
+    CHECK_EQ(host_kit_create("canary", "inspection", folder, &e), 0);
+    snprintf(command, sizeof command,
+             "make -s -C '%s' PKG_CONFIG=true CPPFLAGS='-I%s/filters -Werror' >&2 && "
+             "make -s -C '%s' PKG_CONFIG=true manifest && "
+             "grep -q '^sha256: [0-9a-f]\\{64\\}$' '%s/canary.yaml'",
+             folder, source ? source : ".", folder, folder);
+    CHECK_EQ(system(command), 0);
+    snprintf(command, sizeof command, "%s/canary.so", folder);
+    r = host_kit_check(command, NULL, 0, stderr, &e);
+    CHECK_EQ(r, 0);
+    snprintf(command, sizeof command, "rm -rf '%s'", parent);
+    CHECK_EQ(system(command), 0);
+}
+
 int main(void)
 {
     RUN(test_filters_that_are_well_pass);
     RUN(test_whatever_they_do_to_requests);
     RUN(test_filters_that_are_not_well_are_found);
     RUN(test_a_new_filter_has_its_name_and_class);
+    RUN(test_a_new_filter_builds_and_passes);
     return unit_result();
 }
