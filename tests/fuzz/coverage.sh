@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Prints how many lines of the configuration's parsers the committed corpus reaches, file by file, and
+# fails below 80 %.
+set -eu
+least=${1:-80}
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/fuzz-coverage.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+. "$(dirname "$0")/build.sh"
+if ! command -v llvm-profdata >/dev/null || ! command -v llvm-cov >/dev/null; then
+    echo "needs llvm-profdata and llvm-cov"
+    exit 77
+fi
+build_config "$tmp/replay" -fprofile-instr-generate -fcoverage-mapping \
+    "$top_srcdir/tests/fuzz/replay.c"
+
+LLVM_PROFILE_FILE=$tmp/raw "$tmp/replay" "$top_srcdir/tests/fuzz/corpus/config" 2>/dev/null
+llvm-profdata merge -sparse "$tmp/raw" -o "$tmp/profile"
+parsers=$(for file in address arena bind chain crosscheck effective filters load node plan policy \
+    problems scalar tables types yaml; do echo "$top_srcdir/gateway/config/$file.c"; done)
+# shellcheck disable=SC2086 # a list of files
+llvm-cov report "$tmp/replay" -instr-profile="$tmp/profile" -show-region-summary=false \
+    -show-branch-summary=false $parsers | sed 's/^Filename/File    /' >"$tmp/report"
+cat "$tmp/report"
+awk -v least="$least" '/^TOTAL/ { sub(/%/, "", $NF); percent = $NF }
+    END { printf "lines reached: %s %%, at least %s %% wanted\n", percent, least
+          exit percent + 0 < least + 0 }' "$tmp/report"
