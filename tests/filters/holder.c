@@ -167,9 +167,13 @@ static int destage_block(struct holder *h, uint64_t block, uint8_t *bounce)
 static int destage(struct holder *h)
 {
     uint8_t bounce[BLOCK];
+    uint64_t blocks;
     int r = 0;
 
-    for (uint64_t block = 0; r == 0 && block < h->blocks; block++)
+    pthread_mutex_lock(&h->mutex);
+    blocks = h->blocks;
+    pthread_mutex_unlock(&h->mutex);
+    for (uint64_t block = 0; r == 0 && block < blocks; block++)
         if (copy_if_dirty(h, block, bounce))
             r = destage_block(h, block, bounce);
     return r;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * reorder: gathers requests and lets them go in reverse or random order, when there are `depth` of
- * them or after 2 ms.  Flushes wait like the rest: order between requests in flight is nobody's
+ * them or after 0.2 ms.  Flushes wait like the rest: order between requests in flight is nobody's
  * promise, and this filter takes everybody at their word.
  */
 #include "test-filter.h"
 
 #define DEPTH_MAX 64
-#define PATIENCE_NS 2000000u
+#define PATIENCE_NS 200000u
 
 struct reorder {
     struct sluice_disk *disk;
