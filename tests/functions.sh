@@ -88,7 +88,7 @@ sluice() {
 
 is_answering() {
     sluice status >/dev/null 2>&1
-    [ $? -eq 0 ] || [ $? -eq 2 ]
+    case $? in 0 | 2) ;; *) return 1 ;; esac
 }
 
 serve() {

@@ -21,8 +21,10 @@
 
 struct backing_file {
     struct backing base;
-    struct file *file; /* [C] replaced by reopen, with nothing in flight */
+    struct file
+        *file; /* [C] replaced by reopen, with nothing in flight; NULL after one that failed */
     char *path;
+    char identity[64]; /* what was opened first: a reopen must find the same */
     bool is_direct, is_read_only;
 };
 
@@ -65,6 +67,18 @@ static int open_file(const struct backing_file *f, bool create, uint64_t create_
     return file_open(f->path, &options, out, e);
 }
 
+static void identify(struct file *file, char *out, size_t out_size)
+{
+    struct stat st;
+
+    if (fstat(file_descriptor(file), &st) < 0)
+        snprintf(out, out_size, "file");
+    else if (S_ISBLK(st.st_mode))
+        snprintf(out, out_size, "block %u:%u", major(st.st_rdev), minor(st.st_rdev));
+    else /* not the device's number: it may change with every mount */
+        snprintf(out, out_size, "inode %llu", (unsigned long long)st.st_ino);
+}
+
 static void dispose(struct backing_file *f)
 {
     if (f->file)
@@ -92,6 +106,7 @@ static int backing_file_open(const struct backing_spec *spec, struct backing **o
         return r;
     }
     fill_info(f);
+    identify(f->file, f->identity, sizeof f->identity);
     *out = &f->base;
     return 0;
 }
@@ -130,21 +145,25 @@ static void backing_file_status(struct backing *b, struct backing_status *out)
 
 static void backing_file_identity(const struct backing *b, char *out, size_t out_size)
 {
-    struct stat st;
+    snprintf(out, out_size, "%s", file_of(b)->identity);
+}
 
-    if (!file_of(b)->file || fstat(file_descriptor(file_of(b)->file), &st) < 0)
-        snprintf(out, out_size, "file");
-    else if (S_ISBLK(st.st_mode))
-        snprintf(out, out_size, "block %u:%u", major(st.st_rdev), minor(st.st_rdev));
-    else /* not the device's number: it may change with every mount */
-        snprintf(out, out_size, "inode %llu", (unsigned long long)st.st_ino);
+/* After a reopen that failed there is nothing to work on. */
+static int expect_open(const struct backing_file *f, struct err *e)
+{
+    return f->file
+               ? 0
+               : err_set(e, EIO, "%s could not be opened anew; nothing can be done to it before",
+                         f->path);
 }
 
 static int backing_file_resize(struct backing *b, uint64_t size_bytes, struct err *e)
 {
     struct backing_file *f = file_of(b);
-    int r = file_resize(f->file, size_bytes, e);
+    int r = expect_open(f, e);
 
+    if (r == 0)
+        r = file_resize(f->file, size_bytes, e);
     if (r == 0)
         b->info.size_bytes = file_size(f->file);
     return r;
@@ -153,71 +172,121 @@ static int backing_file_resize(struct backing *b, uint64_t size_bytes, struct er
 static int backing_file_refresh(struct backing *b, struct err *e)
 {
     struct backing_file *f = file_of(b);
+    int r = expect_open(f, e);
 
-    (void)e;
-    if (file_refresh_size(f->file))
+    if (r == 0 && file_refresh_size(f->file))
         b->info.size_bytes = file_size(f->file);
-    return 0;
+    return r;
 }
 
 /* --- snapshot
  * ------------------------------------------------------------------------------------------- */
 
+/* ioctl_ficlonerange(2): what says that it cannot be done here at all; the rest is trouble. */
+static bool is_never_possible(int error)
+{
+    return error == EOPNOTSUPP || error == ENOTTY || error == EXDEV || error == EINVAL;
+}
+
 static int clone_into(struct backing_file *f, int fd, const char *path, struct err *e)
 {
     struct statfs fs = {0};
+    int error;
 
     if (ioctl(fd, FICLONE, file_descriptor(f->file)) == 0)
         return fsync(fd) == 0 ? 0 : err_set(e, errno, "cannot sync %s: %s", path, strerror(errno));
+    error = errno;
+    if (!is_never_possible(error))
+        return err_set(e, error, "cannot clone %s to %s: %s", f->path, path, strerror(error));
     if (fstatfs(fd, &fs) < 0)
         fs.f_type = 0;
     return err_set(e, ENOTSUP,
                    "the file system of %s (type 0x%lx) cannot copy a file in an instant: %s; put "
                    "the disk on XFS or "
                    "Btrfs, or take the snapshot in the storage below",
-                   f->path, (unsigned long)fs.f_type, strerror(errno));
+                   f->path, (unsigned long)fs.f_type, strerror(error));
+}
+
+static int expect_regular(const struct backing_file *f, struct err *e)
+{
+    struct stat st;
+
+    if (fstat(file_descriptor(f->file), &st) < 0)
+        return err_set(e, errno, "%s: %s", f->path, strerror(errno));
+    return S_ISREG(st.st_mode) ? 0
+                               : err_set(e, ENOTSUP,
+                                         "%s is a block device: take the snapshot in the storage "
+                                         "below (LVM, the array)",
+                                         f->path);
+}
+
+static int make_clone(struct backing_file *f, const char *path, struct err *e)
+{
+    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int r;
+
+    if (fd < 0)
+        return err_set(e, errno, "cannot make the snapshot %s: %s", path, strerror(errno));
+    r = clone_into(f, fd, path, e);
+    if (r < 0) {
+        unlink(path);
+        return r;
+    }
+    r = file_sync_folder(path);
+    return r < 0 ? err_set(e, -r, "cannot sync the folder of %s: %s", path, strerror(-r)) : 0;
 }
 
 static int backing_file_snapshot(struct backing *b, const char *name, struct err *e)
 {
     struct backing_file *f = file_of(b);
     char path[PATH_MAX];
-    int fd, r;
+    int r = expect_open(f, e);
 
+    if (r == 0)
+        r = expect_regular(f, e);
+    if (r < 0)
+        return r;
     if (snprintf(path, sizeof path, "%s.%s", f->path, name) >= (int)sizeof path)
         return err_set(e, ENAMETOOLONG, "the snapshot's name is too long");
-    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_set(e, errno, "cannot make the snapshot %s: %s", path, strerror(errno));
-    r = clone_into(f, fd, path, e);
-    close(fd);
-    if (r < 0)
-        unlink(path);
-    else
-        r = file_sync_folder(path);
-    return r;
+    return make_clone(f, path, e);
 }
 
-/* The lock goes with the old descriptor, so that is closed first; the path must lead to the same
- * file. */
+static int refuse(struct backing_file *f)
+{
+    file_close(f->file);
+    f->file = NULL;
+    return -ESTALE;
+}
+
+/* The path must lead to the file we had, no shorter: another one is closed again, never served. */
+static int expect_same(struct backing_file *f, struct err *e)
+{
+    char found[sizeof f->identity];
+    uint64_t size = file_size(f->file);
+
+    identify(f->file, found, sizeof found);
+    if (strcmp(found, f->identity) != 0)
+        err_set(e, ESTALE, "%s is another file than before (%s, was %s); put the old one back",
+                f->path, found, f->identity);
+    else if (size < f->base.info.size_bytes)
+        err_set(e, ESTALE, "%s is shorter than before: %llu bytes, was %llu", f->path,
+                (unsigned long long)size, (unsigned long long)f->base.info.size_bytes);
+    else
+        return 0;
+    return refuse(f);
+}
+
+/* The lock goes with the old descriptor, so that is closed first. */
 static int backing_file_reopen(struct backing *b, struct err *e)
 {
     struct backing_file *f = file_of(b);
-    char before[64], after[64];
-    struct file *old = f->file;
     int r;
 
-    backing_file_identity(b, before, sizeof before);
-    if (old)
-        file_close(old);
+    if (f->file)
+        file_close(f->file);
     f->file = NULL;
     r = open_file(f, false, 0, &f->file, e);
-    if (r < 0)
-        return r;
-    backing_file_identity(b, after, sizeof after);
-    return strcmp(before, after) == 0
-               ? 0
-               : err_set(e, ESTALE, "%s is another file than before", f->path);
+    return r < 0 ? r : expect_same(f, e);
 }
 
 const struct backing_ops backing_file_ops = {
