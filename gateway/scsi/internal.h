@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * internal.h: the structs of logical units, targets and nexuses, and what the files of this room
+ * ask of one another.
+ *
+ * An I_T_L nexus (`struct scsi_nexus_lu`) is where a session and a logical unit meet.  It belongs
+ * to the home of its nexus; other threads reach it by an errand, a task posted to that home.
+ *
+ * Legend: [I] immutable after it was made; [H] only in the home of the nexus; [L] under lu->mutex;
+ * [T] under target->mutex; [A] atomic.  Order: target->control, target->mutex, lu->mutex.  Only the
+ * first is held while something is waited for, and never taken in a home.
+ */
+#ifndef SLUICE_SCSI_INTERNAL_H
+#define SLUICE_SCSI_INTERNAL_H
+
+#include "scsi/scsi.h"
+
+/* Allocation lengths above that are cut: no parameter data is longer. */
+#define PARAMETER_DATA_MAX 65536u
+/* Parameter lists above that are refused. */
+#define PARAMETER_LIST_MAX 65536u
+
+/* --- operations: the table of commands -----------------------------------------------------------
+ */
+
+#define ANY_SERVICE_ACTION (-1)
+
+/* What a command is let through, and what it does to the medium. */
+#define OP_ANY_LUN 0x01u        /* also where there is no logical unit */
+#define OP_PAST_ATTENTION 0x02u /* carried out with a unit attention pending, leaving it */
+#define OP_READS 0x04u          /* reads the medium: conflicts with exclusive access */
+#define OP_WRITES 0x08u /* changes the medium: conflicts with any reservation, write protect */
+#define OP_SERVES_ALWAYS 0x10u    /* also in standby, while being sanitized, or stopped */
+#define OP_PAST_RESERVATION 0x20u /* never conflicts (or decides itself) */
+
+struct scsi_operation {
+    const char *name;
+    uint8_t opcode, cdb_bytes;
+    int16_t service_action; /* or ANY_SERVICE_ACTION */
+    uint8_t direction, flags;
+    uint8_t usage[SCSI_CDB_BYTES]; /* bits that are looked at (SPC-4 6.34.3); others must be 0 */
+    /* Reads the CDB: sets transfer_bytes, lba, blocks, or sense. */
+    void (*decode)(struct scsi_command *command);
+    enum io_status (*run)(struct scsi_command *command);
+};
+
+/* NULL with *is_service_action_wrong when the opcode is known. */
+const struct scsi_operation *operation_find(const uint8_t *cdb, bool *is_service_action_wrong);
+extern const struct scsi_operation scsi_operations[];
+extern const unsigned scsi_operation_count;
+
+/* --- logical units
+ * ---------------------------------------------------------------------------------- */
+
+/* Pending unit attentions are a set of bits, told lowest first; see attention.c for the codes. */
+enum attention {
+    ATTENTION_POWER_ON,
+    ATTENTION_RESET,
+    ATTENTION_NEXUS_LOSS,
+    ATTENTION_COMMANDS_CLEARED,
+    ATTENTION_RESERVATIONS_PREEMPTED,
+    ATTENTION_RESERVATIONS_RELEASED,
+    ATTENTION_REGISTRATIONS_PREEMPTED,
+    ATTENTION_MODE_CHANGED,
+    ATTENTION_CAPACITY_CHANGED,
+    ATTENTION_ACCESS_STATE_CHANGED,
+    ATTENTION_INQUIRY_CHANGED,
+    ATTENTION_LUNS_CHANGED,
+    ATTENTION_THIN_THRESHOLD,
+    ATTENTION_COUNT
+};
+
+/* Reasons for a command to be looked at closely before it runs. */
+#define LU_RESERVED 0x1u        /* by a persistent reservation or RESERVE */
+#define LU_WRITE_PROTECTED 0x2u /* SWP of the control mode page */
+#define LU_ERASING 0x4u         /* SANITIZE or FORMAT UNIT is under way */
+#define LU_STOPPED 0x8u
+
+struct scsi_lu {
+    _Atomic unsigned references;
+    struct disk *disk;                             /* [I] */
+    struct engine *engine;                         /* [I] */
+    uint32_t block_bytes, physical_bytes, naa_oui; /* [I] */
+    unsigned block_shift;                          /* [I] */
+    bool may_erase;                                /* [I] */
+    char vendor[9], product[17], revision[5];      /* [I] */
+
+    _Atomic uint32_t gates;                            /* [A] LU_*; changed under the mutex */
+    _Atomic bool is_descriptor_sense, is_write_cached; /* [A] D_SENSE, WCE */
+    _Atomic bool is_task_aborted_told;                 /* [A] TAS */
+
+    pthread_mutex_t mutex;
+    struct list nexus_lus; /* [L] */
+};
+
+static inline uint64_t lu_blocks(const struct scsi_lu *lu)
+{
+    return engine_size(lu->engine) >> lu->block_shift;
+}
+
+/* Any thread: what a reset of the logical unit does beside ending commands. */
+void lu_reset(struct scsi_lu *lu);
+
+/* --- targets and nexuses
+ * ------------------------------------------------------------------------------ */
+
+struct lun_entry {
+    uint16_t lun;
+    struct scsi_lu *lu;
+};
+
+struct scsi_target {
+    char name[SCSI_NAME_BYTES];
+    pthread_mutex_t
+        control; /* serialises changes of the map and the opening of nexuses; those wait */
+    pthread_mutex_t mutex;
+    struct list nexuses;                  /* [T] */
+    struct lun_entry luns[SCSI_LUNS_MAX]; /* [T] sorted */
+    unsigned count;                       /* [T] */
+};
+
+struct scsi_nexus_lu {
+    struct scsi_nexus *nexus;     /* [I] */
+    struct scsi_lu *lu;           /* [I] NULL: what is addressed to no logical unit */
+    struct disk_session *session; /* [I] NULL like lu */
+    uint16_t lun;                 /* [I] */
+    bool is_removed;              /* [H] */
+    unsigned in_flight;           /* [H] started commands */
+    struct list commands;         /* [H] from decode to the end, oldest first */
+    uint64_t seen_bytes;          /* [H] the size this initiator knows of */
+    _Atomic uint32_t attentions;  /* [A] bits by enum attention */
+    struct list in_lu;            /* [L] */
+    struct list watchers;         /* [H] of struct drain_watch: wait for older commands to end */
+};
+
+struct scsi_nexus {
+    struct scsi_target *target; /* [I] */
+    struct home *home;          /* [I] */
+    char initiator[SCSI_NAME_BYTES];
+    char address[64];
+    uint8_t isid[6];
+    uint16_t portal_group;
+    bool (*may_use)(struct scsi_lu *lu, void *arg);
+    void *arg;
+
+    _Atomic unsigned references;  /* errands under way, and one of its own until it has closed */
+    struct list in_target;        /* [T] */
+    struct scsi_nexus_lu nowhere; /* [H] */
+    struct scsi_nexus_lu *lus[SCSI_LUNS_MAX]; /* [H] sorted by LUN */
+    unsigned count;                           /* [H] */
+    unsigned in_flight;                       /* [H] */
+
+    bool is_closing; /* [H] */
+    struct task task;
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+/* nexus.c */
+struct scsi_nexus_lu *nexus_find_lun(struct scsi_nexus *nexus, uint64_t lun);
+void nexus_get(struct scsi_nexus *nexus);
+void nexus_put(struct scsi_nexus *nexus);
+/* [H] After a command has ended: goes on with what waits for that. */
+void nexus_lu_settle(struct scsi_nexus_lu *nexus_lu);
+/* [H] drained() is called at once or later. */
+void nexus_lu_when_drained(struct scsi_nexus_lu *nexus_lu, struct drain_watch *watch);
+/* Blocks: tells the disk's filters START. NULL with a line in the log. */
+struct scsi_nexus_lu *nexus_lu_make(struct scsi_nexus *nexus, uint16_t lun, struct scsi_lu *lu);
+void nexus_lu_free(struct scsi_nexus_lu *nexus_lu); /* blocks; not in any list */
+/* [H] */
+void nexus_insert(struct scsi_nexus *nexus, struct scsi_nexus_lu *nexus_lu);
+struct scsi_nexus_lu *nexus_take_out(struct scsi_nexus *nexus, uint16_t lun);
+
+/* lun.c: LUNs on the wire, SAM-5 4.7. */
+bool lun_parse(uint64_t wire, uint16_t *lun);
+uint64_t lun_to_wire(uint16_t lun);
+
+/* --- attention.c
+ * --------------------------------------------------------------------------------------- */
+
+/* For one initiator, for all but one (NULL: for all). Any thread. */
+void attention_raise(struct scsi_nexus_lu *nexus_lu, enum attention what);
+void attention_raise_all(struct scsi_lu *lu, const struct scsi_nexus_lu *but, enum attention what);
+/* Takes the first: 0 or ASC and ASCQ. */
+uint16_t attention_take(struct scsi_nexus_lu *nexus_lu);
+uint16_t attention_peek(const struct scsi_nexus_lu *nexus_lu);
+/* [H] The capacity is compared with what this initiator has seen. */
+void attention_check_capacity(struct scsi_nexus_lu *nexus_lu);
+
+/* --- sense.c
+ * ---------------------------------------------------------------------------------------------- */
+
+enum sense_key {
+    SENSE_NONE = 0x0,
+    SENSE_RECOVERED = 0x1,
+    SENSE_NOT_READY = 0x2,
+    SENSE_MEDIUM_ERROR = 0x3,
+    SENSE_HARDWARE_ERROR = 0x4,
+    SENSE_ILLEGAL_REQUEST = 0x5,
+    SENSE_UNIT_ATTENTION = 0x6,
+    SENSE_DATA_PROTECT = 0x7,
+    SENSE_COPY_ABORTED = 0xa,
+    SENSE_ABORTED_COMMAND = 0xb,
+    SENSE_MISCOMPARE = 0xe
+};
+
+/* ASC in the high byte, ASCQ in the low one (SPC-4 annex E). */
+#define ASC_NONE 0x0000
+#define ASC_BECOMING_READY 0x0401
+#define ASC_INITIALIZING_REQUIRED 0x0402
+#define ASC_FORMAT_IN_PROGRESS 0x0404
+#define ASC_ACCESS_TRANSITION 0x040a
+#define ASC_STANDBY 0x040b
+#define ASC_UNAVAILABLE 0x040c
+#define ASC_SANITIZE_IN_PROGRESS 0x041b
+#define ASC_WRITE_ERROR 0x0c00
+#define ASC_READ_ERROR 0x1100
+#define ASC_PARAMETER_LIST_LENGTH 0x1a00
+#define ASC_MISCOMPARE 0x1d00
+#define ASC_INVALID_OPCODE 0x2000
+#define ASC_LBA_OUT_OF_RANGE 0x2100
+#define ASC_INVALID_FIELD_IN_CDB 0x2400
+#define ASC_NO_SUCH_LUN 0x2500
+#define ASC_INVALID_FIELD_IN_LIST 0x2600
+#define ASC_UNSUPPORTED_CSCD 0x2607
+#define ASC_TOO_MANY_SEGMENTS 0x2608
+#define ASC_UNSUPPORTED_SEGMENT 0x2609
+#define ASC_WRITE_PROTECTED 0x2700
+#define ASC_SOFTWARE_WRITE_PROTECTED 0x2702
+#define ASC_SPACE_EXHAUSTED 0x2707
+#define ASC_SAVING_NOT_SUPPORTED 0x3900
+#define ASC_INTERNAL_FAILURE 0x4400
+#define ASC_TIMEOUT 0x2e02
+
+/* CHECK CONDITION. */
+void sense_set(struct scsi_command *c, enum sense_key key, uint16_t asc);
+/* ILLEGAL REQUEST with the place that is wrong: a byte of the CDB or of the parameter list, and a
+ * bit of it (0..7) or NO_BIT. */
+#define NO_BIT 8u
+void sense_bad_cdb(struct scsi_command *c, unsigned byte, unsigned bit);
+void sense_bad_list(struct scsi_command *c, unsigned byte, unsigned bit);
+/* Adds INFORMATION to what was set. */
+void sense_add_information(struct scsi_command *c, uint64_t information);
+/* Sense data for REQUEST SENSE. Returns its length. */
+unsigned sense_build(uint8_t *out, bool is_descriptor, enum sense_key key, uint16_t asc);
+/* What an errno of the engine means for the command. */
+void sense_from_error(struct scsi_command *c, int error, uint64_t miscompare_offset);
+
+/* --- command.c
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* Copies parameter data and says so. */
+void command_answer(struct scsi_command *c, const void *data, size_t length, size_t allocation);
+/* A run() that was pending has ended: status and sense are set. */
+void command_end(struct scsi_command *c);
+/* [H] Cancels all of an I_T_L nexus but `but`. is_told: they end with TASK ABORTED. */
+void commands_abort(struct scsi_nexus_lu *nexus_lu, const struct scsi_command *but, bool is_told);
+
+bool command_is_started(const struct scsi_command *c);
+/* [H] Asks that it end, silently. */
+void command_stop(struct scsi_command *c);
+
+/* Decoding helpers. */
+void decode_no_data(struct scsi_command *c);
+/* lba + blocks within the disk, else sense. */
+bool check_range(struct scsi_command *c);
+
+static inline uint32_t get16(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 8 | p[1];
+}
+static inline uint32_t get24(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+}
+static inline uint32_t get32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | get24(p + 1);
+}
+static inline uint64_t get64(const uint8_t *p)
+{
+    return (uint64_t)get32(p) << 32 | get32(p + 4);
+}
+static inline void put16(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)(v >> 8);
+    p[1] = (uint8_t)v;
+}
+static inline void put24(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)(v >> 16);
+    put16(p + 1, v);
+}
+static inline void put32(uint8_t *p, uint32_t v)
+{
+    put16(p, v >> 16);
+    put16(p + 2, v);
+}
+static inline void put64(uint8_t *p, uint64_t v)
+{
+    put32(p, (uint32_t)(v >> 32));
+    put32(p + 4, (uint32_t)v);
+}
+
+/* --- the commands, by file
+ * ---------------------------------------------------------------------------------------- */
+
+/* transfer.c */
+void decode_rw6(struct scsi_command *c);
+void decode_rw10(struct scsi_command *c);
+void decode_rw12(struct scsi_command *c);
+void decode_rw16(struct scsi_command *c);
+enum io_status run_read(struct scsi_command *c);
+enum io_status run_write(struct scsi_command *c);
+/* simple.c */
+void decode_allocation6(struct scsi_command *c);     /* bytes 3..4 */
+void decode_allocation7(struct scsi_command *c);     /* bytes 7..8 */
+void decode_allocation10(struct scsi_command *c);    /* bytes 10..13 */
+void decode_allocation_at_6(struct scsi_command *c); /* bytes 6..9 */
+void decode_allocation_byte4(struct scsi_command *c);
+enum io_status run_test_unit_ready(struct scsi_command *c);
+enum io_status run_request_sense(struct scsi_command *c);
+enum io_status run_report_luns(struct scsi_command *c);
+void decode_read_capacity10(struct scsi_command *c);
+enum io_status run_read_capacity10(struct scsi_command *c);
+enum io_status run_read_capacity16(struct scsi_command *c);
+/* inquiry.c */
+enum io_status run_inquiry(struct scsi_command *c);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * lu.c: a disk as a logical unit: what it is called and how it is cut into blocks.
+ */
+#include "internal.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool is_block_size(uint32_t bytes)
+{
+    return bytes == 512 || bytes == 4096;
+}
+
+static bool is_ascii(const char *text)
+{
+    for (; *text; text++)
+        if (!isprint((unsigned char)*text) || (unsigned char)*text > 0x7e)
+            return false;
+    return true;
+}
+
+static int take_text(char *to, size_t size, const char *text, const char *otherwise, struct err *e)
+{
+    if (!text)
+        text = otherwise;
+    if (strlen(text) >= size || !is_ascii(text))
+        return err_set(e, EINVAL,
+                       "\"%s\" cannot be told to initiators: at most %zu characters of ASCII", text,
+                       size - 1);
+    snprintf(to, size, "%s", text);
+    return 0;
+}
+
+static int take_blocks(struct scsi_lu *lu, const struct scsi_lu_settings *s, struct err *e)
+{
+    lu->block_bytes = s->block_bytes ? s->block_bytes : 512;
+    lu->physical_bytes = s->physical_bytes ? s->physical_bytes : 4096;
+    if (!is_block_size(lu->block_bytes) || !is_block_size(lu->physical_bytes) ||
+        lu->physical_bytes < lu->block_bytes)
+        return err_set(e, EINVAL,
+                       "%s: sectors of %u bytes on blocks of %u cannot be had: 512 on 512, 512 on "
+                       "4096 or 4096 on 4096",
+                       disk_name(lu->disk), lu->block_bytes, lu->physical_bytes);
+    lu->block_shift = (unsigned)__builtin_ctz(lu->block_bytes);
+    if (lu_blocks(lu) == 0)
+        return err_set(e, EINVAL, "%s: is smaller than one sector of %u bytes", disk_name(lu->disk),
+                       lu->block_bytes);
+    return 0;
+}
+
+static int take_settings(struct scsi_lu *lu, const struct scsi_lu_settings *s, struct err *e)
+{
+    int r = take_blocks(lu, s, e);
+
+    lu->naa_oui = s->naa_oui & 0xffffff;
+    lu->may_erase = s->may_erase;
+    if (r == 0)
+        r = take_text(lu->vendor, sizeof lu->vendor, s->vendor, "SLUICE", e);
+    if (r == 0)
+        r = take_text(lu->product, sizeof lu->product, s->product, "DISK", e);
+    if (r == 0)
+        r = take_text(lu->revision, sizeof lu->revision, s->revision, "0001", e);
+    return r;
+}
+
+int scsi_lu_create(struct disk *disk, const struct scsi_lu_settings *settings, struct scsi_lu **out,
+                   struct err *e)
+{
+    struct scsi_lu *lu = calloc(1, sizeof *lu);
+    int r;
+
+    if (!lu)
+        return err_set(e, ENOMEM, "%s: out of memory", disk_name(disk));
+    lu->references = 1;
+    lu->disk = disk;
+    lu->engine = disk_engine(disk);
+    lu->is_write_cached = lu->is_task_aborted_told = true;
+    pthread_mutex_init(&lu->mutex, NULL);
+    list_init(&lu->nexus_lus);
+    r = take_settings(lu, settings, e);
+    if (r < 0) {
+        scsi_lu_put(lu);
+        return r;
+    }
+    *out = lu;
+    return 0;
+}
+
+struct scsi_lu *scsi_lu_get(struct scsi_lu *lu)
+{
+    atomic_fetch_add(&lu->references, 1);
+    return lu;
+}
+
+void scsi_lu_put(struct scsi_lu *lu)
+{
+    if (atomic_fetch_sub(&lu->references, 1) != 1)
+        return;
+    pthread_mutex_destroy(&lu->mutex);
+    free(lu);
+}
+
+struct disk *scsi_lu_disk(const struct scsi_lu *lu)
+{
+    return lu->disk;
+}
+
+void lu_reset(struct scsi_lu *lu)
+{
+    (void)lu;
+}
