@@ -38,7 +38,7 @@ struct cli_verb {
 cli_run_fn cli_serve, cli_check, cli_diff, cli_reload, cli_status, cli_watch, cli_metrics,
     cli_disk_list, cli_disk_show, cli_disk_add, cli_disk_remove, cli_disk_resize, cli_disk_snapshot,
     cli_disk_event, cli_disk_reopen, cli_filter_list, cli_filter_show, cli_filter_try, cli_top,
-    cli_version, cli_help;
+    cli_filter_new, cli_filter_check, cli_version, cli_help;
 /* disk show --connect KIND */
 int cli_connect(struct cli *cli, const char *disk, const char *kind);
 
@@ -86,5 +86,8 @@ void cli_print_json(const json_t *document);
  * program, or where they were configured to be. `out` of PATH_MAX bytes. */
 void cli_find_plugin(const struct cli *cli, char *out, size_t out_size);
 void cli_find_filters(const struct cli *cli, char *out, size_t out_size);
+void cli_find_kit(const struct cli *cli, char *out, size_t out_size);
+/* Tells the loader where this installation keeps its filters; an exit code. */
+int cli_use_filters(struct cli *cli) MUST_CHECK;
 
 #endif

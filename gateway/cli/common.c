@@ -123,39 +123,42 @@ static bool program_folder(char *out, size_t out_size)
     return true;
 }
 
-/* PREFIX/bin/sluice has PREFIX/lib/sluice beside it, wherever PREFIX was moved; else what configure
- * said. */
-static void find_beside(const char *name, const char *configured, char *out, size_t out_size)
+/* PREFIX/bin/sluice has PREFIX/lib/sluice and PREFIX/share/sluice beside it, wherever PREFIX was
+ * moved; else what configure said.  An environment variable goes before both. */
+static void find_part(const char *variable, const char *beside, const char *configured, char *out,
+                      size_t out_size)
 {
+    const char *given = getenv(variable);
     char folder[PATH_MAX];
 
+    if (given) {
+        snprintf(out, out_size, "%s", given);
+        return;
+    }
     if (program_folder(folder, sizeof folder) &&
-        snprintf(out, out_size, "%s/../lib/sluice/%s", folder, name) < (int)out_size &&
+        snprintf(out, out_size, "%s/../%s", folder, beside) < (int)out_size &&
         access(out, R_OK) == 0)
         return;
-    snprintf(out, out_size, "%s/%s", configured, name);
+    snprintf(out, out_size, "%s", configured);
 }
 
 void cli_find_plugin(const struct cli *cli, char *out, size_t out_size)
 {
-    const char *given = getenv("SLUICE_PLUGIN");
-
     (void)cli;
-    if (given)
-        snprintf(out, out_size, "%s", given);
-    else
-        find_beside("nbdkit-sluice-plugin.so", SLUICE_PLUGINDIR, out, out_size);
+    find_part("SLUICE_PLUGIN", "lib/sluice/nbdkit-sluice-plugin.so",
+              SLUICE_PLUGINDIR "/nbdkit-sluice-plugin.so", out, out_size);
 }
 
 void cli_find_filters(const struct cli *cli, char *out, size_t out_size)
 {
-    const char *given = getenv("SLUICE_FILTER_PATH");
-
     (void)cli;
-    if (given)
-        snprintf(out, out_size, "%s", given);
-    else
-        find_beside("filters", SLUICE_PLUGINDIR, out, out_size);
+    find_part("SLUICE_FILTER_PATH", "lib/sluice/filters", SLUICE_FILTERDIR, out, out_size);
+}
+
+void cli_find_kit(const struct cli *cli, char *out, size_t out_size)
+{
+    (void)cli;
+    find_part("SLUICE_KIT", "share/sluice/kit", SLUICE_KITDIR, out, out_size);
 }
 
 /* --- the configuration

@@ -5,11 +5,12 @@
  */
 #include "cli.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
-static int set_path(struct cli *cli)
+int cli_use_filters(struct cli *cli)
 {
     char folders[PATH_MAX];
     struct err e = {0};
@@ -24,17 +25,44 @@ struct listing {
     bool has_broken;
 };
 
+/* "ok", "none", or the sentence that says what is wrong with it. */
+static const char *judge_manifest(const char *path, const struct sluice_filter *filter,
+                                  struct err *e)
+{
+    int r = config_manifest_check(path, filter, e);
+
+    return r == 0 ? "ok" : r == -ENOENT ? "none" : e->text;
+}
+
 static void add_filter(const char *path, const struct sluice_filter *filter, const char *broken,
                        void *arg)
 {
     struct listing *l = arg;
+    struct err e = {0};
 
     l->has_broken |= filter == NULL;
-    json_array_append_new(
-        l->list, filter ? json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", filter->name, "class",
+    if (!filter) {
+        json_array_append_new(l->list, json_pack("{s:s, s:s}", "path", path, "broken", broken));
+        return;
+    }
+    json_array_append_new(l->list,
+                          json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "name", filter->name, "class",
                                     host_class_name(filter->filter_class), "version",
-                                    filter->version, "summary", filter->summary, "path", path)
-                        : json_pack("{s:s, s:s}", "path", path, "broken", broken));
+                                    filter->version, "summary", filter->summary, "path", path,
+                                    "manifest", judge_manifest(path, filter, &e)));
+    l->has_broken |= e.code != 0;
+}
+
+static void print_filter_line(const json_t *f)
+{
+    const char *manifest = json_string_value(json_object_get(f, "manifest"));
+
+    printf("%-12s %-14s %-8s %s\n", json_string_value(json_object_get(f, "name")),
+           json_string_value(json_object_get(f, "class")),
+           json_string_value(json_object_get(f, "version")),
+           json_string_value(json_object_get(f, "summary")));
+    if (strcmp(manifest, "ok") != 0 && strcmp(manifest, "none") != 0)
+        printf("%-12s manifest: %s\n", "", manifest);
 }
 
 static void print_listing(const json_t *list)
@@ -49,10 +77,7 @@ static void print_listing(const json_t *list)
         if (broken)
             printf("%s: broken: %s\n", json_string_value(json_object_get(f, "path")), broken);
         else
-            printf("%-12s %-14s %-8s %s\n", json_string_value(json_object_get(f, "name")),
-                   json_string_value(json_object_get(f, "class")),
-                   json_string_value(json_object_get(f, "version")),
-                   json_string_value(json_object_get(f, "summary")));
+            print_filter_line(f);
     }
 }
 
@@ -62,7 +87,7 @@ int cli_filter_list(struct cli *cli)
     int r = cli_expect_positions(cli, 0, 0);
 
     if (r == 0)
-        r = set_path(cli);
+        r = cli_use_filters(cli);
     if (r)
         return r;
     host_for_each_filter(add_filter, &l);
@@ -92,7 +117,7 @@ int cli_filter_show(struct cli *cli)
     int r = cli_expect_positions(cli, 1, 1);
 
     if (r == 0)
-        r = set_path(cli);
+        r = cli_use_filters(cli);
     if (r)
         return r;
     filter = host_find_filter(cli->argv[0], &e);

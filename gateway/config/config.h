@@ -310,6 +310,33 @@ int config_plan(const struct gateway_config *old, const struct gateway_config *n
 void config_plan_free(struct config_plan *plan);
 const char *plan_kind_name(enum plan_kind kind);
 
+/* --- a filter's manifest
+ * -------------------------------------------------------------------------------------- */
+
+/* What stands in NAME.yaml beside NAME.so; sluice-filter(3) describes it. */
+struct config_manifest {
+    const char *name, *vendor, *version;
+    uint32_t filter_class; /* enum sluice_class */
+    int32_t api_version;
+    uint32_t needs;        /* SLUICE_NEEDS_* */
+    const char *sha256;    /* 64 lower-case digits; NULL: not said */
+    const char *signature; /* NULL: none.  Kept, not verified in this version. */
+};
+/* From text; `file` is for messages.  0 and *out; -EINVAL and at least one problem; -ENOMEM.
+ * *problems is always written.  Pure; any thread. */
+int config_manifest_parse(const char *file, const char *text, size_t length,
+                          struct config_manifest **out,
+                          struct config_problems *problems) MUST_CHECK;
+void config_manifest_free(struct config_manifest *manifest); /* NULL is allowed */
+/* Whether it says what the filter's table says, and sha256 (if it is there) is that of so_path.
+ * 0, -EINVAL with a sentence, or why the file cannot be read. */
+int config_manifest_compare(const struct config_manifest *manifest,
+                            const struct sluice_filter *filter, const char *so_path,
+                            struct err *e) MUST_CHECK;
+/* The manifest beside `so_path`: read, parsed and compared.  -ENOENT: there is none. */
+int config_manifest_check(const char *so_path, const struct sluice_filter *filter,
+                          struct err *e) MUST_CHECK;
+
 /* --- documents made from the option tables
  * -------------------------------------------------------------------- */
 

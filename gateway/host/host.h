@@ -26,7 +26,7 @@ const struct sluice_filter *host_find_filter(const char *name, struct err *e) MU
 /* The checks alone, for a table in memory (tests, kit). 0 or -EINVAL. */
 int host_check_filter(const struct sluice_filter *filter, struct err *e) MUST_CHECK;
 /* Calls fn for every filter found in the path (loads them); broken ones with filter NULL and the
- * reason. */
+ * reason.  Libraries that do not export a filter are passed over, unloaded. */
 void host_for_each_filter(void (*fn)(const char *path, const struct sluice_filter *filter,
                                      const char *broken, void *arg),
                           void *arg);

@@ -214,4 +214,9 @@ unsigned filter_verb_count(const struct sluice_filter *filter);
 const struct sluice_handler *filter_handler(const struct sluice_filter *filter, unsigned op);
 const char *option_type_name(uint32_t type);
 
+/* symbols.c */
+/* False: the file at `path` is a shared object that does not define `name`.  True: it does, or it
+ * cannot be told.  Loads nothing. */
+bool symbols_may_define(const char *path, const char *name);
+
 #endif

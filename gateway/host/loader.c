@@ -100,13 +100,26 @@ static const struct sluice_filter *(*find_symbol(void *library))(void)
     return symbol.function;
 }
 
+static int refuse_other_file(const char *path, struct err *e)
+{
+    return err_set(e, ENOEXEC,
+                   "%s: is no filter: it does not export %s (SLUICE_FILTER(table) in one source "
+                   "file does)",
+                   path, SLUICE_FILTER_SYMBOL);
+}
+
 static const struct sluice_filter *open_file(const char *path, struct err *e)
 {
-    void *library = dlopen(path, RTLD_LOCAL | RTLD_NOW | RTLD_NODELETE);
     const struct sluice_filter *(*table)(void);
     const struct sluice_filter *filter;
     struct err why = {0};
+    void *library;
 
+    if (!symbols_may_define(path, SLUICE_FILTER_SYMBOL)) { /* its constructors do not run */
+        (void)refuse_other_file(path, e);
+        return NULL;
+    }
+    library = dlopen(path, RTLD_LOCAL | RTLD_NOW | RTLD_NODELETE);
     if (!library) {
         (void)err_set(e, ENOEXEC, "%s", dlerror());
         return NULL;
@@ -114,8 +127,7 @@ static const struct sluice_filter *open_file(const char *path, struct err *e)
     table = find_symbol(library);
     filter = table ? table() : NULL;
     if (!filter) {
-        (void)err_set(e, ENOEXEC, "%s: is no filter: it does not export %s", path,
-                      SLUICE_FILTER_SYMBOL);
+        (void)refuse_other_file(path, e);
         return NULL;
     }
     if (host_check_filter(filter, &why) == 0)
@@ -279,8 +291,9 @@ void host_for_each_filter(void (*fn)(const char *path, const struct sluice_filte
 
         {
             SCOPED_LOCK(&loader_mutex);
+            if (find_file(names[i], path) && !symbols_may_define(path, SLUICE_FILTER_SYMBOL))
+                continue; /* a library that is no filter and does not want to be one */
             filter = load_by_name(names[i], &e);
-            find_file(names[i], path);
         }
         fn(path, filter, filter ? NULL : e.text, arg);
     }

@@ -54,32 +54,31 @@ static unsigned roll(unsigned sides)
 /* --- a filter that does anything it may
  * ---------------------------------------------------------------- */
 
-/* A deferral on its way through a stranger.  Whoever sets `is_taken` first owns the request: the
- * stranger to resume it, or cancel to let go. */
+struct scratch {
+    struct errand *errand; /* of a deferral that nobody has taken yet */
+};
+
+/*
+ * A deferral on its way through a stranger.  Either he takes it, to resume it, or cancel does, to
+ * let go; whoever comes second finds that.  The errand itself is the stranger's to free, the
+ * scratch goes with the request: `lock` guards both sides, and is one of many so that it does not
+ * order what the engine has to order itself.
+ */
 struct errand {
     struct task task;
     struct station *station;
     struct sluice_request *request;
-    pthread_mutex_t mutex;
-    bool is_cancelled, is_resumed;
-    unsigned users;
+    struct scratch *scratch;
+    pthread_mutex_t *lock;
+    bool is_cancelled; /* request and scratch may be gone */
 };
 
-struct scratch {
-    struct errand *errand;
-};
+#define LOCKS 61
+static pthread_mutex_t locks[LOCKS];
 
-static void errand_put(struct errand *x)
+static pthread_mutex_t *lock_of(const struct sluice_request *r)
 {
-    unsigned left;
-
-    pthread_mutex_lock(&x->mutex);
-    left = --x->users;
-    pthread_mutex_unlock(&x->mutex);
-    if (left)
-        return;
-    pthread_mutex_destroy(&x->mutex);
-    free(x);
+    return &locks[r->id % LOCKS];
 }
 
 static struct sluice_verdict random_verdict(void)
@@ -92,17 +91,18 @@ static void resume_errand(struct task *task)
     struct errand *x = CONTAINER_OF(task, struct errand, task);
     bool is_mine;
 
-    pthread_mutex_lock(&x->mutex);
+    pthread_mutex_lock(x->lock);
     is_mine = !x->is_cancelled;
-    x->is_resumed = true;
-    pthread_mutex_unlock(&x->mutex);
+    if (is_mine)
+        x->scratch->errand = NULL;
+    pthread_mutex_unlock(x->lock);
     if (is_mine) {
         if (request_resume(x->station, x->request, random_verdict()))
             atomic_fetch_add(&resumes, 1);
         else
             atomic_fetch_add(&refusals, 1);
     }
-    errand_put(x);
+    free(x);
 }
 
 static struct sluice_verdict wild_defer(struct station *s, struct sluice_request *r,
@@ -110,24 +110,15 @@ static struct sluice_verdict wild_defer(struct station *s, struct sluice_request
 {
     struct errand *x = calloc(1, sizeof *x);
 
-    pthread_mutex_init(&x->mutex, NULL);
-    x->users = 2;
     x->station = s;
     x->request = r;
+    x->scratch = scratch;
+    x->lock = lock_of(r);
     x->task.run = resume_errand;
-    if (scratch->errand)
-        errand_put(scratch->errand);
     scratch->errand = x;
     atomic_fetch_add(&deferrals, 1);
     stranger_do(&strangers[roll(STRANGERS)], &x->task);
     return sluice_defer();
-}
-
-static void forget_errand(struct scratch *scratch)
-{
-    if (scratch->errand)
-        errand_put(scratch->errand);
-    scratch->errand = NULL;
 }
 
 static struct sluice_verdict wild_start(void *instance, struct sluice_request *r, void *scratch)
@@ -144,38 +135,32 @@ static struct sluice_verdict wild_completion(void *instance, struct sluice_reque
 {
     struct station **s = instance;
 
-    if (roll(8) == 0 && !((struct scratch *)scratch)->errand)
+    if (roll(8) == 0)
         return wild_defer(*s, r, scratch);
-    forget_errand(scratch);
     return sluice_pass();
 }
 
 static enum sluice_cancel_answer wild_cancel(void *instance, struct sluice_request *r,
                                              void *scratch)
 {
-    struct errand *x = ((struct scratch *)scratch)->errand;
-    enum sluice_cancel_answer answer;
+    struct scratch *own = scratch;
+    enum sluice_cancel_answer answer = SLUICE_CANCEL_BUSY;
+    pthread_mutex_t *lock = lock_of(r);
 
     (void)instance;
-    (void)r;
-    pthread_mutex_lock(&x->mutex);
-    x->is_cancelled = !x->is_resumed && roll(2);
-    answer = x->is_cancelled ? SLUICE_CANCEL_RELEASED : SLUICE_CANCEL_BUSY;
-    pthread_mutex_unlock(&x->mutex);
+    pthread_mutex_lock(lock);
+    if (own->errand && roll(2)) {
+        own->errand->is_cancelled = true;
+        answer = SLUICE_CANCEL_RELEASED;
+    }
+    pthread_mutex_unlock(lock);
     return answer;
-}
-
-/* Scratch is the filter's until the request ends: what a pass without completion leaves is leaked
- * here, so the wild filter always asks for completion when it has an errand. */
-static struct sluice_verdict careful_start(void *instance, struct sluice_request *r, void *scratch)
-{
-    return wild_start(instance, r, scratch);
 }
 
 static const struct sluice_filter wild_filter = {
     .name = "wild",
     .scratch_bytes = sizeof(struct scratch),
-    HANDLE_ALL(careful_start, wild_completion),
+    HANDLE_ALL(wild_start, wild_completion),
     .cancel = wild_cancel,
 };
 
@@ -388,6 +373,8 @@ int main(int argc, char **argv)
         first_seed = strtoull(argv[2], NULL, 0);
     ram = ram_create(DISK_SIZE, UNIT);
     atomic_store(&ram->is_async, true);
+    for (unsigned i = 0; i < LOCKS; i++)
+        pthread_mutex_init(&locks[i], NULL);
     for (unsigned i = 0; i < STRANGERS; i++)
         stranger_start(&strangers[i]);
     for (unsigned i = 0; i < FILTERS; i++)

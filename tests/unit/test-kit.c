@@ -167,9 +167,8 @@ static void test_a_new_filter_builds_and_passes(void)
     CHECK_EQ(host_kit_create("canary", "inspection", folder, &e), 0);
     snprintf(command, sizeof command,
              "make -s -C '%s' PKG_CONFIG=true CPPFLAGS='-I%s/filters -Werror' >&2 && "
-             "make -s -C '%s' PKG_CONFIG=true manifest && "
-             "grep -q '^sha256: [0-9a-f]\\{64\\}$' '%s/canary.yaml'",
-             folder, source ? source : ".", folder, folder);
+             "make -s -C '%s' PKG_CONFIG=true manifest | grep -q '^sha256: [0-9a-f]\\{64\\}$'",
+             folder, source ? source : ".", folder);
     CHECK_EQ(system(command), 0);
     snprintf(command, sizeof command, "%s/canary.so", folder);
     r = host_kit_check(command, NULL, 0, stderr, &e);

@@ -229,6 +229,8 @@ static void test_what_is_no_filter_is_refused(void)
     must_not_find("other", "holds a filter of another name, passthru");
     must_not_find("forgetful", "forgets trim");
     must_not_find("wrongabi", "was built for filter API version 99");
+    snprintf(path, sizeof path, "%s/nbdkit-sluice-plugin.so", built);
+    must_not_find(path, "is no filter: it does not export sluice_filter_table");
 }
 
 struct listing {
@@ -242,6 +244,7 @@ static void add(const char *path, const struct sluice_filter *filter, const char
     size_t n = strlen(l->text);
 
     CHECK(path[0]);
+    CHECK(!strstr(path, "nbdkit-")); /* a library that is no filter is passed over */
     l->sound += filter != NULL;
     l->broken += filter == NULL && why != NULL;
     snprintf(l->text + n, sizeof l->text - n, "%s ", filter ? filter->name : "-");
@@ -261,7 +264,7 @@ static void test_all_are_listed_also_those_that_are_broken(void)
     for (unsigned i = 1; i < count; i++)
         CHECK(strcmp(names[i - 1], names[i]) < 0);
     host_for_each_filter(add, &l);
-    CHECK_EQ(l.sound + l.broken, count);
+    CHECK(l.sound + l.broken < count);
     CHECK(l.broken >= 2);
     CHECK(strstr(l.text, "passthru ") && strstr(l.text, "qos ") && strstr(l.text, "holder "));
 }
