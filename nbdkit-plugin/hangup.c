@@ -81,7 +81,6 @@ void hangup_note_connection(struct connection *c)
 int hangup_guard(void)
 {
     struct sigaction action = {.sa_handler = on_abort, .sa_flags = SA_NODEFER};
-    pthread_t thread;
     int fds[2];
 
     message = find_message();
@@ -89,9 +88,8 @@ int hangup_guard(void)
         return 0; /* then it is as nbdkit made it */
     parked_out = fds[0];
     parked_in = fds[1];
-    if (pthread_create(&thread, NULL, bury, NULL) != 0)
+    if (thread_start(NULL, bury, NULL) != 0)
         return 0;
-    pthread_detach(thread);
     sigemptyset(&action.sa_mask);
     return sigaction(SIGABRT, &action, NULL);
 }

@@ -12,31 +12,23 @@
 #include <string.h>
 
 /* Longer than any transport's patience with an attempt, a replay of 64 MiB included. */
-#define CONTROL_PATIENCE_S 120
+#define CONTROL_PATIENCE_NS (UINT64_C(120) * 1000000000u)
 
 /* --- waiting for the loop ------------------------------------------------------------------- */
 
 static void waiter_init(struct remote_waiter *w)
 {
-    pthread_condattr_t attr;
-
     *w = (struct remote_waiter){.mutex = PTHREAD_MUTEX_INITIALIZER};
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    pthread_cond_init(&w->cond, NULL);
 }
 
 static bool waiter_wait(struct remote_waiter *w)
 {
-    struct timespec until;
-    int rc = 0;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += CONTROL_PATIENCE_S;
+    uint64_t deadline = clock_now_ns() + CONTROL_PATIENCE_NS;
     SCOPED_LOCK(&w->mutex);
-    while (!w->is_done && rc == 0)
-        rc = pthread_cond_timedwait(&w->cond, &w->mutex, &until);
+
+    while (!w->is_done && cond_wait_until(&w->cond, &w->mutex, deadline))
+        ;
     return w->is_done;
 }
 

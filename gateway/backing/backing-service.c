@@ -17,6 +17,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#define CHILD_PATIENCE_NS (UINT64_C(10) * 1000000000u)
+
 static pthread_mutex_t service_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct loop *service_loop;
 
@@ -101,20 +103,7 @@ static void *detached_main(void *arg)
 
 int service_detach(struct task *task)
 {
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigset_t all, saved;
-    int rc = pthread_attr_init(&attr);
-
-    if (rc)
-        return -rc;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &saved);
-    rc = pthread_create(&thread, &attr, detached_main, task);
-    pthread_sigmask(SIG_SETMASK, &saved, NULL);
-    pthread_attr_destroy(&attr);
-    return -rc;
+    return thread_start(NULL, detached_main, task);
 }
 
 uint64_t service_jitter(uint64_t ns)
@@ -238,13 +227,10 @@ bool child_remains(const void *owner)
 
 void child_wait(const void *owner)
 {
-    struct timespec until;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 10;
+    uint64_t deadline = clock_now_ns() + CHILD_PATIENCE_NS;
     SCOPED_LOCK(&children_mutex);
-    while (has_child(owner) &&
-           pthread_cond_timedwait(&child_gone, &children_mutex, &until) != ETIMEDOUT)
+
+    while (has_child(owner) && cond_wait_until(&child_gone, &children_mutex, deadline))
         ;
 }
 

@@ -96,6 +96,15 @@ static inline uint64_t clock_ticks_to_ns(uint64_t ticks)
     return (uint64_t)((double)ticks * clock_ns_per_tick);
 }
 
+/* --- threads -------------------------------------------------------------------------------- */
+
+/* pthread_create() with all signals blocked: those are for the process's first thread.  Detached
+ * when `thread` is NULL. 0 or -errno. */
+int thread_start(pthread_t *thread, void *(*run)(void *), void *arg) MUST_CHECK;
+/* One wait measured by clock_now_ns(), which no change of the time of day lengthens, `mutex` held:
+ * false once the deadline has passed.  Call it in a loop that looks at what is waited for. */
+bool cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline_ns);
+
 /* --- histogram ------------------------------------------------------------------------------ */
 
 /* Bucket b counts values v with 2^b <= v < 2^(b+1) (b = 0 also takes 0).  Adding is one relaxed

@@ -142,14 +142,12 @@ static bool is_gone(int fd)
  */
 static char *next_line(struct gateway *g, struct watcher *w)
 {
-    struct timespec until;
+    uint64_t deadline = clock_now_ns() + 1000000000u;
     char *line;
     SCOPED_LOCK(&g->watch_mutex);
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec++;
     while (w->count == 0)
-        if (pthread_cond_timedwait(&w->cond, &g->watch_mutex, &until) == ETIMEDOUT)
+        if (!cond_wait_until(&w->cond, &g->watch_mutex, deadline))
             return NULL;
     line = w->queue[w->first];
     w->first = (w->first + 1) % QUEUE_MAX;

@@ -228,16 +228,6 @@ static struct opening *collect_openings(struct gateway *g)
     return o;
 }
 
-static bool start_opener(struct opening *o)
-{
-    pthread_t thread;
-
-    if (pthread_create(&thread, NULL, opener_thread, o) != 0)
-        return false;
-    pthread_detach(thread);
-    return true;
-}
-
 void exports_open(struct gateway *g, uint64_t until_ns)
 {
     struct opening *o = collect_openings(g);
@@ -249,7 +239,7 @@ void exports_open(struct gateway *g, uint64_t until_ns)
     wanted = MIN(o->count, OPENERS_MAX);
     atomic_store(&o->openers, wanted + 1);
     for (unsigned i = 0; i < wanted; i++)
-        if (!start_opener(o))
+        if (thread_start(NULL, opener_thread, o) != 0)
             opener_thread(o);
     if (atomic_fetch_sub(&o->openers, 1) == 1)
         free(o);
@@ -269,13 +259,12 @@ static const struct gateway_export *find_opening(const struct gateway *g)
 
 bool exports_wait_opened(struct gateway *g, uint64_t until_ns, char *name, size_t size)
 {
-    struct timespec until = {(time_t)(until_ns / 1000000000u), (long)(until_ns % 1000000000u)};
     const struct gateway_export *x;
     SCOPED_LOCK(&g->exports_mutex);
 
     while ((x = find_opening(g)) != NULL) {
         snprintf(name, size, "%s", x->name);
-        if (pthread_cond_timedwait(&g->opened, &g->exports_mutex, &until) == ETIMEDOUT)
+        if (!cond_wait_until(&g->opened, &g->exports_mutex, until_ns))
             return find_opening(g) == NULL;
     }
     return true;
@@ -310,14 +299,9 @@ void exports_retry(struct gateway *g, uint64_t now_ns)
 {
     struct gateway_export *x;
 
-    while (!atomic_load(&g->is_stopping) && (x = take_due(g, now_ns)) != NULL) {
-        pthread_t thread;
-
-        if (pthread_create(&thread, NULL, retry_thread, x) == 0)
-            pthread_detach(thread);
-        else
+    while (!atomic_load(&g->is_stopping) && (x = take_due(g, now_ns)) != NULL)
+        if (thread_start(NULL, retry_thread, x) != 0)
             retry_thread(x);
-    }
 }
 
 /* --- closing
@@ -354,7 +338,6 @@ static void *close_thread(void *arg)
 
 static void put_reference(struct gateway_export *x)
 {
-    pthread_t thread;
     unsigned left;
 
     pthread_mutex_lock(&x->gateway->exports_mutex);
@@ -362,9 +345,7 @@ static void put_reference(struct gateway_export *x)
     pthread_mutex_unlock(&x->gateway->exports_mutex);
     if (left)
         return;
-    if (pthread_create(&thread, NULL, close_thread, x) == 0)
-        pthread_detach(thread);
-    else
+    if (thread_start(NULL, close_thread, x) != 0)
         close_thread(x);
 }
 

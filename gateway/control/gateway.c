@@ -113,16 +113,6 @@ static char *copy_or_null(const char *text)
     return text ? strdup(text) : NULL;
 }
 
-static void init_condition(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 static struct gateway *make_gateway(const struct gateway_options *options)
 {
     struct gateway *g = calloc(1, sizeof *g);
@@ -140,7 +130,7 @@ static struct gateway *make_gateway(const struct gateway_options *options)
     pthread_mutex_init(&g->change_mutex, NULL);
     pthread_mutex_init(&g->exports_mutex, NULL);
     pthread_mutex_init(&g->watch_mutex, NULL);
-    init_condition(&g->opened);
+    pthread_cond_init(&g->opened, NULL);
     return g;
 }
 
@@ -249,15 +239,11 @@ static void *signal_thread(void *arg)
  * ---------------------------------------------------------------------------------------------------------
  */
 
-static int start_thread(void *(*run)(void *), void *arg, struct err *e)
+int control_start_thread(void *(*run)(void *), void *arg, struct err *e)
 {
-    pthread_t thread;
-    int r = pthread_create(&thread, NULL, run, arg);
+    int r = thread_start(NULL, run, arg);
 
-    if (r)
-        return err_set(e, r, "cannot start a thread: %s", strerror(r));
-    pthread_detach(thread);
-    return 0;
+    return r < 0 ? err_set(e, -r, "cannot start a thread: %s", strerror(-r)) : 0;
 }
 
 static unsigned count_failed(struct gateway *g)
@@ -279,7 +265,7 @@ static int start_services(struct gateway *g, struct err *e)
     if (r == 0)
         r = disk_watch_start(e);
     if (r == 0)
-        r = start_thread(signal_thread, g, e);
+        r = control_start_thread(signal_thread, g, e);
     return r;
 }
 
@@ -350,7 +336,7 @@ static int stop_disks(struct gateway *g)
         return -ENOMEM;
     count = list_disks(g, s, most);
     for (unsigned i = 0; i < count; i++)
-        if (pthread_create(&s[i].thread, NULL, stop_disk, &s[i]) != 0) {
+        if (thread_start(&s[i].thread, stop_disk, &s[i]) != 0) {
             s[i].thread = 0;
             stop_disk(&s[i]);
         }

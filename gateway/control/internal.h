@@ -111,6 +111,8 @@ int export_change_policy(struct gateway_export *x, struct config_ref *config,
 /* Out of every chain, or the disk is closed. */
 void export_close_stations(struct gateway_export *x);
 
+/* gateway.c: a thread for the life of the gateway. */
+int control_start_thread(void *(*run)(void *), void *arg, struct err *e) MUST_CHECK;
 /* socket.c */
 int control_socket_start(struct gateway *g, struct err *e) MUST_CHECK;
 /* events.c */

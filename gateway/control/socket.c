@@ -203,7 +203,6 @@ static void begin_client(struct gateway *g, int fd)
 {
     struct timeval limit = {.tv_sec = READ_LIMIT_S};
     struct client *c = malloc(sizeof *c);
-    pthread_t thread;
 
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
@@ -217,10 +216,8 @@ static void begin_client(struct gateway *g, int fd)
     c->gateway = g;
     c->fd = fd;
     c->have = 0;
-    if (pthread_create(&thread, NULL, client_thread, c) == 0) {
-        pthread_detach(thread);
+    if (thread_start(NULL, client_thread, c) == 0)
         return;
-    }
     atomic_fetch_sub(&g->clients, 1);
     free(c);
     refuse(fd);
@@ -246,7 +243,6 @@ static void *accept_thread(void *arg)
 int control_socket_start(struct gateway *g, struct err *e)
 {
     const struct config_address *a = &g->config->config->listen.control;
-    pthread_t thread;
     int r;
 
     if (g->control_fd < 0 && !g->options.folder)
@@ -258,11 +254,7 @@ int control_socket_start(struct gateway *g, struct err *e)
         if (r < 0)
             return r;
     }
-    r = pthread_create(&thread, NULL, accept_thread, g);
-    if (r)
-        return err_set(e, r, "cannot start a thread: %s", strerror(r));
-    pthread_detach(thread);
-    return 0;
+    return control_start_thread(accept_thread, g, e);
 }
 
 /* --- the other end

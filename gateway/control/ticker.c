@@ -81,11 +81,5 @@ static void *ticker_thread(void *arg)
 
 int ticker_start(struct gateway *g, struct err *e)
 {
-    pthread_t thread;
-    int r = pthread_create(&thread, NULL, ticker_thread, g);
-
-    if (r)
-        return err_set(e, r, "cannot start a thread: %s", strerror(r));
-    pthread_detach(thread);
-    return 0;
+    return control_start_thread(ticker_thread, g, e);
 }

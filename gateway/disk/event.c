@@ -94,15 +94,11 @@ static void *call_thread(void *arg)
 static struct call *call_create(struct station *s, const struct sluice_event *event, uint32_t phase)
 {
     struct call *c = calloc(1, sizeof *c);
-    pthread_condattr_t attr;
 
     if (!c)
         return NULL;
     pthread_mutex_init(&c->mutex, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->done_cond, &attr);
-    pthread_condattr_destroy(&attr);
+    pthread_cond_init(&c->done_cond, NULL);
     c->users = 1;
     c->station = s;
     c->event = *event;
@@ -114,32 +110,22 @@ static struct call *call_create(struct station *s, const struct sluice_event *ev
 
 static int call_start(struct call *c)
 {
-    pthread_attr_t attr;
-    pthread_t thread;
     int r;
 
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     c->users++;
-    r = pthread_create(&thread, &attr, call_thread, c);
-    pthread_attr_destroy(&attr);
-    if (r)
+    r = thread_start(NULL, call_thread, c);
+    if (r < 0)
         c->users--;
-    return -r;
+    return r;
 }
 
 static bool call_wait(struct call *c, uint64_t deadline_ns)
 {
-    struct timespec until = {(time_t)(deadline_ns / 1000000000u),
-                             (long)(deadline_ns % 1000000000u)};
-    bool is_done;
+    SCOPED_LOCK(&c->mutex);
 
-    pthread_mutex_lock(&c->mutex);
-    while (!c->is_done && pthread_cond_timedwait(&c->done_cond, &c->mutex, &until) != ETIMEDOUT)
+    while (!c->is_done && cond_wait_until(&c->done_cond, &c->mutex, deadline_ns))
         ;
-    is_done = c->is_done;
-    pthread_mutex_unlock(&c->mutex);
-    return is_done;
+    return c->is_done;
 }
 
 static int call_result(struct call *c, uint64_t deadline_ns, uint64_t limit_ns, struct err *e)

@@ -58,11 +58,7 @@ static void *watch_thread(void *unused)
 
 int disk_watch_start(struct err *e)
 {
-    pthread_t thread;
-    int r = pthread_create(&thread, NULL, watch_thread, NULL);
+    int r = thread_start(NULL, watch_thread, NULL);
 
-    if (r)
-        return err_set(e, r, "cannot start the watch thread: %s", strerror(r));
-    pthread_detach(thread);
-    return 0;
+    return r < 0 ? err_set(e, -r, "cannot start the watch thread: %s", strerror(-r)) : 0;
 }

@@ -8,16 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static void init_drain_condition(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 struct engine *engine_create(const char *disk_name, struct chain *chain, uint64_t size_bytes,
                              const struct engine_hooks *hooks, void *hook_context)
 {
@@ -34,7 +24,7 @@ struct engine *engine_create(const char *disk_name, struct chain *chain, uint64_
     e->hook_context = hook_context;
     rangelock_init(&e->lock);
     pthread_mutex_init(&e->gate_mutex, NULL);
-    init_drain_condition(&e->drained);
+    pthread_cond_init(&e->drained, NULL);
     list_init(&e->held);
     atomic_store(&e->chain, chain);
     return e;

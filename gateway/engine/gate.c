@@ -134,19 +134,12 @@ static bool is_drained(struct engine *engine)
     return left == entered;
 }
 
-static struct timespec to_timespec(uint64_t ns)
-{
-    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u),
-                             .tv_nsec = (long)(ns % 1000000000u)};
-}
-
 int engine_drain(struct engine *engine, uint64_t deadline_ns)
 {
-    struct timespec until = to_timespec(deadline_ns);
     SCOPED_LOCK(&engine->gate_mutex);
 
     while (!is_drained(engine))
-        if (pthread_cond_timedwait(&engine->drained, &engine->gate_mutex, &until) == ETIMEDOUT)
+        if (!cond_wait_until(&engine->drained, &engine->gate_mutex, deadline_ns))
             return is_drained(engine) ? 0 : -ETIMEDOUT;
     return 0;
 }

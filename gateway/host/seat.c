@@ -41,14 +41,11 @@ void seat_leave(struct seat *seat)
 
 static bool wait_until_idle(struct seat *seat, uint64_t deadline_ns)
 {
-    struct timespec until = {(time_t)(deadline_ns / 1000000000u),
-                             (long)(deadline_ns % 1000000000u)};
     SCOPED_LOCK(&seat->mutex);
 
-    while (!seat->is_idle)
-        if (pthread_cond_timedwait(&seat->idle_cond, &seat->mutex, &until) == ETIMEDOUT)
-            return seat->is_idle;
-    return true;
+    while (!seat->is_idle && cond_wait_until(&seat->idle_cond, &seat->mutex, deadline_ns))
+        ;
+    return seat->is_idle;
 }
 
 /* An event callback that outlived its time limit runs on a thread of its own. */
@@ -83,13 +80,8 @@ static bool wait_for_users(struct seat *seat)
 
 static void init_sync(struct seat *seat)
 {
-    pthread_condattr_t attr;
-
     pthread_mutex_init(&seat->mutex, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&seat->idle_cond, &attr);
-    pthread_condattr_destroy(&attr);
+    pthread_cond_init(&seat->idle_cond, NULL);
     list_init(&seat->locks);
     list_init(&seat->files);
     list_init(&seat->shares);

@@ -65,30 +65,13 @@ static void *work(void *unused)
     return NULL;
 }
 
-static int start_thread(void)
-{
-    sigset_t all, before;
-    pthread_attr_t attr;
-    pthread_t thread;
-    int r;
-
-    sigfillset(&all);
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the process's first thread */
-    r = pthread_create(&thread, &attr, work, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
-    return -r;
-}
-
 /* Under the mutex. Failing is harmless: the others will come to it. */
 static void see_to_a_thread(void)
 {
     if (!workers.first || workers.idle > 0 || workers.threads >= WORKERS_MAX ||
         workers.threads - workers.blocked >= workers.wanted)
         return;
-    if (start_thread() == 0)
+    if (thread_start(NULL, work, NULL) == 0)
         workers.threads++;
 }
 
@@ -99,7 +82,7 @@ int workers_start(unsigned wanted, struct err *e)
 
     workers.wanted = MAX(workers.wanted, MIN(wanted, WORKERS_MAX));
     while (r == 0 && workers.threads - workers.blocked < workers.wanted) {
-        r = start_thread();
+        r = thread_start(NULL, work, NULL);
         workers.threads += r == 0;
     }
     return r < 0 && workers.threads == 0

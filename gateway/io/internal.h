@@ -26,11 +26,7 @@ bool home_drain_some(struct home *home, unsigned budget);
 bool home_may_sleep(struct home *home);
 void home_awake(struct home *home);
 
-/* --- threads, timers ------------------------------------------------------------------------ */
-
-/* pthread_create with all signals blocked: those are for the process's first thread. 0 or -errno.
- */
-int thread_start(pthread_t *thread, bool is_detached, void *(*run)(void *), void *arg) MUST_CHECK;
+/* --- timers ------------------------------------------------------------------------ */
 
 /* A heap is a pointer to the timer that is due first. */
 void timer_heap_insert(struct timer **root, struct timer *timer);

@@ -202,7 +202,7 @@ static int start(struct loop *loop)
     if (loop->epoll_fd < 0)
         return -errno;
     r = watch_wake_fd(loop);
-    return r < 0 ? r : thread_start(&loop->thread, false, run, loop);
+    return r < 0 ? r : thread_start(&loop->thread, run, loop);
 }
 
 static void give_back(struct loop *loop)

@@ -46,28 +46,13 @@ static void *work(void *arg)
     return NULL;
 }
 
-int thread_start(pthread_t *thread, bool is_detached, void *(*run)(void *), void *arg)
-{
-    sigset_t all, before;
-    int r;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    r = pthread_create(thread, NULL, run, arg);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (r == 0 && is_detached)
-        pthread_detach(*thread);
-    return -r;
-}
-
 /* Under pool_mutex. */
 static int grow_to(unsigned threads)
 {
-    pthread_t thread;
     int r;
 
     while (thread_count < threads) {
-        r = thread_start(&thread, true, work, NULL);
+        r = thread_start(NULL, work, NULL);
         if (r < 0)
             return r;
         thread_count++;
