@@ -27,6 +27,9 @@ for i in 1 2 3 4 5; do
     "$top_builddir/tests/tools/nbd-window" "$(uri held)" $((window - 1)) <"$work/in.$i" >"$work/ms" 2>"$work/err" &
     client=$!
     exec 9>"$work/in.$i"
+    are_held() { [ "$(held_now)" = $((window - 1)) ]; }
+    within 10 are_held || fail "of $((window - 1)) writes $(held_now) are held"
+    echo >&9
     has_answer() { [ -s "$work/ms" ] || ! kill -0 $client 2>/dev/null; }
     within 10 has_answer || fail "no answer"
     ms=$(cat "$work/ms")

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * nbd-window: fills part of a connection's window.  Sends N writes that nobody answers, then,
- * unless
- * --full, one read, and prints how many milliseconds that took; then keeps the connection until its
- * standard input ends.
+ * nbd-window: fills part of a connection's window.  Sends N writes that nobody answers, then, unless
+ * --full, waits for a line on its standard input, reads once and prints how many milliseconds that
+ * took; then keeps the connection until its standard input ends.
  *
  *     nbd-window URI N [--full]
  */
@@ -51,6 +50,16 @@ static bool send_writes(struct nbd_handle *nbd, unsigned count)
     return true;
 }
 
+/* The test says when the writes are held: before, the read would wait for them to be received. */
+static bool wait_for_a_line(void)
+{
+    int c;
+
+    while ((c = getchar()) != EOF && c != '\n')
+        ;
+    return true;
+}
+
 static bool time_a_read(struct nbd_handle *nbd)
 {
     nbd_completion_callback done = {.callback = on_read};
@@ -77,7 +86,7 @@ int main(int argc, char **argv)
         return 3;
     }
     ok = nbd_connect_uri(nbd, argv[1]) == 0 && send_writes(nbd, (unsigned)atoi(argv[2])) &&
-         (is_full || time_a_read(nbd));
+         (is_full || (wait_for_a_line() && time_a_read(nbd)));
     if (!ok)
         fprintf(stderr, "nbd-window: %s\n", nbd_get_error());
     while (ok && getchar() != EOF)

@@ -14,10 +14,13 @@
 
 #define SIZE (2u << 20)
 #define NONE UINT32_MAX
+#define SECTOR 512
 
 struct server {
     struct remote remote; /* first */
     unsigned char stable[SIZE], cache[SIZE];
+    uint64_t change[SIZE / SECTOR]; /* the last one of each sector */
+    uint64_t changes;
     struct list pending;
     bool is_connected;
     struct timer timer;
@@ -38,6 +41,7 @@ struct server {
 struct server_op {
     struct list link;
     struct remote_op *op;
+    uint64_t changes; /* what a flush covers: the changes made when it was received, no more */
 };
 
 static struct server *server_of(struct remote *r)
@@ -67,8 +71,23 @@ static void save(struct server *s, uint64_t offset, uint64_t length)
     memcpy(s->stable + offset, s->cache + offset, length);
 }
 
-static int apply(struct server *s, const struct remote_op *op)
+static void note_change(struct server *s, uint64_t offset, uint64_t length)
 {
+    s->changes++;
+    for (uint64_t i = offset / SECTOR; i < (offset + length + SECTOR - 1) / SECTOR; i++)
+        s->change[i] = s->changes;
+}
+
+static void save_through(struct server *s, uint64_t changes)
+{
+    for (uint64_t i = 0; i < SIZE / SECTOR; i++)
+        if (s->change[i] <= changes)
+            save(s, i * SECTOR, SECTOR);
+}
+
+static int apply(struct server *s, const struct server_op *x)
+{
+    const struct remote_op *op = x->op;
     uint64_t at = op->offset + op->done;
 
     if (op->kind != IO_FLUSH)
@@ -86,6 +105,7 @@ static int apply(struct server *s, const struct remote_op *op)
             memcpy(s->cache + at, op->data + op->done, op->chunk);
         else
             memset(s->cache + at, 0, op->chunk);
+        note_change(s, at, op->chunk);
         if (op->flags & IO_FUA)
             save(s, at, op->chunk);
         return 0;
@@ -94,7 +114,7 @@ static int apply(struct server *s, const struct remote_op *op)
         if (s->flush_error && s->drops_failed_flush)
             return -s->flush_error;
         if (!s->flush_error)
-            save(s, 0, SIZE);
+            save_through(s, x->changes);
         return -s->flush_error;
     case IO_EXTENTS:
         extents_add(op->extents, op->chunk, 0);
@@ -105,7 +125,7 @@ static int apply(struct server *s, const struct remote_op *op)
     return -EINVAL;
 }
 
-static struct remote_op *take(struct server *s)
+static struct server_op *take(struct server *s)
 {
     struct list *node = s->pending.next;
     unsigned n = 0;
@@ -115,7 +135,7 @@ static struct remote_op *take(struct server *s)
     for (n = server_random(s) % n; n; n--)
         node = node->next;
     list_remove(node);
-    return LIST_ENTRY(node, struct server_op, link)->op;
+    return LIST_ENTRY(node, struct server_op, link);
 }
 
 /* Any part of the cache may have become stable, any part of what was under way may have arrived. */
@@ -124,7 +144,7 @@ static void server_die(struct server *s)
     s->kills++;
     LIST_FOREACH (node, &s->pending)
         if (server_random(s) & 1 && LIST_ENTRY(node, struct server_op, link)->op->kind == IO_WRITE)
-            apply(s, LIST_ENTRY(node, struct server_op, link)->op);
+            apply(s, LIST_ENTRY(node, struct server_op, link));
     for (uint64_t at = 0; at < SIZE; at += 512)
         if (server_random(s) & 1)
             save(s, at, 512);
@@ -140,14 +160,14 @@ static void answer_fire(struct timer *timer)
     unsigned n = 1 + server_random(s) % 8;
 
     while (n-- && !list_is_empty(&s->pending) && !s->is_silent) {
-        struct remote_op *op;
+        struct server_op *x;
 
         if (s->kill_one_in && server_random(s) % s->kill_one_in == 0) {
             server_die(s);
             return;
         }
-        op = take(s);
-        remote_done(op, apply(s, op));
+        x = take(s);
+        remote_done(x->op, apply(s, x));
     }
     if (!s->is_silent)
         arm(s);
@@ -192,6 +212,7 @@ static void server_send(struct remote *r, struct remote_op *op)
     if (!s->is_connected)
         return;
     x->op = op;
+    x->changes = s->changes;
     list_append(&s->pending, &x->link);
     arm(s);
 }
