@@ -2,7 +2,8 @@
 /*
  * connect.c: `sluice disk show DISK --connect KIND`: what to paste into a client so that it mounts
  * the disk and rides over a restart of the gateway.  QEMU's reconnect-delay is 0 by default, which
- * turns a restart of a second into an I/O error of the guest; every snippet sets it.
+ * turns a restart of a second into an I/O error of the guest; every snippet sets it.  It drops a
+ * guest's trims unless the block device is told to pass them on as well as the disk in front of it.
  */
 #include "cli.h"
 
@@ -25,14 +26,15 @@ static void print_qemu(const struct target *t)
     if (t->is_tls)
         printf("-object tls-creds-x509,id=tls0,dir=/etc/pki/qemu,endpoint=client \\\n");
     if (t->address->kind == ADDRESS_UNIX)
-        printf("-blockdev "
-               "driver=nbd,node-name=%s,server.type=unix,server.path=%s,export=%s,reconnect-delay=%"
-               "d \\\n",
-               t->disk, t->address->path, t->disk, RECONNECT_S);
+        printf(
+            "-blockdev "
+            "driver=nbd,node-name=%s,server.type=unix,server.path=%s,export=%s,reconnect-delay=%d,"
+            "discard=unmap \\\n",
+            t->disk, t->address->path, t->disk, RECONNECT_S);
     else
         printf("-blockdev "
                "driver=nbd,node-name=%s,server.type=inet,server.host=%s,server.port=%u,export=%s,"
-               "reconnect-delay=%d%s \\\n",
+               "reconnect-delay=%d,discard=unmap%s \\\n",
                t->disk, t->host, t->address->port, t->disk, RECONNECT_S, tls);
     printf("-device virtio-blk-pci,drive=%s,discard=on\n", t->disk);
 }
