@@ -447,6 +447,9 @@ struct sluice_host {
     void (*progress)(struct sluice_disk *, const char *what, uint64_t done, uint64_t total);
 
     int (*file_wait)(struct sluice_file *, struct sluice_file_io *);
+
+    int (*tier_file)(struct sluice_disk *, const char *tier, uint64_t size_bytes, char *path, size_t capacity,
+                     struct sluice_error *);
 };
 
 /* The disk as one instance sees it; handed to open() and valid until close(). */
@@ -626,6 +629,18 @@ static inline uint64_t sluice_file_size(struct sluice_disk *disk, struct sluice_
 static inline void sluice_file_close(struct sluice_disk *disk, struct sluice_file *file)
 {
     disk->host->file_close(file);
+}
+
+/* Where this instance's part of a tier (`tiers:` in gateway.yaml) lies, and counts size_bytes of it as
+ * taken until the instance is closed: the path of a file, which need not exist yet, when the tier is
+ * a folder; the tier's own path when it is a file or a block device, which one instance can have.
+ * Blocks.  0 or a negative errno with a sentence: -ENOENT (no such tier), -ENOSPC, -EBUSY. */
+static inline int sluice_tier_file(struct sluice_disk *disk, const char *tier, uint64_t size_bytes,
+                                   char *path, size_t capacity, struct sluice_error *error)
+{
+    if (disk->host->struct_size < offsetof(struct sluice_host, tier_file) + sizeof disk->host->tier_file)
+        return -ENOSYS;
+    return disk->host->tier_file(disk, tier, size_bytes, path, capacity, error);
 }
 
 /* --- state and records --------------------------------------------------------------------------------------- */

@@ -256,9 +256,27 @@ static unsigned count_failed(struct gateway *g)
     return n;
 }
 
+static int set_tiers(const struct gateway_config *config, struct err *e)
+{
+    struct host_tier *tiers = calloc(config->tier_count + 1, sizeof *tiers);
+    int r = tiers ? 0 : -ENOMEM;
+
+    for (unsigned i = 0; i < config->tier_count && r == 0; i++)
+        tiers[i] = (struct host_tier){.name = config->tiers[i].name,
+                                      .path = config->tiers[i].path,
+                                      .size_bytes = config->tiers[i].size_bytes};
+    if (r == 0)
+        r = host_set_tiers(tiers, config->tier_count);
+    free(tiers);
+    return r < 0 ? err_set(e, ENOMEM, "out of memory") : 0;
+}
+
 static int start_services(struct gateway *g, struct err *e)
 {
     int r = pool_start(WORKERS, e);
+
+    if (r == 0)
+        r = set_tiers(g->config->config, e);
 
     if (r == 0)
         r = host_start(SERVICE_LOOPS, WORKERS, g->config->config->memory_bytes, e);

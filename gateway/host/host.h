@@ -53,6 +53,14 @@ int host_start(unsigned service_loops, unsigned workers, uint64_t memory_limit,
                struct err *e) MUST_CHECK;
 struct loop *host_service_loop(void);
 
+/* The gateway's fast storage, by name: a folder, a file or a block device, and how much of it
+ * filters may have.  Copied.  0 or -ENOMEM. */
+struct host_tier {
+    const char *name, *path;
+    uint64_t size_bytes;
+};
+int host_set_tiers(const struct host_tier *tiers, unsigned count) MUST_CHECK;
+
 /* --- stations ------------------------------------------------------------------------------- */
 
 struct station_settings {

@@ -59,6 +59,7 @@ struct seat {
     struct list files;        /* [M] sluice_file.link */
     struct list shares;       /* under the registry's mutex */
     struct list timers;       /* [T] set ones */
+    struct list tiers;        /* under the tiers' mutex */
     char folder[PATH_MAX];    /* [M] "" until first wanted */
     bool has_temporary_folder;
     uint32_t health; /* [M] */
@@ -165,6 +166,12 @@ int host_file_wait(struct sluice_file *file, struct sluice_file_io *io);
 uint64_t host_file_size(struct sluice_file *file);
 void host_file_close(struct sluice_file *file);
 unsigned seat_drop_files(struct seat *seat);
+
+/* tiers.c */
+struct tier_share;
+int seat_tier_file(struct seat *seat, const char *name, uint64_t size_bytes, char *path,
+                   size_t capacity, struct err *e);
+void seat_drop_tiers(struct seat *seat);
 
 /* state.c */
 int seat_state_read(struct seat *seat, const char *name, void *data, size_t capacity,

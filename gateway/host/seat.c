@@ -86,6 +86,7 @@ static void init_sync(struct seat *seat)
     list_init(&seat->files);
     list_init(&seat->shares);
     list_init(&seat->timers);
+    list_init(&seat->tiers);
 }
 
 static void fill_handle(struct seat *seat)
@@ -242,6 +243,7 @@ void seat_close(struct seat *seat, struct leftovers *out)
     out->shares = seat_drop_shares(seat);
     out->memory_bytes = atomic_load(&seat->memory_bytes);
     seat_memory_forget(seat);
+    seat_drop_tiers(seat);
     if (filter)
         blame(seat, out);
     dispose(seat);

@@ -116,6 +116,12 @@ static int do_record_get(struct sluice_disk *disk, const char *key, void *data, 
     return seat_record_get(seat_of(disk), key, data, capacity, length);
 }
 
+static int do_tier_file(struct sluice_disk *disk, const char *tier, uint64_t size_bytes, char *path,
+                        size_t capacity, struct sluice_error *error)
+{
+    return seat_tier_file(seat_of(disk), tier, size_bytes, path, capacity, as_err(error));
+}
+
 /* --- role, peer, memory --------------------------------------------------------------------- */
 
 static uint32_t do_role(struct sluice_disk *disk, uint64_t *epoch)
@@ -279,4 +285,5 @@ const struct sluice_host host_table = {
     .reply_string = reply_string,
     .progress = do_progress,
     .file_wait = host_file_wait,
+    .tier_file = do_tier_file,
 };
