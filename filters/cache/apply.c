@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * apply.c: what a chunk that has been written means for the index.  Recovery does the same from
+ * what it reads (recover.c), so both are the log's meaning: later entries replace earlier ones.
+ */
+#include "cache.h"
+
+#include <errno.h>
+
+/* [M] */
+static void count_dirty(struct cache *c, uint32_t slot, int change)
+{
+    struct log *log = &c->log;
+
+    if (log->dirty_blocks == 0 && change > 0)
+        log->oldest_dirty_ns = sluice_now_ns(c->disk);
+    log->dirty_blocks += (uint64_t)(int64_t)change;
+    log->dirty_in[log_place_of_slot(log, slot)] += (uint32_t)change;
+    sluice_count(c->disk, N_DIRTY, change * (int64_t)BLOCK_BYTES);
+}
+
+/* [M] What the entry takes, but for its place in the index. */
+static void let_go(struct cache *c, const struct index_item *item)
+{
+    if (item->is_in_ram)
+        ram_release(c, item->place);
+    else if (item->is_dirty)
+        count_dirty(c, item->place, -1);
+}
+
+void cache_forget(struct cache *c, const struct index_item *item)
+{
+    let_go(c, item);
+    index_remove(&c->index, item->block);
+}
+
+/* [M] */
+static void apply_dirty(struct cache *c, uint64_t block, uint32_t slot)
+{
+    struct index_item old, item = {.block = block, .place = slot, .is_dirty = true};
+    bool was_there = index_get(&c->index, block, &old);
+
+    if (was_there && !old.is_in_ram)
+        item.frequency = old.frequency;
+    if (index_put(&c->index, &item) < 0) {
+        log_fail(c, ENOMEM, "the index cannot grow");
+        return;
+    }
+    if (was_there)
+        let_go(c, &old);
+    count_dirty(c, slot, 1);
+}
+
+/* [M] Only what the copy was made from may be replaced by it. */
+static void apply_clean(struct cache *c, const struct log_job *job, uint32_t slot)
+{
+    struct index_item old, item = {.block = job->block, .place = slot, .frequency = job->frequency};
+
+    if (!index_get(&c->index, job->block, &old) || old.is_in_ram != job->source_is_ram ||
+        old.place != job->source || old.is_dirty)
+        return;
+    if (index_put(&c->index, &item) < 0)
+        log_fail(c, ENOMEM, "the index cannot grow");
+}
+
+/* [M] */
+static void apply_drop(struct cache *c, uint64_t block)
+{
+    struct index_item old;
+
+    if (index_get(&c->index, block, &old))
+        cache_forget(c, &old);
+}
+
+void log_apply(struct cache *c, const struct chunk *chunk)
+{
+    const struct chunk_header *h = &chunk->header;
+    struct log *log = &c->log;
+    uint32_t slot = log_slot(log, h->segment, chunk->block) + 1;
+
+    for (uint32_t i = 0; i < h->count; i++) {
+        const struct chunk_entry *e = &h->entry[i];
+
+        if (e->kind == CHUNK_DIRTY)
+            apply_dirty(c, e->block, slot);
+        else if (e->kind == CHUNK_CLEAN)
+            apply_clean(c, chunk->job[i], slot);
+        else
+            apply_drop(c, e->block);
+        slot += e->kind != CHUNK_DROP;
+    }
+    log->applied = (struct log_position){
+        .segment = h->segment,
+        .block = chunk->block + 1 + h->data_blocks,
+        .sequence = h->sequence + 1,
+    };
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * cache.h: what the files of the cache filter share: one instance on one disk.
+ *
+ * One mutex guards everything that decides (index, frames, log positions, versions), and is never
+ * held across I/O or a call that may block.  [M] marks fields and functions under it; [K] belongs
+ * to the keeper, the one work item that destages, reclaims and writes checkpoints; [I] is immutable
+ * after open.  docs/cache.md has the rules R1 to R13 and why they hold.
+ */
+#ifndef SLUICE_CACHE_H
+#define SLUICE_CACHE_H
+
+#include "format.h"
+#include "index.h"
+#include "policy.h"
+#include "world.h"
+
+#include <sluice-filter.h>
+
+#include <stdatomic.h>
+#include <string.h>
+
+#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+struct cache;
+
+/* --- tables: options and counters ------------------------------------------------------------ */
+
+enum cache_mode {
+    MODE_WRITE_BACK,
+    MODE_WRITE_THROUGH,
+    MODE_WRITE_AROUND,
+    MODE_READ_ONLY,
+    MODE_BYPASS
+};
+/* What a mode means for each request; one row each, in modes.c. */
+struct mode_rules {
+    const char *name;
+    bool reads_hit;   /* reads are answered from clean blocks too */
+    bool reads_fill;  /* what was read from the backing is kept */
+    bool writes_stay; /* writes are acknowledged from the log */
+    bool writes_fill; /* a write to a cached block replaces what is cached */
+};
+extern const struct mode_rules cache_modes[];
+
+struct cache_options {
+    enum cache_mode mode;
+    uint64_t ram_bytes, ssd_bytes;
+    const char *policy;
+    uint64_t soft_percent, hard_percent; /* of the log that may be dirty */
+    uint64_t destage_rate;               /* bytes a second; 0: no limit */
+    uint64_t destage_depth;
+    uint64_t destage_after_ns; /* dirty data that old goes to the backing */
+    uint64_t bypass_over;      /* larger reads are not kept */
+};
+
+enum cache_counter {
+    N_HITS_RAM,
+    N_HITS_SSD,
+    N_MISSES,
+    N_FILLS,
+    N_FILLS_DROPPED,
+    N_PROMOTED,
+    N_COPIED,
+    N_EVICTED,
+    N_WRITES_BACK,
+    N_WRITES_THROUGH,
+    N_DIRTY,
+    N_DESTAGED,
+    N_CLIENT_WRITTEN,
+    N_LOG_WRITTEN,
+    N_FLUSHES_LOG,
+    N_FLUSHES_BACKING,
+    N_CHECKPOINTS,
+    N_PACED,
+    N_RAM,
+    N_COMMIT
+};
+extern const struct sluice_counter cache_counters[];
+struct sluice_value;
+void cache_read_options(const struct sluice_value *values, struct cache_options *out);
+
+/* --- versions: which fills are too late (R9) -------------------------------------------------- */
+
+#define VERSION_BUCKETS 4096u
+#define VERSION_SHIFT 4 /* blocks a bucket: 16 */
+#define TOKENS_MAX 6u   /* for CHUNK_DATA_MAX blocks anywhere */
+#define TOKEN_NONE UINT32_MAX
+struct versions {
+    struct version_bucket {
+        uint32_t version, in_flight;
+        uint64_t through;      /* of the last change that went to the backing, struct cache */
+    } bucket[VERSION_BUCKETS]; /* [M] */
+    uint64_t through_before;   /* [I] of changes before the cache was opened */
+};
+/* [M] A change of these blocks begins, ends. */
+void versions_begin(struct versions *v, uint64_t block, uint64_t count);
+void versions_end(struct versions *v, uint64_t block, uint64_t count);
+/* [M] A change has gone to the backing; which was the last one that did. */
+void versions_note_through(struct versions *v, uint64_t block, uint64_t count, uint64_t through);
+uint64_t versions_through(const struct versions *v, uint64_t block);
+/* [M] TOKEN_NONE: a change is under way. */
+uint32_t versions_token(const struct versions *v, uint64_t block);
+/* [M] No change has begun or ended since. */
+bool versions_is_current(const struct versions *v, uint64_t block, uint32_t token);
+
+/* --- the log -----------------------------------------------------------------------------------
+ */
+
+enum job_kind {
+    JOB_WRITE,  /* count blocks of data (NULL: zeros), dirty */
+    JOB_CLEAN,  /* one block that equals the backing's, from a frame or another slot */
+    JOB_CHANGE, /* the backing is about to change: dirty blocks get the data, clean ones are dropped
+                 */
+    JOB_MARK    /* a chunk, so that its header says what the log knows now */
+};
+struct log_job {
+    struct log_job *next;
+    enum job_kind kind;
+    uint64_t block, count, progress;
+    const uint8_t *data;
+    uint32_t token, source; /* CLEAN */
+    bool source_is_ram;
+    uint8_t frequency;
+    bool was_logged; /* out: something of it stands in the log */
+    bool has_drops;  /* out: and some of it drops clean blocks */
+    int32_t error;
+    void (*done)(struct log_job *job); /* without the mutex, any thread */
+};
+struct job_queue {
+    struct log_job *first, **last;
+};
+struct sync_waiter {
+    struct sync_waiter *next;
+    void (*done)(struct sync_waiter *w, int32_t error); /* without the mutex, any thread */
+};
+
+struct chunk {
+    struct cache *owner;
+    struct chunk_header header;
+    const uint8_t *source[CHUNK_ENTRIES_MAX]; /* NULL: zeros */
+    struct log_job *job[CHUNK_ENTRIES_MAX];
+    struct job_queue finished; /* jobs that end with this chunk */
+    uint32_t block;            /* where in its segment */
+    bool is_marked;
+    uint8_t *buffer; /* header and data, as written */
+    struct sluice_file_io io;
+    uint64_t began_ns;
+};
+
+struct log {
+    struct sluice_file *file;
+    struct superblock super; /* [I] layout and names; generation, start and end: [K] */
+    char path[512];
+    uint64_t file_bytes;
+    /* [M] all below */
+    int32_t error;               /* sticky; 0: works */
+    struct log_position head;    /* of the next chunk */
+    struct log_position applied; /* behind the last chunk that is in the index */
+    uint64_t durable;            /* all chunks before this one are */
+    uint64_t tail, tail_announced, clean;
+    uint64_t checkpoint_segment; /* where the replay of the newest checkpoint begins */
+    uint64_t dirty_blocks, oldest_dirty_ns;
+    uint32_t *dirty_in; /* per place of a segment */
+    uint32_t *readers;  /* the same: reads under way */
+    struct job_queue urgent, jobs;
+    bool is_writing, is_syncing;
+    uint64_t sync_target;
+    struct sync_waiter *sync_now, *sync_next;
+    struct sluice_file_io sync_io;
+    struct chunk *chunk;
+};
+
+static inline bool cache_has_log(const struct cache *c);
+static inline uint32_t log_place_of(const struct log *log, uint64_t segment)
+{
+    return (uint32_t)(segment % log->super.segment_count);
+}
+static inline uint32_t log_slot(const struct log *log, uint64_t segment, uint32_t block)
+{
+    return log->super.first_block + log_place_of(log, segment) * log->super.segment_blocks + block;
+}
+/* The place of the segment that a slot lies in. */
+static inline uint32_t log_place_of_slot(const struct log *log, uint32_t slot)
+{
+    return (slot - log->super.first_block) / log->super.segment_blocks;
+}
+static inline uint64_t log_bytes(const struct log *log)
+{
+    return (uint64_t)log->super.segment_count * log->super.segment_blocks * BLOCK_BYTES;
+}
+/* [M] Number of the segment whose place this is now. */
+uint64_t log_segment_of_place(const struct log *log, uint32_t place);
+
+/* [M] Adds a job; urgent ones are the keeper's.  log_pump() has to follow. */
+void log_add(struct cache *c, struct log_job *job, bool is_urgent);
+/* Without the mutex: writes a chunk if there is something to write and none is being written. */
+void log_pump(struct cache *c);
+/* Without the mutex: w->done() once all chunks that are applied now are durable. */
+void log_sync(struct cache *c, struct sync_waiter *w);
+/* The same and wait, from threads that may block.  0 or a positive errno. */
+int32_t log_sync_wait(struct cache *c);
+/* Writes a chunk that says what the log knows now, makes it durable and waits. */
+int32_t log_mark_wait(struct cache *c);
+/* [M] The first fault decides; says so. */
+void log_fail(struct cache *c, int32_t error, const char *what);
+/* Reads or writes the tier, waiting.  0 or a negative errno. */
+int log_io_wait(struct cache *c, uint8_t op, uint64_t block, void *data, uint64_t bytes);
+
+/* Goes through the chunks of a segment in memory, in order, up to `end` blocks; fn gets each entry
+ * with the slot of its data and the data (of DROP: nothing). */
+typedef void log_entry_fn(void *arg, const struct chunk_entry *entry, uint32_t slot,
+                          const uint8_t *data);
+void log_for_entries(const struct log *log, const uint8_t *segment_data, uint64_t segment,
+                     uint32_t end, log_entry_fn *fn, void *arg);
+
+/* apply.c [M]: a chunk that has been written, into the index. */
+void log_apply(struct cache *c, const struct chunk *chunk);
+/* [M] This block's entry goes. */
+void cache_forget(struct cache *c, const struct index_item *item);
+
+/* recover.c, checkpoint.c: blocking.  0 or a negative errno and a sentence. */
+int log_open(struct cache *c, const char *path, uint64_t bytes, struct sluice_error *error);
+void log_close(struct cache *c);
+int recover_log(struct cache *c, struct sluice_error *error);
+int checkpoint_write(struct cache *c);
+/* The disk leaves: nothing on the tier counts any more. */
+int log_release(struct cache *c);
+
+/* --- frames of RAM ------------------------------------------------------------------------------
+ */
+
+struct ram {
+    const struct policy_ops *ops;
+    struct policy *policy;
+    uint32_t frames;
+    uint8_t *data;       /* [M] frames blocks */
+    uint64_t *block;     /* [M] */
+    uint8_t *state;      /* [M] */
+    uint32_t *free_list; /* [M] */
+    uint32_t free_count, promoting;
+    uint64_t bytes_taken;
+};
+int ram_open(struct cache *c, struct sluice_error *error);
+void ram_close(struct cache *c);
+/* [M] Keeps a block that equals the backing's; jobs may have been added: log_pump(). */
+void ram_fill(struct cache *c, uint64_t block, const uint8_t *data);
+/* [M] It is not on its way to the log. */
+bool ram_is_settled(const struct cache *c, uint32_t frame);
+/* [M] The block's frame is of no use any more; not its index entry. */
+void ram_release(struct cache *c, uint32_t frame);
+static inline const uint8_t *ram_data(const struct ram *r, uint32_t frame)
+{
+    return r->data + (uint64_t)frame * BLOCK_BYTES;
+}
+
+/* --- one instance -------------------------------------------------------------------------------
+ */
+
+struct paced;
+struct cache {
+    struct sluice_disk *disk;
+    struct cache_options options; /* [M] */
+    pthread_mutex_t mutex;
+    pthread_cond_t cond; /* with mutex: something has changed that somebody may wait for */
+    struct index index;  /* [M] */
+    struct ram ram;
+    struct log log;
+    struct versions versions;
+
+    uint64_t through,
+        through_flushed; /* [M] writes that went to the backing, and are durable there */
+
+    /* [M] the keeper and what it is asked for */
+    struct sluice_work keeper;
+    struct sluice_timer keeper_timer;
+    bool keeper_runs, keeper_again;
+    bool wants_flush; /* of the backing, so that blocks may be called clean */
+    bool is_parked, is_closing, is_stopped;
+    unsigned draining; /* how many want everything destaged; writes go through meanwhile */
+    uint64_t next_destage_ns, last_checkpoint_ns;
+    uint32_t destage_failures;
+
+    /* [M] pacing */
+    struct paced *paced_first, **paced_last;
+    struct sluice_timer pace_timer;
+    bool pace_is_off;
+
+    /* drained for a snapshot: the mode is write-through until it has ended */
+    char tier_name[64];
+    bool has_shared;
+};
+
+static inline bool cache_has_log(const struct cache *c)
+{
+    return c->log.file != NULL;
+}
+/* [M] The mode that holds now. */
+const struct mode_rules *cache_rules(const struct cache *c);
+
+static inline void cache_lock(struct cache *c)
+{
+    pthread_mutex_lock(&c->mutex);
+}
+static inline void cache_unlock(struct cache *c)
+{
+    pthread_mutex_unlock(&c->mutex);
+}
+
+/* --- requests ------------------------------------------------------------------------------------
+ */
+
+struct sluice_verdict cache_on_read(void *instance, struct sluice_request *r, void *scratch);
+struct sluice_verdict cache_on_read_end(void *instance, struct sluice_request *r, void *scratch);
+struct sluice_verdict cache_on_change(void *instance, struct sluice_request *r, void *scratch);
+struct sluice_verdict cache_on_change_end(void *instance, struct sluice_request *r, void *scratch);
+struct sluice_verdict cache_on_flush(void *instance, struct sluice_request *r, void *scratch);
+struct sluice_verdict cache_on_flush_end(void *instance, struct sluice_request *r, void *scratch);
+struct sluice_verdict cache_on_extents(void *instance, struct sluice_request *r, void *scratch);
+struct sluice_verdict cache_on_prefetch(void *instance, struct sluice_request *r, void *scratch);
+enum sluice_cancel_answer cache_on_cancel(void *instance, struct sluice_request *r, void *scratch);
+/* What each keeps in the request's scratch, the largest. */
+#define CACHE_SCRATCH_BYTES 512u
+
+/* --- pacing
+ * --------------------------------------------------------------------------------------- */
+
+struct paced {
+    struct paced *next;
+    uint64_t due_ns;
+    void (*go)(struct paced *p); /* without the mutex */
+    bool is_queued;
+};
+/* [M] True: it may go on at once; else go() is called later. */
+bool pace(struct cache *c, struct paced *p, uint64_t blocks);
+/* [M] False: it was not queued any more. */
+bool pace_remove(struct cache *c, struct paced *p);
+/* Without the mutex: lets go whose time has come, or all. */
+void pace_release(struct cache *c);
+void pace_fire(struct sluice_timer *timer);
+
+/* --- the keeper
+ * ------------------------------------------------------------------------------------ */
+
+/* [M] There is something to do: makes it look. */
+void keeper_kick(struct cache *c);
+void keeper_run(struct sluice_work *work);
+void keeper_fire(struct sluice_timer *timer);
+/* While somebody drains, writes go through and everything is destaged. */
+void cache_drain_begin(struct cache *c);
+void cache_drain_end(struct cache *c);
+
+/* [K] destage.c, reclaim.c: one step each, blocking.  0 or a positive errno. */
+int32_t destage_step(struct cache *c);
+int32_t reclaim_step(struct cache *c);
+/* Flushes the backing and waits. 0 or a positive errno. */
+int32_t cache_flush_backing(struct cache *c);
+/* Waits until nothing is dirty, or no more than `most` blocks. 0 or a negative errno. */
+int cache_wait_clean(struct cache *c, uint64_t most, const char *what, uint64_t deadline_ns,
+                     struct sluice_error *error);
+
+int cache_on_event(void *instance, const struct sluice_event *event, struct sluice_error *error);
+extern const struct sluice_verb cache_verbs[];
+
+#endif

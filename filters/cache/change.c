@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * change.c: writes, trims and zeroings.  Two ways through the cache:
+ *
+ *     stay     the log takes the data, dirty; acknowledged when it has been written there, and with
+ *              FUA when it is durable there.  Write-back; trims and zeroings that are small.
+ *     through  first the log learns that the backing is about to change: blocks that are dirty get
+ *              the new data too, clean ones are dropped, durably (R7, R8).  Then the request goes
+ *              on to the backing, and is acknowledged when it comes back.
+ *
+ * From its arrival to its end a request counts as a change of its blocks (R9).
+ */
+#include "cache.h"
+
+#include <errno.h>
+
+#define STAY_BLOCKS_MOST CHUNK_DATA_MAX /* of a trim or zeroing: as zeros in the log */
+
+/* In the request's scratch. */
+struct change {
+    struct cache *c;
+    struct sluice_request *request;
+    struct log_job job;
+    struct sync_waiter waiter;
+    struct paced paced;
+    bool stays;
+    bool was_cached; /* something of it was: what is written may be worth keeping */
+    uint32_t tokens[TOKENS_MAX];
+};
+_Static_assert(sizeof(struct change) <= CACHE_SCRATCH_BYTES, "scratch");
+
+static uint64_t first_of(const struct sluice_request *r)
+{
+    return r->offset / BLOCK_BYTES;
+}
+
+static uint64_t count_of(const struct sluice_request *r)
+{
+    return r->length / BLOCK_BYTES;
+}
+
+/* --- the end of a change -------------------------------------------------------------------------
+ */
+
+static void end_change(struct change *ch)
+{
+    struct cache *c = ch->c;
+
+    cache_lock(c);
+    versions_end(&c->versions, ch->job.block, ch->job.count);
+    cache_unlock(c);
+}
+
+static void answer(struct change *ch, int32_t error)
+{
+    struct sluice_request *request = ch->request;
+    struct sluice_disk *disk = ch->c->disk;
+
+    end_change(ch);
+    sluice_resume(disk, request, error ? sluice_fail(error) : sluice_complete());
+}
+
+/* --- staying -------------------------------------------------------------------------------------
+ */
+
+static void on_stay_durable(struct sync_waiter *w, int32_t error)
+{
+    answer(CONTAINER_OF(w, struct change, waiter), error);
+}
+
+static void on_stay_logged(struct log_job *job)
+{
+    struct change *ch = CONTAINER_OF(job, struct change, job);
+
+    if (job->error || !(ch->request->flags & SLUICE_FLAG_FUA) || MUTANT(4)) {
+        answer(ch, job->error);
+        return;
+    }
+    ch->waiter.done = on_stay_durable;
+    log_sync(ch->c, &ch->waiter);
+}
+
+/* --- going through
+ * -------------------------------------------------------------------------------- */
+
+static void go_through(struct change *ch, int32_t error)
+{
+    struct sluice_request *request = ch->request;
+    struct sluice_disk *disk = ch->c->disk;
+
+    if (error)
+        answer(ch, error);
+    else
+        sluice_resume(disk, request, sluice_pass_and_tell());
+}
+
+static void on_through_durable(struct sync_waiter *w, int32_t error)
+{
+    go_through(CONTAINER_OF(w, struct change, waiter), error);
+}
+
+/* Dropped blocks must not come back after a crash: durable before the backing changes. */
+static void on_through_logged(struct log_job *job)
+{
+    struct change *ch = CONTAINER_OF(job, struct change, job);
+    bool is_fua = ch->request->flags & SLUICE_FLAG_FUA;
+
+    if (job->error || !job->was_logged || (!job->has_drops && !is_fua)) {
+        go_through(ch, job->error);
+        return;
+    }
+    ch->waiter.done = on_through_durable;
+    log_sync(ch->c, &ch->waiter);
+}
+
+/* [M] What is in RAM alone goes at once; true: the log has to learn of the change. */
+static bool drop_from_ram(struct change *ch)
+{
+    struct cache *c = ch->c;
+    uint64_t count = ch->job.count;
+    bool must_log = false;
+
+    if (c->index.count == 0)
+        return false;
+    if (count > c->index.count)
+        return true; /* the log's way is as good, and gives the mutex to others meanwhile */
+    for (uint64_t i = 0; i < count; i++) {
+        struct index_item item;
+
+        if (!index_get(&c->index, ch->job.block + i, &item))
+            continue;
+        ch->was_cached = true;
+        if (item.is_in_ram && ram_is_settled(c, item.place))
+            cache_forget(c, &item);
+        else
+            must_log = true;
+    }
+    return must_log;
+}
+
+/* Without a log and a change larger than what is cached: all of RAM is looked through. */
+struct sweep {
+    struct cache *c;
+    uint64_t first, end;
+    struct index_item found[64];
+    unsigned count;
+};
+static void note_found(const struct index_item *item, void *arg)
+{
+    struct sweep *s = arg;
+
+    if (item->block >= s->first && item->block < s->end && s->count < 64)
+        s->found[s->count++] = *item;
+}
+
+/* [M] */
+static void sweep_ram(struct change *ch)
+{
+    struct cache *c = ch->c;
+    struct sweep s = {.c = c, .first = ch->job.block, .end = ch->job.block + ch->job.count};
+
+    for (unsigned shard = 0; shard < index_shard_count(&c->index); shard++)
+        do {
+            s.count = 0;
+            index_for_shard(&c->index, shard, note_found, &s);
+            for (unsigned i = 0; i < s.count; i++)
+                cache_forget(c, &s.found[i]);
+        } while (s.count);
+}
+
+/* [M] */
+static void note_tokens(struct change *ch)
+{
+    struct cache *c = ch->c;
+    uint64_t group = ch->job.block >> VERSION_SHIFT;
+
+    for (uint32_t i = 0; i < TOKENS_MAX; i++)
+        ch->tokens[i] = c->versions.bucket[(group + i) % VERSION_BUCKETS].version;
+}
+
+/* True: now; false: deferred. */
+static bool start_through(struct change *ch)
+{
+    struct cache *c = ch->c;
+    bool must_log;
+
+    cache_lock(c);
+    note_tokens(ch);
+    must_log = drop_from_ram(ch);
+    if (must_log && !cache_has_log(c)) {
+        sweep_ram(ch);
+        must_log = false;
+    }
+    if (must_log)
+        log_add(c, &ch->job, false);
+    cache_unlock(c);
+    return !must_log;
+}
+
+/* Write-through: what is cached is replaced, if nobody else has changed it meanwhile. */
+static void keep_written(struct change *ch)
+{
+    struct cache *c = ch->c;
+    const struct sluice_request *r = ch->request;
+
+    for (uint64_t i = 0; i < ch->job.count; i++) {
+        uint64_t block = ch->job.block + i, group = block >> VERSION_SHIFT;
+        const struct version_bucket *b = &c->versions.bucket[group % VERSION_BUCKETS];
+        struct index_item item;
+
+        if (b->in_flight == 1 &&
+            b->version == ch->tokens[group - (ch->job.block >> VERSION_SHIFT)] &&
+            !index_get(&c->index, block, &item))
+            ram_fill(c, block, (const uint8_t *)r->data + i * BLOCK_BYTES);
+    }
+}
+
+struct sluice_verdict cache_on_change_end(void *instance, struct sluice_request *r, void *scratch)
+{
+    struct cache *c = instance;
+    struct change *ch = scratch;
+
+    cache_lock(c);
+    versions_note_through(&c->versions, ch->job.block, ch->job.count, ++c->through);
+    if (!r->error && r->op == SLUICE_OP_WRITE && ch->was_cached && cache_rules(c)->writes_fill &&
+        ch->job.count <= CHUNK_DATA_MAX)
+        keep_written(ch);
+    versions_end(&c->versions, ch->job.block, ch->job.count);
+    cache_unlock(c);
+    log_pump(c);
+    return sluice_pass();
+}
+
+/* --- the start
+ * ------------------------------------------------------------------------------------ */
+
+static void start_stay(struct change *ch)
+{
+    struct cache *c = ch->c;
+
+    cache_lock(c);
+    log_add(c, &ch->job, false);
+    cache_unlock(c);
+    log_pump(c);
+}
+
+static void on_paced(struct paced *p)
+{
+    struct change *ch = CONTAINER_OF(p, struct change, paced);
+
+    if (sluice_commit(ch->c->disk, ch->request))
+        start_stay(ch);
+    else
+        answer(ch, ECANCELED);
+}
+
+/* [M] */
+static bool may_stay(const struct cache *c, const struct sluice_request *r)
+{
+    if (!cache_rules(c)->writes_stay)
+        return false;
+    return r->op == SLUICE_OP_WRITE || count_of(r) <= STAY_BLOCKS_MOST;
+}
+
+static void fill_job(struct change *ch, const struct sluice_request *r)
+{
+    ch->job = (struct log_job){
+        .kind = ch->stays ? JOB_WRITE : JOB_CHANGE,
+        .block = first_of(r),
+        .count = count_of(r),
+        .data = r->op == SLUICE_OP_WRITE ? r->data : NULL,
+        .done = ch->stays ? on_stay_logged : on_through_logged,
+    };
+}
+
+static struct sluice_verdict stay(struct change *ch)
+{
+    struct cache *c = ch->c;
+    bool goes;
+
+    cache_lock(c);
+    ch->paced.go = on_paced;
+    goes = pace(c, &ch->paced, ch->job.count);
+    if (!goes)
+        sluice_hold(c->disk, ch->request, "cache: waits for the backing");
+    cache_unlock(c);
+    if (!goes) {
+        sluice_count(c->disk, N_PACED, 1);
+        return sluice_defer();
+    }
+    if (!sluice_commit(c->disk, ch->request)) {
+        end_change(ch);
+        return sluice_fail(ECANCELED);
+    }
+    start_stay(ch);
+    return sluice_defer();
+}
+
+static struct sluice_verdict through(struct change *ch)
+{
+    struct cache *c = ch->c;
+
+    if (!sluice_commit(c->disk, ch->request)) {
+        end_change(ch);
+        return sluice_fail(ECANCELED);
+    }
+    if (start_through(ch))
+        return sluice_pass_and_tell();
+    log_pump(c);
+    return sluice_defer();
+}
+
+struct sluice_verdict cache_on_change(void *instance, struct sluice_request *r, void *scratch)
+{
+    struct cache *c = instance;
+    struct change *ch = scratch;
+
+    ch->c = c;
+    ch->request = r;
+    cache_lock(c);
+    ch->stays = may_stay(c, r);
+    if (!ch->stays && (r->flags & SLUICE_FLAG_FAST_ONLY) && c->log.dirty_blocks) {
+        cache_unlock(c);
+        return sluice_fail(ENOTSUP); /* the backing may refuse after the log has learned of it */
+    }
+    fill_job(ch, r);
+    versions_begin(&c->versions, ch->job.block, ch->job.count);
+    cache_unlock(c);
+    if (r->op == SLUICE_OP_WRITE)
+        sluice_count(c->disk, N_CLIENT_WRITTEN, (int64_t)r->length);
+    sluice_count(c->disk, ch->stays ? N_WRITES_BACK : N_WRITES_THROUGH, 1);
+    return ch->stays ? stay(ch) : through(ch);
+}
+
+enum sluice_cancel_answer cache_on_cancel(void *instance, struct sluice_request *r, void *scratch)
+{
+    struct cache *c = instance;
+    struct change *ch = scratch;
+    bool was_queued = false;
+
+    if (r->op == SLUICE_OP_WRITE || r->op == SLUICE_OP_TRIM || r->op == SLUICE_OP_ZERO) {
+        cache_lock(c);
+        was_queued = ch->paced.is_queued && pace_remove(c, &ch->paced);
+        if (was_queued)
+            versions_end(&c->versions, ch->job.block, ch->job.count);
+        cache_unlock(c);
+    }
+    return was_queued ? SLUICE_CANCEL_RELEASED : SLUICE_CANCEL_BUSY;
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * destage.c: brings dirty blocks to the backing, from the tail of the log on.  A step takes a
+ * window of segments, reads them whole, sorts what is still dirty by block, merges neighbours,
+ * writes with some depth, flushes the backing, and only then are the blocks clean (R6), and only
+ * those that were not written anew meanwhile.  Blocks are destaged from durable chunks alone: else
+ * a power cut could bring an older version back over what the backing has already (R8).
+ *
+ * Runs on the keeper's thread.  A backing that fails keeps everything dirty; the step is repeated.
+ */
+#include "cache.h"
+#include "crc.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define WINDOW_BYTES (16u << 20)
+#define RUN_BLOCKS_MOST 256u
+
+struct dirty {
+    uint64_t block;
+    uint32_t slot;
+    const uint8_t *data;
+};
+
+struct window {
+    struct cache *c;
+    uint64_t first, end;  /* segments */
+    uint64_t last;        /* the segment that is being written */
+    uint32_t head_blocks; /* how far */
+    uint8_t *data;
+    struct dirty *list;
+    uint32_t count, most;
+    int32_t error;
+};
+
+/* --- what is to be done
+ * --------------------------------------------------------------------------- */
+
+/* [M] Segments that are behind the head and durable; when draining, the head's too, left as it is.
+ */
+static void choose(struct window *w)
+{
+    struct cache *c = w->c;
+    struct log *log = &c->log;
+    uint64_t most = MAX(WINDOW_BYTES / (log->super.segment_blocks * BLOCK_BYTES), 1u);
+
+    while (log->clean < log->head.segment && log->dirty_in[log_place_of(log, log->clean)] == 0)
+        log->clean++;
+    most = MAX(MIN(most, log->super.segment_count / 4), 1u);
+    w->first = log->clean;
+    w->end = MIN(w->first + most, log->applied.segment + 1);
+    for (uint64_t s = w->first; s < w->end; s++)
+        w->most += log->dirty_in[log_place_of(log, s)];
+    w->last = log->applied.segment;
+    w->head_blocks = log->applied.block;
+}
+
+static uint8_t *segment_data(const struct window *w, uint64_t segment)
+{
+    uint64_t bytes = (uint64_t)w->c->log.super.segment_blocks * BLOCK_BYTES;
+
+    return w->data + (segment - w->first) * bytes;
+}
+
+static uint32_t blocks_of(const struct window *w, uint64_t segment)
+{
+    return segment == w->last ? w->head_blocks : w->c->log.super.segment_blocks;
+}
+
+static void read_window(struct window *w)
+{
+    const struct log *log = &w->c->log;
+
+    for (uint64_t s = w->first; s < w->end && !w->error; s++) {
+        uint64_t bytes = (uint64_t)blocks_of(w, s) * BLOCK_BYTES;
+
+        if (bytes)
+            w->error =
+                -log_io_wait(w->c, SLUICE_OP_READ, log_slot(log, s, 0), segment_data(w, s), bytes);
+    }
+}
+
+/* [M] */
+static bool is_still_dirty(const struct cache *c, uint64_t block, uint32_t slot)
+{
+    struct index_item item;
+
+    return index_get(&c->index, block, &item) && !item.is_in_ram && item.is_dirty &&
+           item.place == slot;
+}
+
+/* [M] */
+static void collect(void *arg, const struct chunk_entry *entry, uint32_t slot, const uint8_t *data)
+{
+    struct window *w = arg;
+
+    if (entry->kind != CHUNK_DIRTY || w->count == w->most ||
+        !is_still_dirty(w->c, entry->block, slot))
+        return;
+    if (cache_crc(0, data, BLOCK_BYTES) != entry->crc) {
+        w->error = EIO;
+        return;
+    }
+    w->list[w->count++] = (struct dirty){entry->block, slot, data};
+}
+
+static int by_block(const void *a, const void *b)
+{
+    const struct dirty *x = a, *y = b;
+
+    return x->block < y->block ? -1 : x->block > y->block;
+}
+
+static void collect_all(struct window *w)
+{
+    struct cache *c = w->c;
+
+    for (uint64_t s = w->first; s < w->end && !w->error; s++) {
+        cache_lock(c);
+        log_for_entries(&c->log, segment_data(w, s), s, blocks_of(w, s), collect, w);
+        cache_unlock(c);
+    }
+    qsort(w->list, w->count, sizeof *w->list, by_block);
+}
+
+/* --- writing to the backing
+ * ------------------------------------------------------------------------ */
+
+struct flight {
+    struct cache *c;
+    uint32_t in_flight; /* [M] */
+    int32_t error;      /* [M] the first */
+};
+
+struct run {
+    struct sluice_io io;
+    struct flight *flight;
+    uint8_t *buffer;
+};
+
+static void end_run(struct run *run, int32_t error)
+{
+    struct flight *f = run->flight;
+    struct cache *c = f->c;
+
+    cache_free(run->buffer);
+    cache_free(run);
+    cache_lock(c);
+    if (error && !f->error)
+        f->error = error;
+    f->in_flight--;
+    cache_wake(&c->cond);
+    cache_unlock(c);
+}
+
+static void on_run_written(struct sluice_io *io, int32_t error)
+{
+    end_run(CONTAINER_OF(io, struct run, io), error);
+}
+
+static void wait_for_flight(struct flight *f, uint32_t most)
+{
+    cache_lock(f->c);
+    while (f->in_flight > most)
+        cache_sleep(&f->c->cond, &f->c->mutex);
+    cache_unlock(f->c);
+}
+
+static struct run *make_run(struct flight *f, const struct dirty *list, uint32_t count)
+{
+    struct run *run = cache_zalloc(sizeof *run);
+
+    if (run)
+        run->buffer = cache_alloc_pages((uint64_t)count * BLOCK_BYTES);
+    if (!run || !run->buffer) {
+        cache_free(run);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        memcpy(run->buffer + (uint64_t)i * BLOCK_BYTES, list[i].data, BLOCK_BYTES);
+    run->flight = f;
+    run->io = (struct sluice_io){.op = SLUICE_OP_WRITE,
+                                 .origin = SLUICE_ORIGIN_FILTER,
+                                 .offset = list[0].block * BLOCK_BYTES,
+                                 .length = (uint64_t)count * BLOCK_BYTES,
+                                 .data = run->buffer,
+                                 .done = on_run_written};
+    return run;
+}
+
+static void write_run(struct flight *f, const struct dirty *list, uint32_t count)
+{
+    struct run *run = make_run(f, list, count);
+
+    cache_lock(f->c);
+    if (run)
+        f->in_flight++;
+    else
+        f->error = ENOMEM;
+    cache_unlock(f->c);
+    if (run && sluice_io_submit(f->c->disk, &run->io) < 0)
+        end_run(run, ESHUTDOWN);
+}
+
+static uint32_t run_length(const struct window *w, uint32_t from)
+{
+    uint32_t n = 1;
+
+    while (from + n < w->count && n < RUN_BLOCKS_MOST &&
+           w->list[from + n].block == w->list[from].block + n)
+        n++;
+    return n;
+}
+
+int32_t cache_flush_backing(struct cache *c)
+{
+    struct sluice_io io = {.op = SLUICE_OP_FLUSH, .origin = SLUICE_ORIGIN_FILTER};
+    uint64_t through;
+    int r;
+
+    cache_lock(c);
+    through = c->through;
+    cache_unlock(c);
+    r = sluice_io_wait(c->disk, &io);
+    cache_lock(c);
+    if (r == 0)
+        c->through_flushed = MAX(c->through_flushed, through);
+    cache_unlock(c);
+    return -r;
+}
+
+static void write_all(struct window *w)
+{
+    struct cache *c = w->c;
+    struct flight f = {.c = c};
+    uint32_t depth = (uint32_t)c->options.destage_depth, n;
+
+    for (uint32_t i = 0; i < w->count && !f.error; i += n) {
+        n = run_length(w, i);
+        wait_for_flight(&f, depth - 1);
+        write_run(&f, &w->list[i], n);
+    }
+    wait_for_flight(&f, 0);
+    w->error = f.error;
+    if (!w->error && w->count && !MUTANT(6))
+        w->error = cache_flush_backing(c);
+}
+
+/* --- and after
+ * ------------------------------------------------------------------------------------- */
+
+static void mark_clean(struct window *w)
+{
+    struct cache *c = w->c;
+    struct log *log = &c->log;
+
+    cache_lock(c);
+    for (uint32_t i = 0; i < w->count; i++) {
+        if (!is_still_dirty(c, w->list[i].block, w->list[i].slot))
+            continue;
+        index_set_clean(&c->index, w->list[i].block);
+        log->dirty_in[log_place_of_slot(log, w->list[i].slot)]--;
+        log->dirty_blocks--;
+        sluice_count(c->disk, N_DIRTY, -(int64_t)BLOCK_BYTES);
+    }
+    while (log->clean < log->head.segment && log->dirty_in[log_place_of(log, log->clean)] == 0)
+        log->clean++;
+    log->oldest_dirty_ns = sluice_now_ns(c->disk);
+    cache_wake(&c->cond);
+    cache_unlock(c);
+    sluice_count(c->disk, N_DESTAGED, (int64_t)w->count * BLOCK_BYTES);
+}
+
+static void note_pace(struct cache *c, uint64_t blocks, uint64_t began_ns)
+{
+    cache_lock(c);
+    if (c->options.destage_rate && !c->draining)
+        c->next_destage_ns =
+            began_ns + blocks * BLOCK_BYTES * UINT64_C(1000000000) / c->options.destage_rate;
+    cache_unlock(c);
+}
+
+static int32_t destage_window(struct window *w)
+{
+    struct cache *c = w->c;
+    uint64_t bytes = (w->end - w->first) * c->log.super.segment_blocks * BLOCK_BYTES;
+
+    w->data = cache_alloc_pages(bytes);
+    w->list = cache_zalloc(w->most * sizeof *w->list);
+    if (!w->data || !w->list)
+        w->error = ENOMEM;
+    else
+        read_window(w);
+    if (!w->error)
+        collect_all(w);
+    if (!w->error)
+        write_all(w);
+    if (!w->error)
+        mark_clean(w);
+    cache_free(w->data);
+    cache_free(w->list);
+    return w->error;
+}
+
+int32_t destage_step(struct cache *c)
+{
+    struct window w = {.c = c};
+    uint64_t began = sluice_now_ns(c->disk);
+    bool must_sync;
+    int32_t error;
+
+    cache_lock(c);
+    choose(&w);
+    must_sync = c->log.durable < c->log.applied.sequence;
+    cache_unlock(c);
+    if (w.most == 0)
+        return 0;
+    error = must_sync && !MUTANT(14) ? log_sync_wait(c) : 0;
+    if (!error)
+        error = destage_window(&w);
+    note_pace(c, w.count, began);
+    return error;
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * format.c: see the header.  A cursor writes and reads numbers in order, so that the order of the
+ * calls is the format.  Each block carries its CRC-32C, computed with the CRC's own field zero.
+ */
+#include "format.h"
+
+#include "crc.h"
+
+#include <string.h>
+
+#define SUPER_MAGIC UINT64_C(0x72657053756c5331)
+#define CHUNK_MAGIC UINT64_C(0x6b6e7543756c5331)
+#define CRC_OFFSET 12u /* after magic and version, in both */
+
+struct cursor {
+    uint8_t *p;
+};
+
+static void put(struct cursor *c, uint64_t value, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        *c->p++ = (uint8_t)(value >> 8 * i);
+}
+
+static uint64_t get(struct cursor *c, unsigned bytes)
+{
+    uint64_t value = 0;
+
+    for (unsigned i = 0; i < bytes; i++)
+        value |= (uint64_t)*c->p++ << 8 * i;
+    return value;
+}
+
+static struct cursor begin(void *block, uint64_t magic)
+{
+    struct cursor c = {block};
+
+    memset(block, 0, BLOCK_BYTES);
+    put(&c, magic, 8);
+    put(&c, FORMAT_VERSION, 4);
+    put(&c, 0, 4); /* CRC, by seal() */
+    return c;
+}
+
+static void seal(void *block)
+{
+    struct cursor c = {(uint8_t *)block + CRC_OFFSET};
+
+    put(&c, cache_crc(0, block, BLOCK_BYTES), 4);
+}
+
+static bool is_whole(const void *block)
+{
+    struct cursor c = {(uint8_t *)(uintptr_t)block + CRC_OFFSET};
+    static const uint8_t zero[4];
+    uint32_t crc = cache_crc(0, block, CRC_OFFSET);
+
+    crc = cache_crc(crc, zero, sizeof zero);
+    crc = cache_crc(crc, (const uint8_t *)block + CRC_OFFSET + 4, BLOCK_BYTES - CRC_OFFSET - 4);
+    return get(&c, 4) == crc;
+}
+
+static bool open_block(const void *block, uint64_t magic, struct cursor *c)
+{
+    c->p = (uint8_t *)(uintptr_t)block;
+    if (get(c, 8) != magic || get(c, 4) != FORMAT_VERSION || !is_whole(block))
+        return false;
+    c->p += 4;
+    return true;
+}
+
+bool format_is_foreign_version(const void *block)
+{
+    struct cursor c = {(uint8_t *)(uintptr_t)block};
+
+    return get(&c, 8) == SUPER_MAGIC && get(&c, 4) != FORMAT_VERSION;
+}
+
+/* --- superblocks ---------------------------------------------------------------------------- */
+
+void format_put_superblock(const struct superblock *s, void *block)
+{
+    struct cursor c = begin(block, SUPER_MAGIC);
+
+    put(&c, s->generation, 8);
+    put(&c, s->nonce, 8);
+    put(&c, s->incarnation, 8);
+    memcpy(c.p, s->disk_uuid, sizeof s->disk_uuid);
+    c.p += sizeof s->disk_uuid;
+    put(&c, s->disk_bytes, 8);
+    put(&c, s->segment_blocks, 4);
+    put(&c, s->segment_count, 4);
+    put(&c, s->checkpoint_blocks, 4);
+    put(&c, s->first_block, 4);
+    put(&c, s->is_released, 8);
+    put(&c, s->start.segment, 8);
+    put(&c, s->start.block, 8);
+    put(&c, s->start.sequence, 8);
+    put(&c, s->end_sequence, 8);
+    put(&c, s->tail, 8);
+    put(&c, s->clean, 8);
+    put(&c, s->entries, 8);
+    put(&c, s->entries_crc, 4);
+    seal(block);
+}
+
+bool format_get_superblock(const void *block, struct superblock *s)
+{
+    struct cursor c;
+
+    if (!open_block(block, SUPER_MAGIC, &c))
+        return false;
+    s->generation = get(&c, 8);
+    s->nonce = get(&c, 8);
+    s->incarnation = get(&c, 8);
+    memcpy(s->disk_uuid, c.p, sizeof s->disk_uuid);
+    c.p += sizeof s->disk_uuid;
+    s->disk_bytes = get(&c, 8);
+    s->segment_blocks = (uint32_t)get(&c, 4);
+    s->segment_count = (uint32_t)get(&c, 4);
+    s->checkpoint_blocks = (uint32_t)get(&c, 4);
+    s->first_block = (uint32_t)get(&c, 4);
+    s->is_released = get(&c, 8);
+    s->start.segment = get(&c, 8);
+    s->start.block = (uint32_t)get(&c, 8);
+    s->start.sequence = get(&c, 8);
+    s->end_sequence = get(&c, 8);
+    s->tail = get(&c, 8);
+    s->clean = get(&c, 8);
+    s->entries = get(&c, 8);
+    s->entries_crc = (uint32_t)get(&c, 4);
+    return true;
+}
+
+/* --- chunks --------------------------------------------------------------------------------- */
+
+void format_put_chunk(const struct chunk_header *h, void *block)
+{
+    struct cursor c = begin(block, CHUNK_MAGIC);
+
+    put(&c, h->nonce, 8);
+    put(&c, h->incarnation, 8);
+    put(&c, h->segment, 8);
+    put(&c, h->sequence, 8);
+    put(&c, h->durable, 8);
+    put(&c, h->tail, 8);
+    put(&c, h->clean, 8);
+    put(&c, h->count, 4);
+    put(&c, h->data_blocks, 4);
+    for (uint32_t i = 0; i < h->count; i++) {
+        put(&c, h->entry[i].block, 6);
+        put(&c, h->entry[i].kind, 1);
+        put(&c, 0xff, 1); /* sectors of the block that are valid: all */
+        put(&c, h->entry[i].crc, 4);
+        put(&c, 0, 4);
+    }
+    seal(block);
+}
+
+static bool is_sane(const struct chunk_header *h)
+{
+    uint32_t data = 0;
+
+    for (uint32_t i = 0; i < h->count; i++) {
+        if (h->entry[i].kind < CHUNK_DIRTY || h->entry[i].kind > CHUNK_DROP)
+            return false;
+        data += h->entry[i].kind != CHUNK_DROP;
+    }
+    return data == h->data_blocks && data <= CHUNK_DATA_MAX;
+}
+
+bool format_get_chunk(const void *block, struct chunk_header *h)
+{
+    struct cursor c;
+
+    if (!open_block(block, CHUNK_MAGIC, &c))
+        return false;
+    h->nonce = get(&c, 8);
+    h->incarnation = get(&c, 8);
+    h->segment = get(&c, 8);
+    h->sequence = get(&c, 8);
+    h->durable = get(&c, 8);
+    h->tail = get(&c, 8);
+    h->clean = get(&c, 8);
+    h->count = (uint32_t)get(&c, 4);
+    h->data_blocks = (uint32_t)get(&c, 4);
+    if (h->count > CHUNK_ENTRIES_MAX)
+        return false;
+    for (uint32_t i = 0; i < h->count; i++) {
+        h->entry[i].block = get(&c, 6);
+        h->entry[i].kind = (uint8_t)get(&c, 1);
+        c.p++;
+        h->entry[i].crc = (uint32_t)get(&c, 4);
+        c.p += 4;
+    }
+    return is_sane(h);
+}
+
+/* --- checkpoints ---------------------------------------------------------------------------- */
+
+void format_put_checkpoint_entry(const struct checkpoint_entry *e,
+                                 uint8_t out[CHECKPOINT_ENTRY_BYTES])
+{
+    struct cursor c = {out};
+
+    put(&c, e->block, 6);
+    put(&c, 0xff, 1);
+    put(&c, (e->is_dirty ? 1u : 0u) | (unsigned)e->frequency << 2, 1);
+    put(&c, e->slot, 4);
+    put(&c, e->segment_low, 4);
+}
+
+void format_get_checkpoint_entry(const uint8_t in[CHECKPOINT_ENTRY_BYTES],
+                                 struct checkpoint_entry *e)
+{
+    struct cursor c = {(uint8_t *)(uintptr_t)in};
+    uint8_t bits;
+
+    e->block = get(&c, 6);
+    c.p++;
+    bits = (uint8_t)get(&c, 1);
+    e->is_dirty = bits & 1;
+    e->frequency = bits >> 2 & 3;
+    e->slot = (uint32_t)get(&c, 4);
+    e->segment_low = (uint32_t)get(&c, 4);
+}
+
+/* --- layout --------------------------------------------------------------------------------- */
+
+#define SEGMENTS_WANTED 64u
+#define SEGMENT_BLOCKS_LEAST 16u
+#define SEGMENT_BLOCKS_MOST 256u
+#define SEGMENTS_LEAST 8u
+
+bool format_layout(uint64_t tier_bytes, struct superblock *s)
+{
+    uint64_t blocks = tier_bytes / BLOCK_BYTES, segment = SEGMENT_BLOCKS_MOST, left;
+
+    if (tier_bytes < TIER_BYTES_MIN || blocks > UINT32_MAX)
+        return false;
+    while (segment > SEGMENT_BLOCKS_LEAST && blocks / segment < SEGMENTS_WANTED)
+        segment /= 2;
+    s->segment_blocks = (uint32_t)segment;
+    s->checkpoint_blocks =
+        (uint32_t)((blocks * CHECKPOINT_ENTRY_BYTES + BLOCK_BYTES - 1) / BLOCK_BYTES);
+    left = 2 + 2 * (uint64_t)s->checkpoint_blocks;
+    s->first_block = (uint32_t)((left + segment - 1) / segment * segment);
+    s->segment_count = (uint32_t)((blocks - s->first_block) / segment);
+    return s->segment_count >= SEGMENTS_LEAST;
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * keeper.c: decides what the background does next: free a segment, destage, write a checkpoint, or
+ * nothing.  One work item, so the three never run beside each other; it ends when there is nothing
+ * to do and is started again by a kick or by its timer.
+ */
+#include "cache.h"
+
+#include <errno.h>
+
+#define LOOK_AGAIN_NS UINT64_C(500000000)
+#define CHECKPOINT_AGE_NS UINT64_C(60000000000)
+
+#define FAILURES_TOLD 5u
+
+enum step { STEP_NOTHING, STEP_RECLAIM, STEP_DESTAGE, STEP_CHECKPOINT, STEP_FLUSH };
+
+/* [M] Segments that may be opened before the ring is full. */
+static uint64_t free_segments(const struct log *log)
+{
+    return log->super.segment_count - 1 - (log->head.segment - log->tail);
+}
+
+static bool wants_room(const struct cache *c)
+{
+    const struct log *log = &c->log;
+    uint64_t wanted = MIN(MAX(log->super.segment_count / 32, 3u), 16u);
+
+    return free_segments(log) < wanted && log->tail < log->head.segment;
+}
+
+static uint64_t percent_of_log(const struct cache *c, uint64_t percent)
+{
+    return log_bytes(&c->log) / BLOCK_BYTES * percent / 100;
+}
+
+static bool wants_destage(const struct cache *c, uint64_t now_ns)
+{
+    const struct log *log = &c->log;
+
+    if (!log->dirty_blocks)
+        return false;
+    if (c->draining)
+        return true;
+    if (now_ns < c->next_destage_ns)
+        return false;
+    return log->dirty_blocks > percent_of_log(c, c->options.soft_percent) / 2 ||
+           !cache_rules(c)->writes_stay ||
+           now_ns - log->oldest_dirty_ns > c->options.destage_after_ns;
+}
+
+static bool wants_checkpoint(const struct cache *c, uint64_t now_ns)
+{
+    const struct log *log = &c->log;
+    uint64_t behind = log->head.segment - log->checkpoint_segment;
+
+    return behind > log->super.segment_count / 4 ||
+           (behind > 0 && now_ns - c->last_checkpoint_ns > CHECKPOINT_AGE_NS);
+}
+
+/* [M] */
+static enum step next_step(const struct cache *c, uint64_t now_ns)
+{
+    const struct log *log = &c->log;
+
+    if (log->error || c->is_closing || c->is_stopped)
+        return STEP_NOTHING;
+    if (c->is_parked && !c->draining && !log->jobs.first)
+        return STEP_NOTHING; /* requests that wait for room are to end before a pause can begin */
+    if (wants_checkpoint(c, now_ns))
+        return STEP_CHECKPOINT;
+    if (wants_room(c))
+        return log->dirty_in[log_place_of(log, log->tail)] ? STEP_DESTAGE : STEP_RECLAIM;
+    if (wants_destage(c, now_ns))
+        return STEP_DESTAGE;
+    return c->wants_flush ? STEP_FLUSH : STEP_NOTHING;
+}
+
+static int32_t do_step(struct cache *c, enum step step)
+{
+    if (step == STEP_RECLAIM)
+        return reclaim_step(c);
+    if (step == STEP_DESTAGE)
+        return destage_step(c);
+    if (step == STEP_CHECKPOINT)
+        return -checkpoint_write(c);
+    cache_lock(c);
+    c->wants_flush = false;
+    cache_unlock(c);
+    return cache_flush_backing(c);
+}
+
+/* [M] A backing that does not take the data is tried again; people are told after a while. */
+static void note_result(struct cache *c, enum step step, int32_t error)
+{
+    if (!error && c->destage_failures && step == STEP_DESTAGE) {
+        c->destage_failures = 0;
+        sluice_health(c->disk, SLUICE_HEALTH_OK, "", "");
+    }
+    if (!error)
+        return;
+    if (c->destage_failures++ == 0)
+        sluice_log(c->disk, SLUICE_LOG_WARNING, "%s failed: %s; it will be tried again",
+                   step == STEP_DESTAGE ? "bringing data to the backing" : "tending the tier",
+                   strerror(error));
+    if (c->destage_failures == FAILURES_TOLD)
+        sluice_health(c->disk, SLUICE_HEALTH_DEGRADED,
+                      "the cache cannot bring its data to the backing",
+                      "mend the backing; nothing is lost, but the cache fills up");
+}
+
+/* [M] False: the keeper is to end. */
+static bool may_go_on(struct cache *c, enum step step)
+{
+    if (step != STEP_NOTHING)
+        return true;
+    if (c->keeper_again) {
+        c->keeper_again = false;
+        return true;
+    }
+    c->keeper_runs = false;
+    cache_wake(&c->cond);
+    return false;
+}
+
+void keeper_run(struct sluice_work *work)
+{
+    struct cache *c = CONTAINER_OF(work, struct cache, keeper);
+
+    for (;;) {
+        enum step step;
+        int32_t error;
+
+        cache_lock(c);
+        c->keeper_again = false;
+        step = next_step(c, sluice_now_ns(c->disk));
+        if (!may_go_on(c, step)) {
+            cache_unlock(c);
+            return;
+        }
+        cache_unlock(c);
+        error = step == STEP_NOTHING ? 0 : do_step(c, step);
+        cache_lock(c);
+        note_result(c, step, error);
+        if (error) {
+            c->keeper_runs = false; /* the timer starts it again */
+            cache_wake(&c->cond);
+        }
+        cache_unlock(c);
+        pace_release(c);
+        if (error)
+            return;
+    }
+}
+
+void keeper_kick(struct cache *c)
+{
+    if (!cache_has_log(c) || c->is_closing)
+        return;
+    if (c->keeper_runs) {
+        c->keeper_again = true;
+        return;
+    }
+    c->keeper_runs = sluice_work_submit(c->disk, &c->keeper) == 0;
+}
+
+void keeper_fire(struct sluice_timer *timer)
+{
+    struct cache *c = CONTAINER_OF(timer, struct cache, keeper_timer);
+
+    cache_lock(c);
+    if (next_step(c, sluice_now_ns(c->disk)) != STEP_NOTHING)
+        keeper_kick(c);
+    cache_unlock(c);
+    pace_release(c);
+    sluice_timer_start(c->disk, timer, LOOK_AGAIN_NS);
+}
+
+/* --- draining
+ * ------------------------------------------------------------------------------------- */
+
+/* [M] */
+static int why_not(struct cache *c, uint64_t left, uint64_t deadline_ns, struct sluice_error *error)
+{
+    if (sluice_now_ns(c->disk) > deadline_ns)
+        return sluice_refuse(c->disk, error, ETIMEDOUT,
+                             "%llu bytes are on the tier alone after the time allowed for it",
+                             (unsigned long long)left * BLOCK_BYTES);
+    if (c->log.error || c->destage_failures >= FAILURES_TOLD)
+        return sluice_refuse(c->disk, error, EIO,
+                             "%llu bytes on the tier cannot be brought to the backing",
+                             (unsigned long long)left * BLOCK_BYTES);
+    return 0;
+}
+
+int cache_wait_clean(struct cache *c, uint64_t most, const char *what, uint64_t deadline_ns,
+                     struct sluice_error *error)
+{
+    uint64_t total, left;
+    int r = 0;
+
+    cache_lock(c);
+    total = c->log.dirty_blocks;
+    while (r == 0 && (left = c->log.dirty_blocks) > most) {
+        r = why_not(c, left, deadline_ns, error);
+        keeper_kick(c);
+        cache_unlock(c);
+        sluice_progress(c->disk, what, (total - MIN(left, total)) * BLOCK_BYTES,
+                        total * BLOCK_BYTES);
+        cache_lock(c);
+        if (r == 0 && c->log.dirty_blocks > most)
+            cache_sleep(&c->cond, &c->mutex);
+    }
+    cache_unlock(c);
+    sluice_progress(c->disk, NULL, 0, 0);
+    return r;
+}
+
+void cache_drain_begin(struct cache *c)
+{
+    cache_lock(c);
+    c->draining++;
+    cache_unlock(c);
+}
+
+void cache_drain_end(struct cache *c)
+{
+    cache_lock(c);
+    if (c->draining)
+        c->draining--;
+    cache_unlock(c);
+}

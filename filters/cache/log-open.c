@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * log-open.c: opens a tier for this disk, and only for this disk (R12): makes it when it is new,
+ * refuses it when it holds another disk's data, refuses to go on without it when the disk's state
+ * says that it may hold data which the backing lacks.
+ *
+ * The state file "tier" names the tier by its nonce.  It is written before the first byte can be
+ * acknowledged from the tier, and removed only when everything has been destaged and the tier has
+ * been released.
+ */
+#include "cache.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define STATE_NAME "tier"
+
+struct binding {
+    char magic[8];
+    uint64_t nonce;
+    char path[512];
+};
+static const char binding_magic[8] = "tier1";
+
+/* --- which disk ---------------------------------------------------------------------------------
+ */
+
+static void parse_uuid(const char *text, uint8_t out[16])
+{
+    unsigned n = 0;
+
+    memset(out, 0, 16);
+    for (; *text && n < 32; text++) {
+        const char *digits = "0123456789abcdef", *d = strchr(digits, *text | 0x20);
+
+        if (*text == '-' || !d)
+            continue;
+        out[n / 2] = (uint8_t)(out[n / 2] << 4 | (d - digits));
+        n++;
+    }
+}
+
+static bool is_ours(const struct cache *c, const struct superblock *s)
+{
+    uint8_t uuid[16];
+
+    parse_uuid(c->disk->uuid, uuid);
+    return memcmp(uuid, s->disk_uuid, sizeof uuid) == 0 || MUTANT(12);
+}
+
+static bool read_binding(struct cache *c, struct binding *b)
+{
+    size_t length = 0;
+
+    return sluice_state_read(c->disk, STATE_NAME, b, sizeof *b, &length) == 0 &&
+           length == sizeof *b && memcmp(b->magic, binding_magic, sizeof b->magic) == 0;
+}
+
+static int write_binding(struct cache *c, struct sluice_error *error)
+{
+    struct binding b = {.nonce = c->log.super.nonce};
+    int r;
+
+    memcpy(b.magic, binding_magic, sizeof b.magic);
+    snprintf(b.path, sizeof b.path, "%s", c->log.path);
+    r = sluice_state_write(c->disk, STATE_NAME, &b, sizeof b);
+    return r < 0 ? sluice_refuse(c->disk, error, -r, "the state of the tier cannot be written: %s",
+                                 strerror(-r))
+                 : 0;
+}
+
+/* --- superblocks ---------------------------------------------------------------------------------
+ */
+
+enum found { FOUND_NONE, FOUND_ONE, FOUND_FOREIGN };
+
+/* The newer of the two. */
+static int read_supers(struct cache *c, struct superblock *out, enum found *found)
+{
+    uint8_t *block = cache_alloc_pages(2 * BLOCK_BYTES);
+    struct superblock s;
+    int r = block ? log_io_wait(c, SLUICE_OP_READ, 0, block, 2 * BLOCK_BYTES) : -ENOMEM;
+
+    *found = FOUND_NONE;
+    for (unsigned i = 0; r == 0 && i < 2; i++) {
+        if (format_is_foreign_version(block + i * BLOCK_BYTES))
+            *found = FOUND_FOREIGN;
+        if (!format_get_superblock(block + i * BLOCK_BYTES, &s))
+            continue;
+        if (*found == FOUND_ONE && s.generation < out->generation)
+            continue;
+        *out = s;
+        *found = FOUND_ONE;
+    }
+    cache_free(block);
+    return r;
+}
+
+/* R11: what an earlier making left cannot be taken for ours: the superblocks go first, and all that
+ * is written from now on has a new nonce. */
+static int format_tier(struct cache *c, uint64_t bytes)
+{
+    struct superblock *s = &c->log.super;
+    uint8_t *block = cache_alloc_pages(2 * BLOCK_BYTES);
+    int r = block ? 0 : -ENOMEM;
+
+    *s = (struct superblock){.generation = 1};
+    if (r == 0 && !format_layout(bytes, s))
+        r = -ENOSPC;
+    s->nonce = MUTANT(11) ? 1 : cache_random();
+    s->incarnation = MUTANT(11) ? 1 : cache_random();
+    s->disk_bytes = c->disk->size_bytes;
+    s->start.sequence = s->end_sequence = 1;
+    parse_uuid(c->disk->uuid, s->disk_uuid);
+    if (r == 0) {
+        memset(block, 0, 2 * BLOCK_BYTES);
+        r = log_io_wait(c, SLUICE_OP_WRITE, 0, block, 2 * BLOCK_BYTES);
+    }
+    if (r == 0)
+        r = log_io_wait(c, SLUICE_OP_ZERO, 2, NULL,
+                        bytes / BLOCK_BYTES * BLOCK_BYTES - 2 * BLOCK_BYTES);
+    if (r == 0)
+        r = log_io_wait(c, SLUICE_OP_FLUSH, 0, NULL, 0);
+    if (r == 0) {
+        format_put_superblock(s, block);
+        r = log_io_wait(c, SLUICE_OP_WRITE, 1, block, BLOCK_BYTES); /* generation 1: B */
+    }
+    if (r == 0)
+        r = log_io_wait(c, SLUICE_OP_FLUSH, 0, NULL, 0);
+    cache_free(block);
+    return r;
+}
+
+/* --- which tier ----------------------------------------------------------------------------------
+ */
+
+static int refuse_foreign(struct cache *c, enum found found, const struct superblock *s,
+                          struct sluice_error *error)
+{
+    if (found == FOUND_FOREIGN)
+        return sluice_refuse(c->disk, error, ENOTSUP,
+                             "%s was made by another version of the cache; go back to that version "
+                             "to empty it, or remove the file if its data is of no use",
+                             c->log.path);
+    if (found == FOUND_ONE && !s->is_released && !is_ours(c, s))
+        return sluice_refuse(c->disk, error, EBUSY,
+                             "%s holds the data of another disk; name another tier, or remove the "
+                             "file if that disk is gone",
+                             c->log.path);
+    return 0;
+}
+
+static int refuse_lost(struct cache *c, bool is_ours_and_whole, const struct superblock *s,
+                       struct sluice_error *error)
+{
+    struct binding b;
+
+    if (!read_binding(c, &b) || (is_ours_and_whole && s->nonce == b.nonce) || MUTANT(12))
+        return 0;
+    return sluice_refuse(c->disk, error, ENODATA,
+                         "the disk's newest data is on the tier %.400s, which is %s; bring it back "
+                         "(is the SSD there and mounted?)",
+                         b.path, is_ours_and_whole ? "another one now" : "missing or empty");
+}
+
+static bool layout_is_possible(const struct log *log, const struct superblock *s)
+{
+    struct superblock want = {.generation = 0};
+    uint64_t end = (uint64_t)s->first_block + (uint64_t)s->segment_blocks * s->segment_count;
+
+    return format_layout(end * BLOCK_BYTES, &want) && s->segment_blocks >= 2 &&
+           s->segment_count >= 4 && end * BLOCK_BYTES <= log->file_bytes;
+}
+
+static int allocate(struct cache *c)
+{
+    struct log *log = &c->log;
+
+    log->chunk = cache_zalloc(sizeof *log->chunk);
+    log->dirty_in = cache_zalloc(log->super.segment_count * sizeof *log->dirty_in);
+    log->readers = cache_zalloc(log->super.segment_count * sizeof *log->readers);
+    if (!log->chunk || !log->dirty_in || !log->readers)
+        return -ENOMEM;
+    log->chunk->owner = c;
+    log->chunk->buffer = cache_alloc_pages((1 + CHUNK_DATA_MAX) * BLOCK_BYTES);
+    return log->chunk->buffer ? 0 : -ENOMEM;
+}
+
+static int open_file(struct cache *c, uint64_t bytes, struct sluice_error *error)
+{
+    struct log *log = &c->log;
+    uint32_t flags = SLUICE_FILE_CREATE | SLUICE_FILE_LOCK;
+    int r =
+        sluice_file_open(c->disk, log->path, flags | SLUICE_FILE_DIRECT, bytes, &log->file, error);
+
+    if (r == -EINVAL) /* a file system without O_DIRECT */
+        r = sluice_file_open(c->disk, log->path, flags, bytes, &log->file, error);
+    if (r < 0)
+        return r;
+    log->file_bytes = sluice_file_size(c->disk, log->file);
+    return 0;
+}
+
+static int prepare(struct cache *c, struct sluice_error *error)
+{
+    struct log *log = &c->log;
+    struct superblock *s = &log->super;
+    enum found found;
+    bool is_usable;
+    int r = read_supers(c, s, &found);
+
+    if (r < 0)
+        return sluice_refuse(c->disk, error, -r, "%s cannot be read: %s", log->path, strerror(-r));
+    r = refuse_foreign(c, found, s, error);
+    is_usable = found == FOUND_ONE && !s->is_released;
+    if (r == 0 && is_usable && !layout_is_possible(log, s))
+        r = sluice_refuse(c->disk, error, EINVAL, "%s is smaller than it was made", log->path);
+    if (r == 0)
+        r = refuse_lost(c, is_usable, s, error);
+    if (r < 0 || is_usable)
+        return r;
+    r = format_tier(c, log->file_bytes);
+    return r < 0 ? sluice_refuse(c->disk, error, -r, "%s cannot be made a tier: %s", log->path,
+                                 r == -ENOSPC ? "too small, or no space left" : strerror(-r))
+                 : 0;
+}
+
+int log_open(struct cache *c, const char *path, uint64_t bytes, struct sluice_error *error)
+{
+    struct log *log = &c->log;
+    int r;
+
+    snprintf(log->path, sizeof log->path, "%s", path);
+    r = open_file(c, bytes / BLOCK_BYTES * BLOCK_BYTES, error);
+    if (r == 0)
+        r = prepare(c, error);
+    if (r == 0 && allocate(c) < 0)
+        r = sluice_refuse(c->disk, error, ENOMEM, "no memory for the cache's log");
+    return r == 0 ? write_binding(c, error) : r;
+}
+
+void log_close(struct cache *c)
+{
+    struct log *log = &c->log;
+
+    if (log->chunk)
+        cache_free(log->chunk->buffer);
+    cache_free(log->chunk);
+    cache_free(log->dirty_in);
+    cache_free(log->readers);
+    if (log->file)
+        sluice_file_close(c->disk, log->file);
+    log->file = NULL;
+}
+
+int log_release(struct cache *c)
+{
+    struct superblock *s = &c->log.super;
+    uint8_t *block = cache_alloc_pages(BLOCK_BYTES);
+    int r = block ? 0 : -ENOMEM;
+
+    s->generation++;
+    s->is_released = true;
+    if (r == 0) {
+        format_put_superblock(s, block);
+        r = log_io_wait(c, SLUICE_OP_WRITE, s->generation % 2, block, BLOCK_BYTES);
+    }
+    if (r == 0)
+        r = log_io_wait(c, SLUICE_OP_FLUSH, 0, NULL, 0);
+    cache_free(block);
+    return r < 0 ? r : sluice_state_remove(c->disk, STATE_NAME);
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * log-sync.c: makes the log durable.  One fdatasync is in flight at a time; who asks meanwhile
+ * shares the next, because the present one may have begun before his chunk was written (R2, R3).
+ * Also the helpers for threads that wait.
+ */
+#include "cache.h"
+
+#include <errno.h>
+
+void log_fail(struct cache *c, int32_t error, const char *what)
+{
+    if (c->log.error)
+        return;
+    c->log.error = error;
+    sluice_log(c->disk, SLUICE_LOG_ERROR, "%s: %s (%s); what it holds can still be read", what,
+               strerror(error), c->log.path);
+    sluice_health(c->disk, SLUICE_HEALTH_FAILED,
+                  "the cache's tier failed; writes fail so that nothing is lost unsaid",
+                  "mend or replace the tier's storage, then restart the gateway");
+}
+
+static void tell(struct sync_waiter *w, int32_t error)
+{
+    while (w) {
+        struct sync_waiter *next = w->next;
+
+        w->done(w, error);
+        w = next;
+    }
+}
+
+static void start(struct cache *c);
+
+static void end_sync(struct cache *c, int32_t error)
+{
+    struct log *log = &c->log;
+    struct sync_waiter *answered;
+    bool again;
+
+    cache_lock(c);
+    if (error)
+        log_fail(c, error, "making the tier durable failed");
+    else
+        log->durable = MUTANT(2) ? log->applied.sequence : MAX(log->durable, log->sync_target);
+    answered = log->sync_now;
+    log->sync_now = NULL;
+    again = log->sync_next != NULL;
+    log->is_syncing = again;
+    if (again) {
+        log->sync_now = log->sync_next;
+        log->sync_next = NULL;
+        log->sync_target = log->applied.sequence;
+    }
+    cache_wake(&c->cond);
+    cache_unlock(c);
+    if (again)
+        start(c);
+    tell(answered, error);
+}
+
+static void on_synced(struct sluice_file_io *io, int32_t error)
+{
+    end_sync(CONTAINER_OF(io, struct cache, log.sync_io), error);
+}
+
+static void start(struct cache *c)
+{
+    struct sluice_file_io *io = &c->log.sync_io;
+    int r;
+
+    io->op = SLUICE_OP_FLUSH;
+    io->done = on_synced;
+    r = sluice_file_submit(c->disk, c->log.file, io);
+    if (r < 0)
+        end_sync(c, -r);
+}
+
+void log_sync(struct cache *c, struct sync_waiter *w)
+{
+    struct log *log = &c->log;
+    bool is_first;
+    int32_t error;
+
+    cache_lock(c);
+    error = log->error;
+    is_first = !error && !log->is_syncing;
+    if (is_first || (!error && MUTANT(3))) {
+        w->next = log->sync_now;
+        log->sync_now = w;
+        if (is_first)
+            log->sync_target = log->applied.sequence;
+        log->is_syncing = true;
+    } else if (!error) {
+        w->next = log->sync_next;
+        log->sync_next = w;
+    }
+    cache_unlock(c);
+    if (is_first)
+        start(c);
+    else if (error)
+        w->done(w, error);
+}
+
+/* --- waiting ------------------------------------------------------------------------------------
+ */
+
+struct waiting_sync {
+    struct sync_waiter waiter;
+    struct cache *c;
+    bool is_done;
+    int32_t error;
+};
+
+static void wake_sync(struct sync_waiter *w, int32_t error)
+{
+    struct waiting_sync *ws = CONTAINER_OF(w, struct waiting_sync, waiter);
+    struct cache *c = ws->c;
+
+    cache_lock(c);
+    ws->error = error;
+    ws->is_done = true;
+    cache_wake(&c->cond);
+    cache_unlock(c);
+}
+
+int32_t log_sync_wait(struct cache *c)
+{
+    struct waiting_sync ws = {.waiter.done = wake_sync, .c = c};
+
+    log_sync(c, &ws.waiter);
+    cache_lock(c);
+    while (!ws.is_done)
+        cache_sleep(&c->cond, &c->mutex);
+    cache_unlock(c);
+    return ws.error;
+}
+
+struct waiting_job {
+    struct log_job job;
+    struct cache *c;
+    bool is_done;
+};
+
+static void wake_job(struct log_job *job)
+{
+    struct waiting_job *wj = CONTAINER_OF(job, struct waiting_job, job);
+    struct cache *c = wj->c;
+
+    cache_lock(c);
+    wj->is_done = true;
+    cache_wake(&c->cond);
+    cache_unlock(c);
+}
+
+int32_t log_mark_wait(struct cache *c)
+{
+    struct waiting_job wj = {.job = {.kind = JOB_MARK, .done = wake_job}, .c = c};
+
+    cache_lock(c);
+    log_add(c, &wj.job, true);
+    cache_unlock(c);
+    log_pump(c);
+    cache_lock(c);
+    while (!wj.is_done)
+        cache_sleep(&c->cond, &c->mutex);
+    cache_unlock(c);
+    return wj.job.error ? wj.job.error : log_sync_wait(c);
+}
+
+int log_io_wait(struct cache *c, uint8_t op, uint64_t block, void *data, uint64_t bytes)
+{
+    struct sluice_file_io io = {
+        .op = op, .offset = block * BLOCK_BYTES, .length = bytes, .data = data};
+
+    if (op == SLUICE_OP_ZERO)
+        io.flags = SLUICE_FLAG_NO_HOLE; /* the space is taken now, not when it has run out */
+    return sluice_file_wait(c->disk, c->log.file, &io);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * pace.c: slows writers down before the log is full of dirty data, smoothly: from the soft mark on
+ * each write waits a little, with the square of the excess, so that writers meet the speed of the
+ * destage somewhere on the slope and never a wall.  At the hard mark they wait for the destage.
+ */
+#include "cache.h"
+
+#define DELAY_MOST_NS UINT64_C(20000000)
+#define LOOK_AGAIN_NS UINT64_C(5000000)
+
+/* [M] How long a write of so many blocks waits now; UINT64_MAX: until something has been destaged.
+ */
+static uint64_t delay_of(const struct cache *c, uint64_t blocks)
+{
+    uint64_t all = log_bytes(&c->log) / BLOCK_BYTES, dirty = c->log.dirty_blocks;
+    uint64_t soft = all * c->options.soft_percent / 100, hard = all * c->options.hard_percent / 100;
+    uint64_t permille;
+
+    if (dirty + blocks <= soft || dirty <= soft)
+        return 0;
+    if (dirty >= hard)
+        return UINT64_MAX;
+    permille = (dirty - soft) * 1000 / (hard - soft);
+    return DELAY_MOST_NS * permille / 1000 * permille / 1000;
+}
+
+bool pace(struct cache *c, struct paced *p, uint64_t blocks)
+{
+    uint64_t delay = c->pace_is_off || !cache_has_log(c) ? 0 : delay_of(c, blocks);
+    uint64_t now;
+
+    if (delay == 0)
+        return true;
+    now = sluice_now_ns(c->disk);
+    p->due_ns = delay == UINT64_MAX ? UINT64_MAX : now + delay;
+    p->next = NULL;
+    p->is_queued = true;
+    if (!c->paced_first)
+        c->paced_last = &c->paced_first;
+    *c->paced_last = p;
+    c->paced_last = &p->next;
+    sluice_timer_start(c->disk, &c->pace_timer, MIN(delay, LOOK_AGAIN_NS));
+    keeper_kick(c);
+    return false;
+}
+
+/* [M] */
+static void take_out(struct cache *c, struct paced **at)
+{
+    struct paced *p = *at;
+
+    *at = p->next;
+    p->is_queued = false;
+    if (c->paced_last == &p->next)
+        c->paced_last = at;
+}
+
+bool pace_remove(struct cache *c, struct paced *p)
+{
+    for (struct paced **at = &c->paced_first; *at; at = &(*at)->next)
+        if (*at == p) {
+            take_out(c, at);
+            return true;
+        }
+    return false;
+}
+
+/* [M] Those at the hard mark wait until it is left. */
+static bool is_due(const struct cache *c, const struct paced *p, uint64_t now_ns)
+{
+    if (c->pace_is_off)
+        return true;
+    return p->due_ns == UINT64_MAX ? delay_of(c, 1) != UINT64_MAX : now_ns >= p->due_ns;
+}
+
+void pace_release(struct cache *c)
+{
+    struct paced *ready = NULL, **last = &ready;
+    uint64_t now = sluice_now_ns(c->disk);
+
+    cache_lock(c);
+    for (struct paced **at = &c->paced_first; *at;) {
+        struct paced *p = *at;
+
+        if (!is_due(c, p, now)) {
+            at = &p->next;
+            continue;
+        }
+        take_out(c, at);
+        p->next = NULL;
+        *last = p;
+        last = &p->next;
+    }
+    if (c->paced_first)
+        sluice_timer_start(c->disk, &c->pace_timer, LOOK_AGAIN_NS);
+    cache_unlock(c);
+    while (ready) {
+        struct paced *p = ready;
+
+        ready = p->next;
+        p->go(p);
+    }
+}
+
+void pace_fire(struct sluice_timer *timer)
+{
+    pace_release(CONTAINER_OF(timer, struct cache, pace_timer));
+}

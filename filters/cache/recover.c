@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * recover.c: from a tier to an index, after whatever end the last run came to.
+ *
+ *     1. the newer superblock names a checkpoint and where its replay begins
+ *     2. the chunks from there on are read and checked, in order, until one is missing, torn, or of
+ *        an earlier incarnation; the last header says what is behind the tail and what is clean
+ *     3. the checkpoint's entries fill the index, then the chunks' entries replace them
+ *     4. a new checkpoint is written, with a new incarnation, before anything else is (R13)
+ *
+ * Nothing is changed before step 4, which takes effect with one superblock: a recovery that is
+ * killed at any point is begun anew by the next.  Chunks that were written after the last good one
+ * have an old incarnation from then on and are never taken for new ones (R11).
+ *
+ * A tail that is torn is what a power cut leaves.  But when a later chunk says that the missing one
+ * had been durable, the storage has lost what it promised to keep, and the disk is refused (R10).
+ */
+#include "cache.h"
+#include "crc.h"
+
+#include <errno.h>
+
+#define SEARCH_SEGMENTS 3u /* for chunks behind a missing one: its segment and so many less one */
+
+struct found_entry {
+    uint64_t block, segment;
+    uint32_t slot;
+    uint8_t kind;
+};
+
+struct scan {
+    struct cache *c;
+    struct log_position at;
+    uint64_t tail, clean;
+    struct found_entry *entries;
+    size_t count, capacity;
+    uint8_t *segment_data;
+    uint64_t loaded; /* the segment in segment_data */
+    bool has_loaded;
+    struct chunk_header header;
+};
+
+/* --- reading chunks ------------------------------------------------------------------------------
+ */
+
+static int load(struct scan *s, uint64_t segment)
+{
+    const struct log *log = &s->c->log;
+    int r;
+
+    if (s->has_loaded && s->loaded == segment)
+        return 0;
+    s->has_loaded = false;
+    r = log_io_wait(s->c, SLUICE_OP_READ, log_slot(log, segment, 0), s->segment_data,
+                    (uint64_t)log->super.segment_blocks * BLOCK_BYTES);
+    s->has_loaded = r == 0;
+    s->loaded = segment;
+    return r;
+}
+
+static bool data_is_whole(const struct scan *s, uint32_t block)
+{
+    const uint8_t *data = s->segment_data + ((uint64_t)block + 1) * BLOCK_BYTES;
+
+    for (uint32_t i = 0; i < s->header.count; i++) {
+        if (s->header.entry[i].kind == CHUNK_DROP)
+            continue;
+        if (cache_crc(0, data, BLOCK_BYTES) != s->header.entry[i].crc && !MUTANT(10))
+            return false;
+        data += BLOCK_BYTES;
+    }
+    return true;
+}
+
+static bool is_of_this_run(const struct scan *s)
+{
+    const struct superblock *super = &s->c->log.super;
+
+    return s->header.nonce == super->nonce && s->header.incarnation == super->incarnation;
+}
+
+/* The chunk with the next number, here? */
+static bool is_next(struct scan *s, uint64_t segment, uint32_t block)
+{
+    const struct superblock *super = &s->c->log.super;
+
+    return block < super->segment_blocks &&
+           format_get_chunk(s->segment_data + (uint64_t)block * BLOCK_BYTES, &s->header) &&
+           is_of_this_run(s) && s->header.segment == segment &&
+           s->header.sequence == s->at.sequence &&
+           block + 1 + s->header.data_blocks <= super->segment_blocks && data_is_whole(s, block);
+}
+
+static int keep_entry(struct scan *s, const struct chunk_entry *e, uint64_t segment, uint32_t slot)
+{
+    if (s->count == s->capacity) {
+        size_t capacity = s->capacity ? s->capacity * 2 : 1024;
+        struct found_entry *more = cache_zalloc(capacity * sizeof *more);
+
+        if (!more)
+            return -ENOMEM;
+        if (s->count)
+            memcpy(more, s->entries, s->count * sizeof *more);
+        cache_free(s->entries);
+        s->entries = more;
+        s->capacity = capacity;
+    }
+    s->entries[s->count++] = (struct found_entry){e->block, segment, slot, e->kind};
+    return 0;
+}
+
+static int keep_chunk(struct scan *s, uint64_t segment, uint32_t block)
+{
+    uint32_t slot = log_slot(&s->c->log, segment, block) + 1;
+    int r = 0;
+
+    for (uint32_t i = 0; i < s->header.count && r == 0; i++) {
+        r = keep_entry(s, &s->header.entry[i], segment, slot);
+        slot += s->header.entry[i].kind != CHUNK_DROP;
+    }
+    s->tail = MAX(s->tail, s->header.tail);
+    s->clean = MAX(s->clean, s->header.clean);
+    s->at = (struct log_position){.segment = segment,
+                                  .block = block + 1 + s->header.data_blocks,
+                                  .sequence = s->header.sequence + 1};
+    return r;
+}
+
+/* 1: found and kept; 0: there is none. */
+static int next_chunk(struct scan *s)
+{
+    int r = load(s, s->at.segment);
+
+    if (r == 0 && is_next(s, s->at.segment, s->at.block))
+        return keep_chunk(s, s->at.segment, s->at.block) < 0 ? -ENOMEM : 1;
+    if (r == 0)
+        r = load(s, s->at.segment + 1);
+    if (r == 0 && is_next(s, s->at.segment + 1, 0))
+        return keep_chunk(s, s->at.segment + 1, 0) < 0 ? -ENOMEM : 1;
+    return r;
+}
+
+/* --- what must not be missing
+ * --------------------------------------------------------------------- */
+
+static bool proves_a_loss(struct scan *s, uint64_t segment, uint32_t block)
+{
+    return format_get_chunk(s->segment_data + (uint64_t)block * BLOCK_BYTES, &s->header) &&
+           is_of_this_run(s) && s->header.segment == segment && s->header.durable > s->at.sequence;
+}
+
+static int search_behind(struct scan *s, struct sluice_error *error)
+{
+    const struct superblock *super = &s->c->log.super;
+
+    if (s->at.sequence < super->end_sequence)
+        return sluice_refuse(s->c->disk, error, EIO,
+                             "%s has lost chunk %llu of its log, which was durable (a fault of the "
+                             "storage); nothing was changed",
+                             s->c->log.path, (unsigned long long)s->at.sequence);
+    for (uint32_t i = 0; i < SEARCH_SEGMENTS; i++) {
+        int r = load(s, s->at.segment + i);
+
+        if (r < 0)
+            return sluice_refuse(s->c->disk, error, -r, "%s cannot be read: %s", s->c->log.path,
+                                 strerror(-r));
+        for (uint32_t block = i ? 0 : s->at.block; block < super->segment_blocks; block++)
+            if (proves_a_loss(s, s->at.segment + i, block))
+                return sluice_refuse(s->c->disk, error, EIO,
+                                     "%s has lost chunk %llu of its log, though chunk %llu says it "
+                                     "was durable (a fault of the storage); nothing was changed",
+                                     s->c->log.path, (unsigned long long)s->at.sequence,
+                                     (unsigned long long)s->header.sequence);
+    }
+    return 0;
+}
+
+static int scan_chunks(struct scan *s, struct sluice_error *error)
+{
+    uint64_t end = s->at.segment + s->c->log.super.segment_count;
+    int r;
+
+    do
+        r = next_chunk(s);
+    while (r > 0 && s->at.segment < end);
+    if (r < 0)
+        return sluice_refuse(s->c->disk, error, -r, "%s cannot be read: %s", s->c->log.path,
+                             strerror(-r));
+    return search_behind(s, error);
+}
+
+/* --- filling the index
+ * ------------------------------------------------------------------------------ */
+
+static int put_item(struct scan *s, const struct index_item *item, uint64_t segment)
+{
+    struct cache *c = s->c;
+    struct index_item old, new = *item;
+
+    new.is_dirty = item->is_dirty &&segment >= s->clean;
+    if (index_get(&c->index, item->block, &old))
+        cache_forget(c, &old);
+    if (index_put(&c->index, &new) < 0)
+        return -ENOMEM;
+    if (new.is_dirty) {
+        c->log.dirty_in[log_place_of_slot(&c->log, new.place)]++;
+        c->log.dirty_blocks++;
+        sluice_count(c->disk, N_DIRTY, BLOCK_BYTES);
+    }
+    return 0;
+}
+
+static int put_checkpoint_entry(struct scan *s, const uint8_t *from)
+{
+    const struct superblock *super = &s->c->log.super;
+    struct checkpoint_entry e;
+    uint64_t segment;
+    struct index_item item;
+
+    format_get_checkpoint_entry(from, &e);
+    segment = (super->start.segment & ~(uint64_t)UINT32_MAX) | e.segment_low;
+    if (segment > super->start.segment + super->segment_count)
+        segment -= (uint64_t)1 << 32;
+    if (e.slot < super->first_block ||
+        e.slot >= super->first_block + super->segment_blocks * super->segment_count)
+        return -EIO;
+    if (segment < s->tail)
+        return 0;
+    item = (struct index_item){
+        .block = e.block, .place = e.slot, .is_dirty = e.is_dirty, .frequency = e.frequency};
+    return put_item(s, &item, segment);
+}
+
+#define READ_BYTES (1u << 20)
+
+static int load_checkpoint(struct scan *s)
+{
+    const struct superblock *super = &s->c->log.super;
+    uint64_t left = super->entries * CHECKPOINT_ENTRY_BYTES;
+    uint64_t block = 2 + (super->generation % 2) * (uint64_t)super->checkpoint_blocks;
+    uint8_t *buffer = cache_alloc_pages(READ_BYTES);
+    uint32_t crc = 0;
+    int r = buffer ? 0 : -ENOMEM;
+
+    if (left > (uint64_t)super->checkpoint_blocks * BLOCK_BYTES)
+        r = -EIO;
+    while (left && r == 0) {
+        uint32_t bytes = (uint32_t)MIN(left, READ_BYTES);
+
+        r = log_io_wait(s->c, SLUICE_OP_READ, block, buffer,
+                        (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES);
+        crc = cache_crc(crc, buffer, bytes);
+        for (uint32_t at = 0; at < bytes && r == 0; at += CHECKPOINT_ENTRY_BYTES)
+            r = put_checkpoint_entry(s, buffer + at);
+        block += bytes / BLOCK_BYTES;
+        left -= bytes;
+    }
+    cache_free(buffer);
+    return r == 0 && crc != super->entries_crc ? -EIO : r;
+}
+
+static int replay(struct scan *s)
+{
+    struct cache *c = s->c;
+    int r = 0;
+
+    for (size_t i = 0; i < s->count && r == 0; i++) {
+        const struct found_entry *e = &s->entries[i];
+        struct index_item old,
+            item = {.block = e->block, .place = e->slot, .is_dirty = e->kind == CHUNK_DIRTY};
+
+        if (e->kind != CHUNK_DROP && e->segment >= s->tail)
+            r = put_item(s, &item, e->segment);
+        else if (index_get(&c->index, e->block, &old))
+            cache_forget(c, &old);
+    }
+    return r;
+}
+
+/* --- all of it -----------------------------------------------------------------------------------
+ */
+
+static void go_on_from(struct scan *s)
+{
+    struct log *log = &s->c->log;
+
+    log->head = log->applied = s->at;
+    log->durable = s->at.sequence;
+    log->tail = log->tail_announced = s->tail;
+    log->clean = s->clean;
+    log->checkpoint_segment = log->super.start.segment;
+    if (log->dirty_blocks)
+        log->oldest_dirty_ns = sluice_now_ns(s->c->disk);
+}
+
+static int begin_anew(struct scan *s, struct sluice_error *error)
+{
+    struct cache *c = s->c;
+    int r;
+
+    go_on_from(s);
+    if (!MUTANT(11))
+        c->log.super.incarnation = cache_random();
+    r = checkpoint_write(c);
+    return r < 0 ? sluice_refuse(c->disk, error, -r, "%s cannot be written: %s", c->log.path,
+                                 strerror(-r))
+                 : 0;
+}
+
+static int recover(struct scan *s, struct sluice_error *error)
+{
+    int r = scan_chunks(s, error);
+
+    if (r < 0)
+        return r;
+    s->c->log.tail = s->tail; /* for log_segment_of_place() */
+    r = load_checkpoint(s);
+    if (r == 0)
+        r = replay(s);
+    if (r < 0)
+        return sluice_refuse(s->c->disk, error, -r,
+                             r == -ENOMEM ? "%s: there is no memory for its index"
+                                          : "%s: its checkpoint is damaged (a fault of the "
+                                            "storage); nothing was changed",
+                             s->c->log.path);
+    return begin_anew(s, error);
+}
+
+int recover_log(struct cache *c, struct sluice_error *error)
+{
+    const struct superblock *super = &c->log.super;
+    struct scan s = {.c = c, .at = super->start, .tail = super->tail, .clean = super->clean};
+    int r;
+
+    s.segment_data = cache_alloc_pages((uint64_t)super->segment_blocks * BLOCK_BYTES);
+    if (!s.segment_data)
+        return sluice_refuse(c->disk, error, ENOMEM, "no memory to read the tier");
+    r = recover(&s, error);
+    cache_free(s.segment_data);
+    cache_free(s.entries);
+    return r;
+}
