@@ -38,7 +38,7 @@ struct cli_verb {
 cli_run_fn cli_serve, cli_check, cli_diff, cli_reload, cli_status, cli_watch, cli_metrics,
     cli_disk_list, cli_disk_show, cli_disk_add, cli_disk_remove, cli_disk_resize, cli_disk_snapshot,
     cli_disk_event, cli_disk_reopen, cli_filter_list, cli_filter_show, cli_filter_try, cli_top,
-    cli_filter_new, cli_filter_check, cli_version, cli_help;
+    cli_filter_new, cli_filter_check, cli_pki_init, cli_pki_issue, cli_version, cli_help;
 /* disk show --connect KIND */
 int cli_connect(struct cli *cli, const char *disk, const char *kind);
 

@@ -44,6 +44,12 @@ const struct cli_verb cli_verbs[] = {
      cli_filter_check},
     {"filter try", "FILTER|./FILE.so [--size SIZE] [--set OPTION=VALUE]... [--for DURATION]",
      "Serve a RAM disk behind a filter and print its counters.", cli_filter_try},
+    {"pki init", "--dir DIR [--name NAME] [--days N]",
+     "Make an authority: DIR/ca.pem and DIR/ca.key.", cli_pki_init},
+    {"pki issue",
+     "NAME --dir DIR [--san NAME|ADDRESS]... [--client] [--layout qemu|libvirt] [--days N]",
+     "Make the certificate of a gateway or a client: DIR/NAME.pem and DIR/NAME.key.",
+     cli_pki_issue},
     {"version", "", "Print the version.", cli_version},
     {"help", "[VERB]", "Print all verbs, or how one is used.", cli_help},
 };
