@@ -18,8 +18,7 @@ enum { DECODED, STARTED, ENDED };
 /* CONTROL is the last byte of a CDB; NACA is not supported (SAM-5 5.2). */
 #define NACA 0x04u
 
-/* --- decode
- * ------------------------------------------------------------------------------------------ */
+/* --- decode ------------------------------------------------------------------------------- */
 
 static const struct scsi_operation unknown_operation = {.name = "unknown command", .cdb_bytes = 6};
 
@@ -93,10 +92,10 @@ void scsi_command_decode(struct scsi_command *c)
         c->transfer_bytes = 0;
     else if (c->transfer_bytes)
         c->direction = c->operation->direction;
+    c->expected_bytes = c->transfer_bytes;
 }
 
-/* --- decoding helpers
- * ---------------------------------------------------------------------------------- */
+/* --- decoding helpers --------------------------------------------------------------------- */
 
 void decode_no_data(struct scsi_command *c)
 {
@@ -124,8 +123,7 @@ void command_answer(struct scsi_command *c, const void *data, size_t length, siz
         memcpy(c->data, data, c->data_in_bytes);
 }
 
-/* --- start and end
- * ---------------------------------------------------------------------------------------- */
+/* --- start and end ------------------------------------------------------------------------ */
 
 static void leave(struct scsi_command *c)
 {
@@ -161,7 +159,7 @@ static bool admit(struct scsi_command *c)
         if (asc)
             sense_set(c, SENSE_UNIT_ATTENTION, asc);
     }
-    return c->sense_bytes == 0;
+    return c->sense_bytes == 0 && (!n->lu || gates_pass(c));
 }
 
 enum io_status scsi_command_start(struct scsi_command *c)
@@ -184,9 +182,7 @@ void command_end(struct scsi_command *c)
     c->done(c);
 }
 
-/* --- cancel
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- cancel ------------------------------------------------------------------------------- */
 
 bool command_is_started(const struct scsi_command *c)
 {

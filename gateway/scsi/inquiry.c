@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * inquiry.c: the standard data of INQUIRY (SPC-4 6.6.2).
+ * inquiry.c: the standard data of INQUIRY and the dispatch to vital product data (SPC-4 6.6).
  */
 #include "internal.h"
 
@@ -11,7 +11,7 @@
 #define NO_LU 0x7fu /* qualifier 011b, type 1Fh */
 
 /* Pads with blanks, as ASCII fields are (SPC-4 4.3.1). */
-static void put_ascii(uint8_t *to, size_t size, const char *text)
+void put_ascii(uint8_t *to, size_t size, const char *text)
 {
     size_t length = strlen(text);
 
@@ -19,8 +19,8 @@ static void put_ascii(uint8_t *to, size_t size, const char *text)
     memcpy(to, text, MIN(length, size));
 }
 
-/* SAM-5, SPC-4, SBC-4 without a version claimed, iSCSI. */
-static const uint16_t version_descriptors[] = {0x00a0, 0x0460, 0x0600, 0x0960};
+/* SAM-5, SPC-4, SBC-3 (SBC-4 commands beyond it are told by RSOC), iSCSI. */
+static const uint16_t version_descriptors[] = {0x00a0, 0x0460, 0x04c0, 0x0960};
 
 static enum io_status standard(struct scsi_command *c)
 {
@@ -31,6 +31,7 @@ static enum io_status standard(struct scsi_command *c)
     data[2] = 6;    /* SPC-4 */
     data[3] = 0x12; /* HISUP, response data format 2 */
     data[4] = STANDARD_BYTES - 5;
+    data[5] = 0x10; /* TPGS implicit */
     data[7] = 0x02; /* CMDQUE */
     put_ascii(data + 8, 8, lu ? lu->vendor : "SLUICE");
     put_ascii(data + 16, 16, lu ? lu->product : "DISK");
@@ -43,10 +44,8 @@ static enum io_status standard(struct scsi_command *c)
 
 enum io_status run_inquiry(struct scsi_command *c)
 {
-    if (c->cdb[1] & EVPD) {
-        sense_bad_cdb(c, 2, NO_BIT);
-        return IO_DONE;
-    }
+    if (c->cdb[1] & EVPD)
+        return vital_product_data(c);
     if (c->cdb[2]) {
         sense_bad_cdb(c, 2, NO_BIT);
         return IO_DONE;

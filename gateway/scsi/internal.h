@@ -20,8 +20,7 @@
 /* Parameter lists above that are refused. */
 #define PARAMETER_LIST_MAX 65536u
 
-/* --- operations: the table of commands -----------------------------------------------------------
- */
+/* --- operations: the table of commands ---------------------------------------------------- */
 
 #define ANY_SERVICE_ACTION (-1)
 
@@ -32,6 +31,8 @@
 #define OP_WRITES 0x08u /* changes the medium: conflicts with any reservation, write protect */
 #define OP_SERVES_ALWAYS 0x10u    /* also in standby, while being sanitized, or stopped */
 #define OP_PAST_RESERVATION 0x20u /* never conflicts (or decides itself) */
+#define OP_HAS_FUA 0x40u          /* byte 1, bit 3 */
+#define OP_CHANGES 0x80u          /* changes the medium: not on one that is write protected */
 
 struct scsi_operation {
     const char *name;
@@ -49,8 +50,7 @@ const struct scsi_operation *operation_find(const uint8_t *cdb, bool *is_service
 extern const struct scsi_operation scsi_operations[];
 extern const unsigned scsi_operation_count;
 
-/* --- logical units
- * ---------------------------------------------------------------------------------- */
+/* --- logical units ------------------------------------------------------------------------ */
 
 /* Pending unit attentions are a set of bits, told lowest first; see attention.c for the codes. */
 enum attention {
@@ -70,10 +70,53 @@ enum attention {
     ATTENTION_COUNT
 };
 
+/* --- reservations ------------------------------------------------------------------------- */
+
+#define REGISTRATIONS_MAX 256u
+
+/* SPC-4 table 66. */
+enum reservation_type {
+    WRITE_EXCLUSIVE = 1,
+    EXCLUSIVE_ACCESS = 3,
+    WRITE_EXCLUSIVE_REGISTRANTS = 5,
+    EXCLUSIVE_ACCESS_REGISTRANTS = 6,
+    WRITE_EXCLUSIVE_ALL = 7,
+    EXCLUSIVE_ACCESS_ALL = 8
+};
+
+/* An initiator port, as TransportIDs name them. */
+struct initiator_port {
+    char name[SCSI_NAME_BYTES];
+    uint8_t isid[6];
+    bool is_any_isid; /* the whole initiator */
+};
+
+struct registration {
+    struct initiator_port port;
+    uint64_t key;
+    uint16_t target_port;
+    bool is_all_target_ports;
+    bool is_holder; /* never with the types for all registrants: there everybody is */
+};
+
+struct reservations {
+    struct registration registration[REGISTRATIONS_MAX];
+    unsigned count;
+    uint32_t generation;
+    uint8_t type;      /* 0: no persistent reservation */
+    bool is_kept;      /* APTPL */
+    bool is_reserved6; /* RESERVE (SPC-2), by `port6` */
+    struct initiator_port port6;
+};
+
+/* What an I_T_L nexus may not do now. */
+#define DENY_READ 0x1u
+#define DENY_WRITE 0x2u
+#define DENY_ALL 0x4u /* all but INQUIRY, REPORT LUNS, REQUEST SENSE */
+
 /* Reasons for a command to be looked at closely before it runs. */
-#define LU_RESERVED 0x1u        /* by a persistent reservation or RESERVE */
-#define LU_WRITE_PROTECTED 0x2u /* SWP of the control mode page */
-#define LU_ERASING 0x4u         /* SANITIZE or FORMAT UNIT is under way */
+#define LU_NOT_ACTIVE 0x2u /* some port group is not active */
+#define LU_ERASING 0x4u    /* SANITIZE or FORMAT UNIT is under way */
 #define LU_STOPPED 0x8u
 
 struct scsi_lu {
@@ -88,9 +131,16 @@ struct scsi_lu {
     _Atomic uint32_t gates;                            /* [A] LU_*; changed under the mutex */
     _Atomic bool is_descriptor_sense, is_write_cached; /* [A] D_SENSE, WCE */
     _Atomic bool is_task_aborted_told;                 /* [A] TAS */
+    _Atomic bool is_write_protected;                   /* [A] SWP */
+    bool (*space)(void *arg, uint64_t *used_bytes, uint64_t *available_bytes); /* [I] */
+    void *space_arg;                                                           /* [I] */
+    struct scsi_port_group groups[SCSI_PORT_GROUPS_MAX];                       /* [L] */
+    unsigned group_count; /* [L] 0: the nexus's own, active */
 
     pthread_mutex_t mutex;
-    struct list nexus_lus; /* [L] */
+    struct list nexus_lus;            /* [L] */
+    struct reservations reservations; /* [L] */
+    pthread_mutex_t store_mutex;      /* one writer of the reservations' file; before mutex */
 };
 
 static inline uint64_t lu_blocks(const struct scsi_lu *lu)
@@ -101,8 +151,7 @@ static inline uint64_t lu_blocks(const struct scsi_lu *lu)
 /* Any thread: what a reset of the logical unit does beside ending commands. */
 void lu_reset(struct scsi_lu *lu);
 
-/* --- targets and nexuses
- * ------------------------------------------------------------------------------ */
+/* --- targets and nexuses ------------------------------------------------------------------ */
 
 struct lun_entry {
     uint16_t lun;
@@ -129,6 +178,7 @@ struct scsi_nexus_lu {
     struct list commands;         /* [H] from decode to the end, oldest first */
     uint64_t seen_bytes;          /* [H] the size this initiator knows of */
     _Atomic uint32_t attentions;  /* [A] bits by enum attention */
+    _Atomic uint32_t denied;      /* [A] DENY_*; changed under lu->mutex */
     struct list in_lu;            /* [L] */
     struct list watchers;         /* [H] of struct drain_watch: wait for older commands to end */
 };
@@ -175,8 +225,7 @@ struct scsi_nexus_lu *nexus_take_out(struct scsi_nexus *nexus, uint16_t lun);
 bool lun_parse(uint64_t wire, uint16_t *lun);
 uint64_t lun_to_wire(uint16_t lun);
 
-/* --- attention.c
- * --------------------------------------------------------------------------------------- */
+/* --- attention.c -------------------------------------------------------------------------- */
 
 /* For one initiator, for all but one (NULL: for all). Any thread. */
 void attention_raise(struct scsi_nexus_lu *nexus_lu, enum attention what);
@@ -187,8 +236,7 @@ uint16_t attention_peek(const struct scsi_nexus_lu *nexus_lu);
 /* [H] The capacity is compared with what this initiator has seen. */
 void attention_check_capacity(struct scsi_nexus_lu *nexus_lu);
 
-/* --- sense.c
- * ---------------------------------------------------------------------------------------------- */
+/* --- sense.c ------------------------------------------------------------------------------ */
 
 enum sense_key {
     SENSE_NONE = 0x0,
@@ -229,6 +277,11 @@ enum sense_key {
 #define ASC_SOFTWARE_WRITE_PROTECTED 0x2702
 #define ASC_SPACE_EXHAUSTED 0x2707
 #define ASC_SAVING_NOT_SUPPORTED 0x3900
+#define ASC_INVALID_RELEASE 0x2604
+#define ASC_TOO_MANY_CSCDS 0x2606
+#define ASC_INSUFFICIENT_REGISTRATIONS 0x5504
+#define ASC_STOPPED 0x0402
+#define ASC_UNREACHABLE_CSCD 0x0d02
 #define ASC_INTERNAL_FAILURE 0x4400
 #define ASC_TIMEOUT 0x2e02
 
@@ -246,9 +299,7 @@ unsigned sense_build(uint8_t *out, bool is_descriptor, enum sense_key key, uint1
 /* What an errno of the engine means for the command. */
 void sense_from_error(struct scsi_command *c, int error, uint64_t miscompare_offset);
 
-/* --- command.c
- * ------------------------------------------------------------------------------------------------
- */
+/* --- command.c ---------------------------------------------------------------------------- */
 
 /* Copies parameter data and says so. */
 void command_answer(struct scsi_command *c, const void *data, size_t length, size_t allocation);
@@ -303,29 +354,177 @@ static inline void put64(uint8_t *p, uint64_t v)
     put32(p + 4, (uint32_t)v);
 }
 
-/* --- the commands, by file
- * ---------------------------------------------------------------------------------------- */
+/* --- job.c: commands of several steps ---------------------------------------------------- */
+
+/*
+ * step() is called in the home until it answers JOB_END, again whenever what it began has ended.
+ * job->error says what came of that, 0 or a positive errno; of an error the job ends by itself
+ * unless sees_errors is set.  It also ends when the command is cancelled.
+ */
+enum job_next { JOB_AGAIN, JOB_WAIT, JOB_END };
+
+struct scsi_job {
+    struct scsi_command *command;
+    enum job_next (*step)(struct scsi_job *job);
+    void (*cleanup)(struct scsi_job *job); /* before it is freed; may be NULL */
+    bool sees_errors;
+    int error;
+    struct request *request;           /* in flight */
+    struct request *last;              /* that has ended, to be looked at in step() */
+    struct task task;                  /* on the pool, and on the way back */
+    int (*work)(struct scsi_job *job); /* may block; a positive errno or 0 */
+
+    /* The steps' own. */
+    unsigned phase;
+    uint64_t offset, left; /* bytes */
+    uint8_t *buffer;       /* page-aligned, freed with the job */
+    size_t buffer_bytes;
+    void *more; /* freed with the job */
+    uint64_t value[4];
+};
+
+/* NULL: the status is BUSY. buffer_bytes 0: no buffer. */
+struct scsi_job *job_new(struct scsi_command *c, enum job_next (*step)(struct scsi_job *job),
+                         size_t buffer_bytes);
+enum io_status job_start(struct scsi_job *job);
+/* One that was never started. */
+void job_discard(struct scsi_job *job);
+/* A job that answered JOB_WAIT goes on. */
+void job_resume(struct scsi_job *job);
+/* In step(): one request of the engine; for another logical unit of this initiator: `of`. */
+enum job_next job_request(struct scsi_job *job, unsigned op, uint32_t flags, uint64_t offset,
+                          uint64_t length, void *data);
+enum job_next job_request_of(struct scsi_job *job, struct scsi_nexus_lu *of, unsigned op,
+                             uint32_t flags, uint64_t offset, uint64_t length, void *data);
+/* In step(): runs work() on a pool thread. */
+enum job_next job_work(struct scsi_job *job, int (*work)(struct scsi_job *job));
+
+/* --- the commands, by file ---------------------------------------------------------------- */
+
+/* range.c: LBA, NUMBER OF BLOCKS and the protection field of the usual layouts. False: sense is
+ * set. */
+bool range_any(struct scsi_command *c);
+/* Where NUMBER OF BLOCKS stands in this CDB, for field pointers. */
+unsigned range_length_at(const struct scsi_command *c);
+/* transfer_bytes is `blocks` blocks, unless that is more than a command may move. */
+void range_set_transfer(struct scsi_command *c, uint64_t blocks);
+
+static inline uint64_t range_offset(const struct scsi_command *c)
+{
+    return c->lba << c->nexus_lu->lu->block_shift;
+}
+static inline uint64_t range_bytes(const struct scsi_command *c)
+{
+    return c->blocks << c->nexus_lu->lu->block_shift;
+}
 
 /* transfer.c */
-void decode_rw6(struct scsi_command *c);
-void decode_rw10(struct scsi_command *c);
-void decode_rw12(struct scsi_command *c);
-void decode_rw16(struct scsi_command *c);
+void decode_rw(struct scsi_command *c);
 enum io_status run_read(struct scsi_command *c);
 enum io_status run_write(struct scsi_command *c);
+/* FUA where the CDB says so, and always without WCE: stable before its status is sent. */
+uint32_t write_flags(const struct scsi_command *c);
+/* One request of the engine is the whole command. */
+enum io_status transfer(struct scsi_command *c, unsigned op, uint32_t flags, uint64_t offset,
+                        uint64_t length, void *data);
 /* simple.c */
 void decode_allocation6(struct scsi_command *c);     /* bytes 3..4 */
 void decode_allocation7(struct scsi_command *c);     /* bytes 7..8 */
 void decode_allocation10(struct scsi_command *c);    /* bytes 10..13 */
 void decode_allocation_at_6(struct scsi_command *c); /* bytes 6..9 */
 void decode_allocation_byte4(struct scsi_command *c);
-enum io_status run_test_unit_ready(struct scsi_command *c);
 enum io_status run_request_sense(struct scsi_command *c);
 enum io_status run_report_luns(struct scsi_command *c);
 void decode_read_capacity10(struct scsi_command *c);
 enum io_status run_read_capacity10(struct scsi_command *c);
 enum io_status run_read_capacity16(struct scsi_command *c);
+/* medium.c */
+#define COMPARE_AND_WRITE_BLOCKS_MAX 255u
+void decode_range_only(struct scsi_command *c);
+void decode_synchronize(struct scsi_command *c);
+void decode_verify(struct scsi_command *c);
+void decode_write_verify(struct scsi_command *c);
+void decode_compare_and_write(struct scsi_command *c);
+void decode_or_write(struct scsi_command *c);
+enum io_status run_synchronize(struct scsi_command *c);
+enum io_status run_prefetch(struct scsi_command *c);
+enum io_status run_verify(struct scsi_command *c);
+enum io_status run_write_verify(struct scsi_command *c);
+enum io_status run_compare_and_write(struct scsi_command *c);
+enum io_status run_or_write(struct scsi_command *c);
+/* provision.c */
+#define WRITE_SAME_BYTES_MAX (UINT64_C(4) << 30)
+#define UNMAP_DESCRIPTORS_MAX 256u
+bool lu_is_thin(const struct scsi_lu *lu);
+void decode_write_same(struct scsi_command *c);
+void decode_unmap(struct scsi_command *c);
+void decode_get_lba_status(struct scsi_command *c);
+enum io_status run_write_same(struct scsi_command *c);
+enum io_status run_unmap(struct scsi_command *c);
+enum io_status run_get_lba_status(struct scsi_command *c);
 /* inquiry.c */
 enum io_status run_inquiry(struct scsi_command *c);
-
+void put_ascii(uint8_t *to, size_t size, const char *text);
+/* vpd.c */
+enum io_status vital_product_data(struct scsi_command *c);
+size_t lu_naa(const struct scsi_lu *lu, uint8_t naa[16]); /* 8 or 16 bytes */
+/* mode.c */
+void decode_mode_select(struct scsi_command *c);
+enum io_status run_mode_sense(struct scsi_command *c);
+enum io_status run_mode_select(struct scsi_command *c);
+void mode_reset(struct scsi_lu *lu);
+bool lu_is_write_protected(const struct scsi_lu *lu);
+/* report.c */
+#define PROVISIONING_UNIT_SHIFT 20u /* bytes of a count in thin provisioning */
+enum io_status run_report_opcodes(struct scsi_command *c);
+enum io_status run_report_functions(struct scsi_command *c);
+enum io_status run_report_port_groups(struct scsi_command *c);
+enum io_status run_log_sense(struct scsi_command *c);
+enum io_status run_nothing(struct scsi_command *c);
+void decode_send_diagnostic(struct scsi_command *c);
+enum io_status run_read_defects10(struct scsi_command *c);
+enum io_status run_read_defects12(struct scsi_command *c);
+/* gates.c */
+/* False: the status says why the command does not run now. */
+bool gates_pass(struct scsi_command *c);
+/* reserve.c: all under lu->mutex */
+struct registration *registration_of(struct scsi_lu *lu, const struct scsi_nexus *nexus);
+bool port_is_nexus(const struct initiator_port *port, const struct scsi_nexus *nexus);
+bool port_is_same(const struct initiator_port *a, const struct initiator_port *b);
+void port_of_nexus(const struct scsi_nexus *nexus, struct initiator_port *out);
+bool is_for_registrants(uint8_t type);
+bool is_for_all(uint8_t type);
+bool is_holder(const struct scsi_lu *lu, const struct registration *r);
+void reservations_recompute(struct scsi_lu *lu); /* what each nexus is denied */
+void reservation_recompute_one(struct scsi_nexus_lu *n);
+/* A unit attention for the nexuses of a registration, that of the sender excepted. */
+void attention_to_registration(struct scsi_lu *lu, const struct registration *r,
+                               const struct scsi_nexus_lu *but, enum attention what);
+/* Not under lu->mutex: SPC-2 reservations end with their nexus, and with a reset. */
+void reserve6_end(struct scsi_lu *lu, const struct scsi_nexus *nexus);
+enum io_status run_reserve6(struct scsi_command *c);
+enum io_status run_release6(struct scsi_command *c);
+void decode_reserve6(struct scsi_command *c);
+/* transport-id.c (SPC-4 7.6.4.6) */
+size_t transport_id_put(uint8_t *out, const struct initiator_port *port); /* at most 260 bytes */
+/* The bytes taken; 0: wrong. */
+size_t transport_id_parse(const uint8_t *id, size_t length, struct initiator_port *out);
+/* reserve-in.c, reserve-out.c */
+void decode_reserve_out(struct scsi_command *c);
+enum io_status run_read_keys(struct scsi_command *c);
+enum io_status run_read_reservation(struct scsi_command *c);
+enum io_status run_reserve_capabilities(struct scsi_command *c);
+enum io_status run_read_full_status(struct scsi_command *c);
+enum io_status run_reserve_out(struct scsi_command *c);
+/* reserve-store.c */
+int reservations_load(struct scsi_lu *lu, struct err *e);
+int reservations_store(struct scsi_lu *lu); /* blocks; 0 or a positive errno */
+/* manage.c: cancels the commands of those nexuses of the logical unit for which `is_victim`, and
+ * calls m->done when they have ended. */
+void manage_abort_some(struct scsi_management *m, struct scsi_lu *lu,
+                       bool (*is_victim)(const struct scsi_nexus_lu *n, void *arg), void *arg);
+/* lu.c */
+/* The groups that an initiator at this nexus is told of; how many. */
+unsigned lu_port_groups(const struct scsi_nexus_lu *n, struct scsi_port_group *out);
+bool lu_space(const struct scsi_lu *lu, uint64_t *used_bytes, uint64_t *available_bytes);
 #endif

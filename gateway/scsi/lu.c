@@ -57,6 +57,8 @@ static int take_settings(struct scsi_lu *lu, const struct scsi_lu_settings *s, s
 
     lu->naa_oui = s->naa_oui & 0xffffff;
     lu->may_erase = s->may_erase;
+    lu->space = s->space;
+    lu->space_arg = s->space_arg;
     if (r == 0)
         r = take_text(lu->vendor, sizeof lu->vendor, s->vendor, "SLUICE", e);
     if (r == 0)
@@ -77,10 +79,13 @@ int scsi_lu_create(struct disk *disk, const struct scsi_lu_settings *settings, s
     lu->references = 1;
     lu->disk = disk;
     lu->engine = disk_engine(disk);
-    lu->is_write_cached = lu->is_task_aborted_told = true;
+    mode_reset(lu);
     pthread_mutex_init(&lu->mutex, NULL);
+    pthread_mutex_init(&lu->store_mutex, NULL);
     list_init(&lu->nexus_lus);
     r = take_settings(lu, settings, e);
+    if (r == 0)
+        r = reservations_load(lu, e);
     if (r < 0) {
         scsi_lu_put(lu);
         return r;
@@ -100,6 +105,7 @@ void scsi_lu_put(struct scsi_lu *lu)
     if (atomic_fetch_sub(&lu->references, 1) != 1)
         return;
     pthread_mutex_destroy(&lu->mutex);
+    pthread_mutex_destroy(&lu->store_mutex);
     free(lu);
 }
 
@@ -110,5 +116,46 @@ struct disk *scsi_lu_disk(const struct scsi_lu *lu)
 
 void lu_reset(struct scsi_lu *lu)
 {
-    (void)lu;
+    mode_reset(lu);
+    reserve6_end(lu, NULL);
+}
+
+bool lu_space(const struct scsi_lu *lu, uint64_t *used_bytes, uint64_t *available_bytes)
+{
+    return lu->space && lu->space(lu->space_arg, used_bytes, available_bytes);
+}
+
+/* --- asymmetric access -------------------------------------------------------------------- */
+
+void scsi_lu_set_port_groups(struct scsi_lu *lu, const struct scsi_port_group *groups,
+                             unsigned count)
+{
+    bool is_restricted = false;
+
+    pthread_mutex_lock(&lu->mutex);
+    lu->group_count = MIN(count, SCSI_PORT_GROUPS_MAX);
+    for (unsigned i = 0; i < lu->group_count; i++) {
+        lu->groups[i] = groups[i];
+        is_restricted |= groups[i].state > SCSI_ACTIVE_NON_OPTIMIZED;
+    }
+    if (is_restricted)
+        atomic_fetch_or(&lu->gates, LU_NOT_ACTIVE);
+    else
+        atomic_fetch_and(&lu->gates, ~LU_NOT_ACTIVE);
+    pthread_mutex_unlock(&lu->mutex);
+    attention_raise_all(lu, NULL, ATTENTION_ACCESS_STATE_CHANGED);
+}
+
+unsigned lu_port_groups(const struct scsi_nexus_lu *n, struct scsi_port_group *out)
+{
+    struct scsi_lu *lu = n->lu;
+    SCOPED_LOCK(&lu->mutex);
+
+    if (lu->group_count == 0) {
+        out[0] = (struct scsi_port_group){.id = n->nexus->portal_group};
+        return 1;
+    }
+    for (unsigned i = 0; i < lu->group_count; i++)
+        out[i] = lu->groups[i];
+    return lu->group_count;
 }

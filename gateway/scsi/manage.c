@@ -21,8 +21,7 @@ struct visit {
     struct scsi_lu *lu; /* to be sure that it is still the same; not referenced */
 };
 
-/* --- the answer
- * ------------------------------------------------------------------------------------- */
+/* --- the answer --------------------------------------------------------------------------- */
 
 static void answer(struct task *task)
 {
@@ -41,8 +40,7 @@ static void one_less(struct scsi_management *m)
     home_post(m->nexus->home, &m->task);
 }
 
-/* --- visits
- * ------------------------------------------------------------------------------------------- */
+/* --- visits ------------------------------------------------------------------------------- */
 
 static void leave(struct visit *v)
 {
@@ -124,8 +122,21 @@ static void send_visits(struct list *visits, struct scsi_management *m, int erro
     }
 }
 
-/* --- functions
- * -------------------------------------------------------------------------------------------- */
+static int add_some_of_lu(struct list *visits, struct scsi_management *m, struct scsi_lu *lu,
+                          bool (*is_victim)(const struct scsi_nexus_lu *n, void *arg), void *arg)
+{
+    SCOPED_LOCK(&lu->mutex);
+
+    LIST_FOREACH (node, &lu->nexus_lus) {
+        struct scsi_nexus_lu *n = LIST_ENTRY(node, struct scsi_nexus_lu, in_lu);
+
+        if (is_victim(n, arg) && add_visit(visits, m, n) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* --- functions ---------------------------------------------------------------------------- */
 
 static void on_task_ended(struct drain_watch *watch)
 {
@@ -229,11 +240,30 @@ static void carry_out(struct scsi_management *m)
     }
 }
 
-void scsi_manage(struct scsi_management *m)
+/* The one that is waited for is the sender's own, so that the answer is not posted too early. */
+static void begin(struct scsi_management *m)
 {
     m->response = SCSI_FUNCTION_COMPLETE;
-    m->waiting = 1; /* this function's own, so that the answer is not posted too early */
+    m->waiting = 1;
     nexus_get(m->nexus);
+}
+
+void scsi_manage(struct scsi_management *m)
+{
+    begin(m);
     carry_out(m);
+    one_less(m);
+}
+
+void manage_abort_some(struct scsi_management *m, struct scsi_lu *lu,
+                       bool (*is_victim)(const struct scsi_nexus_lu *n, void *arg), void *arg)
+{
+    struct list visits;
+    int error;
+
+    list_init(&visits);
+    begin(m);
+    error = add_some_of_lu(&visits, m, lu, is_victim, arg);
+    send_visits(&visits, m, error);
     one_less(m);
 }

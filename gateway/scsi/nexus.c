@@ -12,8 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- finding
- * --------------------------------------------------------------------------------------------- */
+/* --- finding ------------------------------------------------------------------------------ */
 
 static unsigned first_at_least(const struct scsi_nexus *nexus, uint16_t lun)
 {
@@ -43,8 +42,7 @@ struct scsi_nexus_lu *nexus_find_lun(struct scsi_nexus *nexus, uint64_t wire)
     return &nexus->nowhere;
 }
 
-/* --- I_T_L nexuses
- * ------------------------------------------------------------------------------------------ */
+/* --- I_T_L nexuses ------------------------------------------------------------------------ */
 
 static int open_session(struct scsi_nexus_lu *n, struct err *e)
 {
@@ -104,6 +102,7 @@ void nexus_insert(struct scsi_nexus *nexus, struct scsi_nexus_lu *n)
     nexus->count++;
     SCOPED_LOCK(&n->lu->mutex);
     list_append(&n->lu->nexus_lus, &n->in_lu);
+    reservation_recompute_one(n);
 }
 
 static void leave_lu(struct scsi_nexus_lu *n)
@@ -142,8 +141,7 @@ struct scsi_nexus_lu *nexus_take_out(struct scsi_nexus *nexus, uint16_t lun)
     return n;
 }
 
-/* --- waiting for commands to end
- * ------------------------------------------------------------------------------ */
+/* --- waiting for commands to end ---------------------------------------------------------- */
 
 static bool has_cancelled(const struct scsi_nexus_lu *n)
 {
@@ -188,9 +186,7 @@ void nexus_lu_settle(struct scsi_nexus_lu *n)
         nexus_put(nexus);
 }
 
-/* --- open
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- open --------------------------------------------------------------------------------- */
 
 static struct scsi_nexus *nexus_make(struct scsi_target *t, const struct scsi_nexus_settings *s)
 {
@@ -240,9 +236,7 @@ int scsi_nexus_open(struct scsi_target *t, const struct scsi_nexus_settings *set
     return 0;
 }
 
-/* --- close
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- close -------------------------------------------------------------------------------- */
 
 static void tell_closed(struct task *task)
 {
@@ -287,6 +281,7 @@ void scsi_nexus_close(struct scsi_nexus *nexus, void (*done)(void *arg), void *a
     pthread_mutex_unlock(&nexus->target->mutex);
     for (unsigned i = 0; i < nexus->count; i++) {
         leave_lu(nexus->lus[i]);
+        reserve6_end(nexus->lus[i]->lu, nexus);
         commands_abort(nexus->lus[i], NULL, false);
     }
     commands_abort(&nexus->nowhere, NULL, false);

@@ -56,8 +56,7 @@ struct scsi_nexus;
 struct scsi_nexus_lu;
 struct scsi_job;
 
-/* --- commands ----------------------------------------------------------------------------------
- */
+/* --- commands ----------------------------------------------------------------------------- */
 
 struct scsi_command {
     /* The transport's, before decode. */
@@ -76,6 +75,9 @@ struct scsi_command {
      */
     void *data;
     uint32_t data_bytes;
+    /* What the initiator expects to be moved; decode sets it to transfer_bytes. Commands whose
+     * data-out must have an exact length refuse another one. */
+    uint32_t expected_bytes;
 
     /* What decode says.  A command that is wrong has SCSI_NO_DATA and ends in start. */
     uint8_t direction; /* enum scsi_direction */
@@ -119,8 +121,7 @@ bool scsi_command_cancel(struct scsi_command *command);
 /* The name of the command in its CDB, for people. */
 const char *scsi_command_name(const struct scsi_command *command);
 
-/* --- task management ---------------------------------------------------------------------------
- */
+/* --- task management ---------------------------------------------------------------------- */
 
 /* Numbers of RFC 7143 11.5.1 and RFC 7144 4.1. */
 enum scsi_function {
@@ -179,8 +180,22 @@ struct scsi_management {
  */
 void scsi_manage(struct scsi_management *management);
 
-/* --- logical units ------------------------------------------------------------------------------
- */
+/* --- logical units ------------------------------------------------------------------------ */
+
+/* Asymmetric access (ALUA), SPC-4 table 302. */
+enum scsi_access_state {
+    SCSI_ACTIVE_OPTIMIZED = 0x0,
+    SCSI_ACTIVE_NON_OPTIMIZED = 0x1,
+    SCSI_STANDBY = 0x2,
+    SCSI_UNAVAILABLE = 0x3,
+    SCSI_TRANSITIONING = 0xf
+};
+#define SCSI_PORT_GROUPS_MAX 4u
+struct scsi_port_group {
+    uint16_t id;   /* the portal group tag of its target ports */
+    uint8_t state; /* enum scsi_access_state */
+    bool is_preferred;
+};
 
 /* Strings are copied; zeros and NULLs are the defaults. */
 struct scsi_lu_settings {
@@ -189,6 +204,10 @@ struct scsi_lu_settings {
     const char *vendor, *product, *revision; /* at most 8, 16 and 4 characters of ASCII */
     uint32_t naa_oui; /* of 24 bits: names are NAA 6 of that organisation; 0: locally assigned */
     bool may_erase;   /* SANITIZE and FORMAT UNIT are obeyed */
+    /* What the disk uses of the space it shares, and what is left; any thread, must not block.
+     * False: not known.  NULL: no thin provisioning thresholds. */
+    bool (*space)(void *arg, uint64_t *used_bytes, uint64_t *available_bytes);
+    void *space_arg;
 };
 
 /*
@@ -201,9 +220,12 @@ int scsi_lu_create(struct disk *disk, const struct scsi_lu_settings *settings, s
 struct scsi_lu *scsi_lu_get(struct scsi_lu *lu);
 void scsi_lu_put(struct scsi_lu *lu); /* the last one frees; may block */
 struct disk *scsi_lu_disk(const struct scsi_lu *lu);
+/* How the disk is reached, here and at the peer.  Sessions learn of a change by a unit attention
+ * (2A/06).  None: each target port is in a group of its own number, active. Any thread. */
+void scsi_lu_set_port_groups(struct scsi_lu *lu, const struct scsi_port_group *groups,
+                             unsigned count);
 
-/* --- targets
- * -------------------------------------------------------------------------------------- */
+/* --- targets ------------------------------------------------------------------------------ */
 
 /* name: the iSCSI name, lower case. */
 int scsi_target_create(const char *name, struct scsi_target **out, struct err *e) MUST_CHECK;
@@ -221,8 +243,7 @@ int scsi_target_remove_lun(struct scsi_target *target, uint16_t lun, struct err 
 void scsi_target_for_each_lun(struct scsi_target *target,
                               void (*fn)(uint16_t lun, struct scsi_lu *lu, void *arg), void *arg);
 
-/* --- I_T nexuses
- * ---------------------------------------------------------------------------------- */
+/* --- I_T nexuses -------------------------------------------------------------------------- */
 
 struct scsi_nexus_settings {
     const char *initiator; /* its iSCSI name, lower case */

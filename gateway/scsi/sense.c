@@ -104,8 +104,7 @@ void sense_add_information(struct scsi_command *c, uint64_t information)
     put32(c->sense + 3, (uint32_t)information);
 }
 
-/* --- errors of the engine
- * --------------------------------------------------------------------------- */
+/* --- errors of the engine ----------------------------------------------------------------- */
 
 static const struct {
     int error;

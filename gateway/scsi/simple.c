@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * simple.c: the commands that only tell what is known anyhow: TEST UNIT READY, REQUEST SENSE,
- * REPORT LUNS, READ CAPACITY; and the decoding of allocation lengths.
+ * simple.c: the commands that only tell what is known anyhow: REQUEST SENSE, REPORT LUNS, READ
+ * CAPACITY; and the decoding of allocation lengths.
  */
 #include "internal.h"
 
 #include <string.h>
 
-/* --- allocation lengths: cut to what any parameter data can be
- * --------------------------------------- */
+/* --- allocation lengths: cut to what any parameter data can be ---------------------------- */
 
 static void allocation(struct scsi_command *c, uint32_t length)
 {
@@ -41,14 +40,7 @@ void decode_allocation10(struct scsi_command *c)
     allocation(c, get32(c->cdb + 10));
 }
 
-/* --- commands
- * --------------------------------------------------------------------------------------------- */
-
-enum io_status run_test_unit_ready(struct scsi_command *c)
-{
-    (void)c;
-    return IO_DONE;
-}
+/* --- commands ----------------------------------------------------------------------------- */
 
 /* SPC-4 6.39: parameter data with status GOOD; a unit attention that is told here is gone. */
 enum io_status run_request_sense(struct scsi_command *c)
@@ -117,14 +109,12 @@ void decode_read_capacity10(struct scsi_command *c)
 enum io_status run_read_capacity16(struct scsi_command *c)
 {
     const struct scsi_lu *lu = c->nexus_lu->lu;
-    struct engine_capabilities can;
     uint8_t data[32] = {0};
 
-    engine_capabilities(lu->engine, &can);
     put64(data, lu_blocks(lu) - 1);
     put32(data + 8, lu->block_bytes);
     data[13] = (uint8_t)__builtin_ctz(lu->physical_bytes / lu->block_bytes);
-    if (can.can_trim && can.can_extents)
+    if (lu_is_thin(lu))
         data[14] = 0xc0; /* LBPME, LBPRZ: a trimmed block reads as zeros */
     command_answer(c, data, sizeof data, c->blocks);
     return IO_DONE;

@@ -43,8 +43,7 @@ const char *scsi_target_name(const struct scsi_target *t)
     return t->name;
 }
 
-/* --- errands to all nexuses
- * -------------------------------------------------------------------------- */
+/* --- errands to all nexuses --------------------------------------------------------------- */
 
 /* One change on its way to one nexus. */
 struct errand {
@@ -130,9 +129,7 @@ static void errands_free(struct errands *all)
     pthread_cond_destroy(&all->cond);
 }
 
-/* --- add
- * ------------------------------------------------------------------------------------------------
- */
+/* --- add ---------------------------------------------------------------------------------- */
 
 static void tell_luns_changed(struct scsi_nexus *nexus)
 {
@@ -194,9 +191,7 @@ int scsi_target_add_lun(struct scsi_target *t, uint16_t lun, struct scsi_lu *lu,
     return 0;
 }
 
-/* --- remove
- * ------------------------------------------------------------------------------------------------
- */
+/* --- remove ------------------------------------------------------------------------------- */
 
 static void on_drained(struct drain_watch *watch)
 {

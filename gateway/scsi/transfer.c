@@ -6,74 +6,18 @@
 #include "internal.h"
 
 #define FUA 0x08u
-#define PROTECT_SHIFT 5u
 
-/* --- decode
- * ------------------------------------------------------------------------------------------ */
-
-/* Protection information is not supported: RDPROTECT, WRPROTECT must be 0 (SBC-4 table 33). */
-static bool check_protect(struct scsi_command *c)
+void decode_rw(struct scsi_command *c)
 {
-    if (c->cdb[1] >> PROTECT_SHIFT == 0)
-        return true;
-    sense_bad_cdb(c, 1, 7);
-    return false;
+    if (range_any(c))
+        range_set_transfer(c, c->blocks);
 }
 
-static void set_transfer(struct scsi_command *c, unsigned length_at)
+uint32_t write_flags(const struct scsi_command *c)
 {
-    uint64_t bytes;
-
-    if (!check_range(c))
-        return;
-    bytes = c->blocks << c->nexus_lu->lu->block_shift;
-    if (bytes > SCSI_TRANSFER_MAX)
-        sense_bad_cdb(c, length_at, NO_BIT);
-    else
-        c->transfer_bytes = (uint32_t)bytes;
-}
-
-void decode_rw6(struct scsi_command *c)
-{
-    c->lba = get24(c->cdb + 1) & 0x1fffff;
-    c->blocks = c->cdb[4] ? c->cdb[4] : 256; /* SBC-4 5.11 */
-    set_transfer(c, 4);
-}
-
-void decode_rw10(struct scsi_command *c)
-{
-    c->lba = get32(c->cdb + 2);
-    c->blocks = get16(c->cdb + 7);
-    if (check_protect(c))
-        set_transfer(c, 7);
-}
-
-void decode_rw12(struct scsi_command *c)
-{
-    c->lba = get32(c->cdb + 2);
-    c->blocks = get32(c->cdb + 6);
-    if (check_protect(c))
-        set_transfer(c, 6);
-}
-
-void decode_rw16(struct scsi_command *c)
-{
-    c->lba = get64(c->cdb + 2);
-    c->blocks = get32(c->cdb + 10);
-    if (check_protect(c))
-        set_transfer(c, 10);
-}
-
-/* --- run
- * ------------------------------------------------------------------------------------------------
- */
-
-static bool is_fua(const struct scsi_command *c)
-{
-    if (c->operation->cdb_bytes > 6 && c->cdb[1] & FUA)
-        return true;
-    return c->operation->flags & OP_WRITES &&
-           !atomic_load_explicit(&c->nexus_lu->lu->is_write_cached, memory_order_relaxed);
+    if (!atomic_load_explicit(&c->nexus_lu->lu->is_write_cached, memory_order_relaxed))
+        return SLUICE_FLAG_FUA;
+    return c->operation->flags & OP_HAS_FUA && c->cdb[1] & FUA ? SLUICE_FLAG_FUA : 0;
 }
 
 static void reap(struct scsi_command *c)
@@ -97,7 +41,8 @@ static void on_done(struct request *r)
     command_end(c);
 }
 
-static enum io_status transfer(struct scsi_command *c, unsigned op, uint64_t length)
+enum io_status transfer(struct scsi_command *c, unsigned op, uint32_t flags, uint64_t offset,
+                        uint64_t length, void *data)
 {
     struct scsi_nexus_lu *n = c->nexus_lu;
     struct request *r = request_new(n->lu->engine, &n->session->client);
@@ -109,10 +54,10 @@ static enum io_status transfer(struct scsi_command *c, unsigned op, uint64_t len
     }
     pub = request_public(r);
     pub->op = (uint8_t)op;
-    pub->flags = is_fua(c) ? SLUICE_FLAG_FUA : 0;
-    pub->offset = c->lba << n->lu->block_shift;
+    pub->flags = (uint16_t)flags;
+    pub->offset = offset;
     pub->length = length;
-    pub->data = c->data;
+    pub->data = data;
     request_set_done(r, on_done, c);
     c->request = r;
     if (request_submit(r) == IO_PENDING)
@@ -125,7 +70,7 @@ enum io_status run_read(struct scsi_command *c)
 {
     if (c->data_bytes == 0)
         return IO_DONE;
-    return transfer(c, SLUICE_OP_READ, c->data_bytes);
+    return transfer(c, SLUICE_OP_READ, 0, range_offset(c), c->data_bytes, c->data);
 }
 
 /* Where the initiator sent less than the CDB says, whole blocks of it are written. */
@@ -135,5 +80,5 @@ enum io_status run_write(struct scsi_command *c)
 
     if (length == 0)
         return IO_DONE;
-    return transfer(c, SLUICE_OP_WRITE, length);
+    return transfer(c, SLUICE_OP_WRITE, write_flags(c), range_offset(c), length, c->data);
 }

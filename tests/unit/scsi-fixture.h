@@ -156,8 +156,7 @@ static inline void fixture_end(void)
         abort();
 }
 
-/* --- running commands ---------------------------------------------------------------------------
- */
+/* --- running commands --------------------------------------------------------------------- */
 
 static void fixture_on_done(struct scsi_command *c)
 {

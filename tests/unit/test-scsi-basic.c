@@ -15,8 +15,7 @@ static void set_up(void)
     clear_attentions(fx.second);
 }
 
-/* --- what is wrong ------------------------------------------------------------------------------
- */
+/* --- what is wrong ------------------------------------------------------------------------ */
 
 static void test_unknown_commands_are_refused(void)
 {
@@ -123,8 +122,7 @@ static void test_no_logical_unit_answers_three_commands(void)
     fixture_end();
 }
 
-/* --- reading and writing
- * --------------------------------------------------------------------------- */
+/* --- reading and writing ------------------------------------------------------------------ */
 
 static void fill(uint8_t seed, size_t length)
 {
@@ -230,8 +228,7 @@ static void test_errors_become_sense(void)
     fixture_end();
 }
 
-/* --- unit attentions
- * ----------------------------------------------------------------------------------- */
+/* --- unit attentions ---------------------------------------------------------------------- */
 
 static void test_power_on_is_told_once_and_not_to_inquiry(void)
 {
@@ -266,8 +263,7 @@ static void test_growth_is_told_to_every_session(void)
     fixture_end();
 }
 
-/* --- ending early
- * ----------------------------------------------------------------------------------------- */
+/* --- ending early ------------------------------------------------------------------------- */
 
 static void test_a_command_that_waits_for_data_is_forgotten(void)
 {
