@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* clang-format off */ /* its columns are part of what this header says */
 /*
  * sluice-filter.h: everything a Sluice I/O filter needs, and nothing else.
  *

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # sluice-filter.h stands alone, as C11 and as C++20, pedantically, with every compiler there is; and a
 # filter written in C++ loads and has the one symbol.
 set -eu

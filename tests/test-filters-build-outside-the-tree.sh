@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # passthru and qos build from copies of their folders with the installed header and pkg-config alone,
 # without a warning, with every compiler there is; and every filter exports one symbol.
 set -eu

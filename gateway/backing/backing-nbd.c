@@ -6,12 +6,13 @@
  * Trim is sent as WRITE_ZEROES without NO_HOLE: TRIM makes no promise about what is read afterwards
  * (NBD protocol, NBD_CMD_TRIM), ours does.
  *
- * What NBD cannot give: when a connection is cut while its server lives on, the server may still carry
- * out what it had received, even after a reconnection and on top of newer writes.  The protocol has no
- * way to fence that; nbdkit children are ended first, iSCSI sessions are reinstated.
+ * What NBD cannot give: when a connection is cut while its server lives on, the server may still
+ * carry out what it had received, even after a reconnection and on top of newer writes.  The
+ * protocol has no way to fence that; nbdkit children are ended first, iSCSI sessions are
+ * reinstated.
  *
- * Everything here runs in the service loop, but for nbd_aio_connect_uri(), which asks the name server
- * and so gets a thread of its own.
+ * Everything here runs in the service loop, but for nbd_aio_connect_uri(), which asks the name
+ * server and so gets a thread of its own.
  */
 #include "backing/backing-nbd.h"
 

@@ -223,8 +223,8 @@ int disk_forget(const char *state_root, const char *name, struct err *e)
     if (snprintf(to, sizeof to, "%s/removed", state_root) >= (int)sizeof to ||
         disk_state_make_folder(to, e) < 0)
         return err_context(e, "%s", name);
-    if (snprintf(to, sizeof to, "%s/removed/%s.%lld", state_root, name, (long long)wall_clock_ns()) >=
-        (int)sizeof to)
+    if (snprintf(to, sizeof to, "%s/removed/%s.%lld", state_root, name,
+                 (long long)wall_clock_ns()) >= (int)sizeof to)
         return err_set(e, ENAMETOOLONG, "the state folder's name is too long");
     if (rename(from, to) < 0)
         return err_set(e, errno, "cannot put %s aside: %s", from, strerror(errno));

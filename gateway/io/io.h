@@ -114,8 +114,8 @@ struct timer {
 void loop_timer_set(struct loop *loop, struct timer *timer, uint64_t due_ns);
 void loop_timer_cancel(struct loop *loop, struct timer *timer);
 
-/* The heap alone, for those who keep timers under a lock of their own: a pointer to the timer that is
- * due first.  due_ns is set before inserting and cleared after removing. */
+/* The heap alone, for those who keep timers under a lock of their own: a pointer to the timer that
+ * is due first.  due_ns is set before inserting and cleared after removing. */
 void timer_heap_insert(struct timer **root, struct timer *timer);
 void timer_heap_remove(struct timer **root, struct timer *timer);
 

@@ -15,7 +15,8 @@
 
 static char folder[] = "/tmp/sluice-test-disk-XXXXXX";
 static char image[200], state[200];
-static uint64_t event_limit_ns = UINT64_C(10000000000); /* only a test of the limit makes it short */
+static uint64_t event_limit_ns =
+    UINT64_C(10000000000); /* only a test of the limit makes it short */
 
 /* --- a filter that notes its events
  * ---------------------------------------------------------------------- */

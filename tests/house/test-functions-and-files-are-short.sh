@@ -1,0 +1,32 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Functions: the median at most 10 lines, nine in ten below 40, none above 60; files below 800 lines.  Prints
+# the figures.  A line with a brace alone opens and closes a function, as clang-format writes them.
+. "$(dirname "$0")/functions.sh"
+
+# The public header is one concept, and its length is mostly words.
+may_be_long() {
+    case $1 in filters/sluice-filter.h) return 0 ;; *) return 1 ;; esac
+}
+
+lengths() {
+    awk 'FNR == 1 { start = 0 }
+        /^\{$/ { start = FNR; next }
+        /^\}/ && start { print FNR - start - 1, FILENAME ":" start; start = 0 }' "$@" | sort -n
+}
+
+code=$(sources '*.[ch]')
+# shellcheck disable=SC2086 # names without blanks
+lengths $code >"$work/lengths"
+awk '{ length_of[NR] = $1 }
+    END {
+        median = length_of[int((NR + 1) / 2)]; ninth = length_of[int(NR * 0.9) + 1]
+        printf "%d functions: median %d lines, 90th percentile %d, longest %d\n", NR, median, ninth, length_of[NR]
+        exit !(NR > 500 && median <= 10 && ninth < 40)
+    }' "$work/lengths"
+awk '$1 > 60 { print $2 ": a function of " $1 " lines" }' "$work/lengths" >"$work/wrong"
+for file in $code $(sources '*.sh' '*.py'); do
+    lines=$(wc -l <"$file")
+    [ "$lines" -lt 800 ] || may_be_long "$file" || echo "$file: $lines lines"
+done >>"$work/wrong"
+verdict "$work/wrong"
