@@ -145,7 +145,7 @@ int disk_state_remove(const char *folder, const char *name);
 /* mkdir -p with mode 0700 and fsync of the parents. */
 int disk_state_make_folder(const char *path, struct err *e) MUST_CHECK;
 
-/* The watch thread (engine_watch_tick), started once after the fork. */
+/* The watch (engine_watch_tick) and expiry threads, started once after the fork. */
 int disk_watch_start(struct err *e) MUST_CHECK;
 
 const char *disk_event_name(uint32_t kind);

@@ -324,7 +324,7 @@ int disk_event_abort(struct disk *disk, uint32_t kind, struct err *e)
     return end_prepared(disk, kind, SLUICE_PHASE_ABORT, e);
 }
 
-/* The watch thread, when `control` is free: prepares whose time has run out. */
+/* The expiry thread, when `control` is free: prepares whose time has run out. */
 void disk_abort_expired(struct disk *disk)
 {
     uint64_t now = clock_now_ns();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * watch.c: one thread for all disks: the engine's watch every 4 ms while requests are in flight, a
- * few times a second else, and prepares from outside that nobody has ended in time.
+ * watch.c: two threads for all disks: the engine's watch, every 4 ms while requests are in flight,
+ * a few times a second else; and one that ends prepares from outside whose time has run out.
  */
 #include "internal.h"
 
@@ -37,20 +37,26 @@ static void abort_expired_everywhere(void)
         disk_abort_expired(LIST_ENTRY(node, struct disk, link));
 }
 
-static void *watch_thread(void *unused)
+/* A thread of its own: an abort waits for filters, and the watch must not. */
+static void *expiry_thread(void *unused)
 {
-    uint64_t next_expiry = 0;
+    const struct timespec pause = {.tv_nsec = EXPIRY_TICK_NS};
 
     (void)unused;
     for (;;) {
-        struct timespec pause = {.tv_nsec = engine_watch_is_busy() ? BUSY_TICK_NS : IDLE_TICK_NS};
-        uint64_t now = clock_now_ns();
+        abort_expired_everywhere();
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    }
+    return NULL;
+}
 
-        engine_watch_tick(now);
-        if (now >= next_expiry) {
-            abort_expired_everywhere();
-            next_expiry = now + EXPIRY_TICK_NS;
-        }
+static void *watch_thread(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        struct timespec pause = {.tv_nsec = engine_watch_is_busy() ? BUSY_TICK_NS : IDLE_TICK_NS};
+
+        engine_watch_tick(clock_now_ns());
         clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
     }
     return NULL;
@@ -60,5 +66,7 @@ int disk_watch_start(struct err *e)
 {
     int r = thread_start(NULL, watch_thread, NULL);
 
+    if (r == 0)
+        r = thread_start(NULL, expiry_thread, NULL);
     return r < 0 ? err_set(e, -r, "cannot start the watch thread: %s", strerror(-r)) : 0;
 }

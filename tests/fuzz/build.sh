@@ -21,5 +21,5 @@ build_config() {
         "$top_srcdir/tests/unit/fake-tables.c" $sources \
         "$top_srcdir/gateway/base/err.c" "$top_srcdir/gateway/base/text.c" \
         "$top_srcdir/gateway/base/uuid.c" \
-        $(pkg-config --cflags --libs yaml-0.1 jansson) -o "$out"
+        $(pkg-config --cflags --libs yaml-0.1 jansson libcrypto) -o "$out"
 }
