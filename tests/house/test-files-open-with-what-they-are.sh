@@ -10,7 +10,7 @@ has_spdx() {
 
 # has_prose FILE: at least one line of words in a comment right behind the SPDX line.
 has_prose() {
-    awk 'NR <= 6 && /^( \*|\/\*|#|""")/ && /[a-z]+ [a-z]+ [a-z]+/ && !/SPDX/ { found = 1 } END { exit !found }' "$1"
+    awk 'NR <= 6 && /^( \*|\/\*|#|""")/ && /[A-Za-z`\x27,.]+ [a-z`\x27,.]+ [a-z`\x27,.]+/ && !/SPDX/ { found = 1 } END { exit !found }' "$1"
 }
 
 printf '/* SPDX-License-Identifier: BSD-3-Clause */\n#include <stdio.h>\n\nint a;\n' >"$work/bare.c"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * nbd-window: fills part of a connection's window.  Sends N writes that nobody answers, then, unless
+ * nbd-window: fills part of a connection's window.  Sends N writes that nobody answers, then,
+ * unless
  * --full, waits for a line on its standard input, reads once and prints how many milliseconds that
  * took; then keeps the connection until its standard input ends.
  *
