@@ -255,5 +255,6 @@ static struct nbdkit_plugin plugin = {
     .errno_is_preserved = 1,
 };
 
-/* The one exported symbol (plugin.syms). */
+/* The one exported symbol (plugin.syms); nbdkit's macro defines it without declaring it. */
+struct nbdkit_plugin *plugin_init(void);
 NBDKIT_REGISTER_PLUGIN(plugin)

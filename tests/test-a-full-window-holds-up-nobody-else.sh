@@ -54,7 +54,7 @@ within 10 is_full || fail "the window did not fill: $(held_now)"
 sluice status >"$work/status"
 [ $? -eq 2 ] || fail "status calls that healthy"
 grep -q "forever" "$work/status" || fail "status does not name the filter: $(cat "$work/status")"
-sluice disk show held --tasks | grep -q "task .*forever" || fail "the tasks do not name the filter"
+sluice disk show held --tasks | grep -q "filter forever" || fail "the tasks do not name the filter"
 sluice forever release held >/dev/null
 exec 9>&-
 wait $client

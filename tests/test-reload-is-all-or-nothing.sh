@@ -40,7 +40,7 @@ backing: { file: $work/nowhere/d.raw }
 END
 sluice reload 2>"$work/err" && fail "a disk that cannot be opened was added"
 grep -q "nowhere" "$work/err" || fail "no reason: $(cat "$work/err")"
-names=$(sluice disk list --json | jq -r '[.[].name] | join(" ")')
+names=$(sluice disk list --json | jq -r '[.disks[].name] | join(" ")')
 [ "$names" = "a b" ] || fail "after the failed reload there are: $names"
 [ "$(chain a)" = passthru ] || fail "the chain of a was not put back: $(chain a)"
 nbdinfo --size "$(uri b)" >/dev/null || fail "b is not served any more"
@@ -49,7 +49,7 @@ nbdinfo --size "$(uri b)" >/dev/null || fail "b is not served any more"
 rm "$config/disks.d/d.yaml"
 policy a "" 16MiB
 sluice reload >/dev/null || fail "reload"
-names=$(sluice disk list --json | jq -r '[.[].name] | join(" ")')
+names=$(sluice disk list --json | jq -r '[.disks[].name] | join(" ")')
 [ "$names" = "a c" ] || fail "there are: $names"
 [ "$(size a)" = 16777216 ] || fail "a is $(size a) bytes"
 [ "$(chain c)" = passthru ] || fail "c has: $(chain c)"
@@ -79,5 +79,5 @@ has_client() { [ "$(sluice disk show c --json | jq '.clients | length')" -ge 1 ]
 within 10 has_client || fail "c has no client"
 rm "$config/disks.d/c.yaml"
 sluice reload --force >/dev/null || fail "reload --force"
-[ "$(sluice disk list --json | jq length)" = 0 ] || fail "disks are left"
+[ "$(sluice disk list --json | jq '.disks | length')" = 0 ] || fail "disks are left"
 stop TERM

@@ -27,8 +27,8 @@ static int ask_quietly(struct cli *cli, json_t *request)
     json_t *reply;
     int code = ask(cli, request, &reply);
 
-    if (cli->is_json && reply)
-        cli_print_json(reply);
+    if (cli->is_json)
+        cli_print_answer(reply);
     json_decref(reply);
     return code;
 }
@@ -43,8 +43,7 @@ static void print_report(const struct cli *cli, const json_t *reply)
     json_t *item;
 
     if (cli->is_json) {
-        if (report)
-            cli_print_json(report);
+        cli_print_answer(report);
         return;
     }
     json_array_foreach(json_object_get(report, "problems"), i, item)
@@ -141,19 +140,12 @@ int cli_watch(struct cli *cli)
 {
     bool now = cli_take_flag(cli, "--now");
     struct control_client *client;
-    struct err e = {0};
     int r = cli_expect_positions(cli, 0, 0);
-    char *path;
 
+    if (r == 0)
+        r = cli_open_gateway(cli, &client);
     if (r)
         return r;
-    path = cli_control_path(cli);
-    if (!path)
-        return EXIT_ERROR;
-    r = control_connect(path, &client, &e);
-    free(path);
-    if (r < 0)
-        return cli_fail(cli, EXIT_ERROR, "%s", e.text);
     r = stream_events(cli, client, now);
     control_disconnect(client);
     return r;

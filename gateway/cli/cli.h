@@ -18,11 +18,11 @@ enum exit_code { EXIT_OK = 0, EXIT_ERROR = 1, EXIT_FALSE = 2, EXIT_USAGE = 3 };
 
 /* What every verb may be given, taken out of its arguments before it runs. */
 struct cli {
-    const char *program;    /* argv[0] */
-    const char *folder;     /* --config, default SYSCONFDIR/sluice */
-    bool is_json, is_quiet; /* --json */
-    const char *verb;       /* "disk list" */
-    int argc;               /* what is left: positions and the verb's own options */
+    const char *program; /* argv[0] */
+    const char *folder;  /* --config, default SYSCONFDIR/sluice */
+    bool is_json;        /* --json */
+    const char *verb;    /* "disk list" */
+    int argc;            /* what is left: positions and the verb's own options */
     char **argv;
 };
 
@@ -65,8 +65,12 @@ int cli_usage_error(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 
 
 /* The configuration of --config, its problems printed to stderr when it has any. NULL then. */
 struct gateway_config *cli_load_config(struct cli *cli);
-/* Where the gateway of --config listens for us; NULL with the reason printed. malloc'ed. */
-char *cli_control_path(struct cli *cli);
+/* The same with the problems given back and not printed. */
+struct gateway_config *cli_read_config(struct cli *cli, struct config_problems *problems);
+/* A connection to the gateway of --config, for control_disconnect(); EXIT_OK, or an exit code with
+ * the reason printed.  Only gateway.yaml is read; when that is broken, what is left of it is tried.
+ */
+int cli_open_gateway(struct cli *cli, struct control_client **client) MUST_CHECK;
 /* One call to the running gateway. *reply is owned by the caller, NULL when it could not be asked.
  * Returns the exit code; errors have been printed. */
 int cli_call(struct cli *cli, json_t *request, json_t **reply);
@@ -77,10 +81,33 @@ int cli_reload_if_running(struct cli *cli, bool force) MUST_CHECK;
 void cli_print_help(FILE *out);
 /* `sluice --complete WORD...`: what may stand in the place of the last word, one a line. */
 int cli_complete(int argc, char **argv);
-/* One line of `disk list`, `status` and `top`. */
+/* One line of `disk list` and `status`; with its trouble below it, when it has any. */
 void cli_print_disk_line(const json_t *disk);
-/* Prints a document for --json. */
+void cli_print_disk(const json_t *disk);
+/* Prints a document for --json; each one begins with "schema_version". */
+#define CLI_SCHEMA_VERSION 1
 void cli_print_json(const json_t *document);
+/* An answer of the gateway that has no version of its own; NULL prints nothing. */
+void cli_print_answer(const json_t *answer);
+
+/* The gateway's status document, of one disk or of all (NULL); NULL and *code on errors. */
+json_t *cli_fetch_status(struct cli *cli, const char *disk, int *code);
+
+/* --- rates.c: `disk show --rates` and `top` */
+struct cli_pace {
+    uint64_t interval_ns;
+    long count; /* rounds; -1: until Ctrl-C */
+};
+/* Takes --interval and --count. count: the default. 0 or EXIT_USAGE. */
+int cli_take_pace(struct cli *cli, struct cli_pace *pace, long count) MUST_CHECK;
+void cli_pause(const struct cli_pace *pace);
+/* {"interval_ns", "operations": {OP: {"requests", "requests_per_second", "bytes", ...}}} of a disk
+ * between two status documents; null when they cannot be compared. */
+json_t *cli_rates(const json_t *was, const json_t *is, const char *disk);
+/* A second: counter is "requests", "bytes" or "errors"; 0 for null. */
+double cli_rate_of(const json_t *rates, const char *op, const char *counter);
+double cli_rate_of_all(const json_t *rates, const char *counter);
+int cli_show_rates(struct cli *cli, const char *disk, const struct cli_pace *pace);
 
 /* Where the plugin, the filters and the kit of this installation are: by environment, beside the
  * program, or where they were configured to be. `out` of PATH_MAX bytes. */

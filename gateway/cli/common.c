@@ -71,6 +71,8 @@ int cli_expect_positions(struct cli *cli, int least, int most)
  */
 
 static void print_error(const struct cli *cli, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
+static void print_error(const struct cli *cli, const char *fmt, va_list ap)
 {
     fprintf(stderr, "sluice %s: ", cli->verb);
     vfprintf(stderr, fmt, ap);
@@ -102,6 +104,18 @@ void cli_print_json(const json_t *document)
 {
     json_dumpf(document, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     putchar('\n');
+}
+
+void cli_print_answer(const json_t *answer)
+{
+    json_t *document;
+
+    if (!answer)
+        return;
+    document = json_pack("{s:i}", "schema_version", CLI_SCHEMA_VERSION);
+    json_object_update(document, (json_t *)(uintptr_t)answer);
+    cli_print_json(document);
+    json_decref(document);
 }
 
 /* --- this installation
@@ -174,38 +188,93 @@ static int set_filter_path(struct cli *cli, struct err *e)
     return gateway_set_filter_path(e);
 }
 
-struct gateway_config *cli_load_config(struct cli *cli)
+struct gateway_config *cli_read_config(struct cli *cli, struct config_problems *problems)
 {
     struct gateway_config *config = NULL;
-    struct config_problems *problems = calloc(1, sizeof *problems);
     struct config_lookup lookup;
     struct err e = {0};
+    int r;
 
-    if (!problems || set_filter_path(cli, &e) < 0) {
-        cli_fail(cli, EXIT_ERROR, "%s", problems ? e.text : "out of memory");
-        free(problems);
+    memset(problems, 0, sizeof *problems);
+    if (set_filter_path(cli, &e) < 0) {
+        cli_fail(cli, EXIT_ERROR, "%s", e.text);
         return NULL;
     }
     config_lookup_host(&lookup);
-    if (config_load(cli->folder, &lookup, &config, problems) < 0) {
+    r = config_load(cli->folder, &lookup, &config, problems);
+    if (r < 0 && problems->count == 0)
+        cli_fail(cli, EXIT_ERROR, "%s", strerror(-r));
+    return r < 0 ? NULL : config;
+}
+
+struct gateway_config *cli_load_config(struct cli *cli)
+{
+    struct config_problems *problems = calloc(1, sizeof *problems);
+    struct gateway_config *config = problems ? cli_read_config(cli, problems) : NULL;
+
+    if (problems)
         config_problems_print(problems, stderr);
-        config = NULL;
-    }
+    else
+        cli_fail(cli, EXIT_ERROR, "out of memory");
     free(problems);
     return config;
 }
 
-char *cli_control_path(struct cli *cli)
-{
-    struct gateway_config *config = cli_load_config(cli);
-    char *path = config ? strdup(config->listen.control.path) : NULL;
+/* --- the running gateway
+ * -------------------------------------------------------------------------------------------- */
 
-    config_free(config);
+/* NULL with the reason printed. */
+static char *find_control(struct cli *cli, bool *is_guess)
+{
+    struct config_problems *problems = calloc(1, sizeof *problems);
+    char *path = problems ? config_find_control(cli->folder, is_guess, problems) : NULL;
+
+    if (problems)
+        config_problems_print(problems, stderr);
+    if (!path && (!problems || problems->count == 0))
+        cli_fail(cli, EXIT_ERROR, "out of memory");
+    else if (path && *is_guess)
+        fprintf(stderr, "sluice %s: gateway.yaml is broken; trying %s\n", cli->verb, path);
+    free(problems);
     return path;
 }
 
-/* --- the running gateway
- * -------------------------------------------------------------------------------------------- */
+/* A guess may lead to the gateway of another folder; that one is told nothing. */
+static int check_is_ours(struct cli *cli, struct control_client *client, const char *path)
+{
+    CLEANUP_FREE char *real = realpath(cli->folder, NULL);
+    json_t *request = json_pack("{s:s}", "verb", "status"), *reply = NULL;
+    const char *folder;
+    struct err e = {0};
+    int code = EXIT_OK;
+
+    if (control_call(client, request, &reply, &e) < 0)
+        code = cli_fail(cli, EXIT_ERROR, "%s", e.text);
+    json_decref(request);
+    folder = json_string_value(json_object_get(json_object_get(reply, "status"), "folder"));
+    if (code == EXIT_OK && (!folder || !real || strcmp(folder, real) != 0))
+        code = cli_fail(cli, EXIT_ERROR, "the gateway at %s serves %s; mend gateway.yaml in %s",
+                        path, folder ? folder : "no folder", cli->folder);
+    json_decref(reply);
+    return code;
+}
+
+int cli_open_gateway(struct cli *cli, struct control_client **client)
+{
+    bool is_guess = false;
+    CLEANUP_FREE char *path = find_control(cli, &is_guess);
+    struct err e = {0};
+    int code;
+
+    if (!path)
+        return EXIT_ERROR;
+    if (control_connect(path, client, &e) < 0)
+        return cli_fail(cli, EXIT_ERROR, "%s", e.text);
+    code = is_guess ? check_is_ours(cli, *client, path) : EXIT_OK;
+    if (code != EXIT_OK)
+        control_disconnect(*client);
+    return code;
+}
 
 static int read_reply(struct cli *cli, json_t *reply)
 {
@@ -220,18 +289,14 @@ static int read_reply(struct cli *cli, json_t *reply)
 
 int cli_call(struct cli *cli, json_t *request, json_t **reply)
 {
-    char *path = cli_control_path(cli);
     struct control_client *client;
     struct err e = {0};
     int r;
 
     *reply = NULL;
-    if (!path)
-        return EXIT_ERROR;
-    r = control_connect(path, &client, &e);
-    free(path);
-    if (r < 0)
-        return cli_fail(cli, EXIT_ERROR, "%s", e.text);
+    r = cli_open_gateway(cli, &client);
+    if (r != EXIT_OK)
+        return r;
     r = control_call(client, request, reply, &e);
     control_disconnect(client);
     if (r < 0)

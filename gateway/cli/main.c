@@ -4,6 +4,7 @@
  */
 #include "cli.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,8 +62,19 @@ static int unknown_verb(int argc, char **argv)
 
 int cli_version(struct cli *cli)
 {
-    (void)cli;
-    printf("sluice %s\n", PACKAGE_VERSION);
+    json_t *document;
+    int r = cli_expect_positions(cli, 0, 0);
+
+    if (r)
+        return r;
+    if (!cli->is_json) {
+        printf("sluice %s\n", PACKAGE_VERSION);
+        return EXIT_OK;
+    }
+    document = json_pack("{s:i, s:s, s:i}", "schema_version", CLI_SCHEMA_VERSION, "version",
+                         PACKAGE_VERSION, "filter_api", SLUICE_FILTER_API_VERSION);
+    cli_print_json(document);
+    json_decref(document);
     return EXIT_OK;
 }
 
@@ -81,6 +93,14 @@ int cli_help(struct cli *cli)
     return EXIT_OK;
 }
 
+/* A pipe that was closed or a disk that is full: what was printed is not all. */
+static int finish_output(const struct cli *cli, int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    return cli_fail(cli, EXIT_ERROR, "cannot write the output: %s", strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
     struct cli cli = {.program = argv[0], .argc = argc - 1, .argv = argv + 1};
@@ -91,8 +111,10 @@ int main(int argc, char **argv)
         cli_print_help(argc < 2 ? stderr : stdout);
         return argc < 2 ? EXIT_USAGE : EXIT_OK;
     }
-    if (strcmp(argv[1], "--version") == 0)
-        return cli_version(&cli);
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("sluice %s\n", PACKAGE_VERSION);
+        return EXIT_OK;
+    }
     if (strcmp(argv[1], "--complete") == 0)
         return cli_complete(argc - 2, argv + 2);
     v = find_verb(cli.argc, cli.argv, &words);
@@ -108,6 +130,6 @@ int main(int argc, char **argv)
     cli.folder = cli_take_option(&cli, "--config");
     if (!cli.folder)
         cli.folder = DEFAULT_FOLDER;
-    cli.is_json = cli_take_flag(&cli, "--json");
-    return v->run(&cli);
+    cli.is_json = strstr(v->arguments, "--json") && cli_take_flag(&cli, "--json");
+    return finish_output(&cli, v->run(&cli));
 }

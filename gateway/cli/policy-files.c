@@ -112,23 +112,30 @@ int cli_disk_add(struct cli *cli)
     return EXIT_OK;
 }
 
+static int forget_state(struct cli *cli, const char *disk)
+{
+    struct gateway_config *config = cli_load_config(cli);
+    struct err e = {0};
+    int r;
+
+    if (!config)
+        return EXIT_ERROR;
+    r = disk_forget(config->state, disk, &e);
+    config_free(config);
+    return r < 0 ? cli_fail(cli, EXIT_ERROR, "%s", e.text) : EXIT_OK;
+}
+
+/* The file goes first: one that is broken can be removed as well. */
 int cli_disk_remove(struct cli *cli)
 {
     bool force = cli_take_flag(cli, "--force"), forget = cli_take_flag(cli, "--forget-state");
-    char path[PATH_MAX], aside[PATH_MAX + 16], state[PATH_MAX];
-    struct gateway_config *config;
-    struct err e = {0};
+    char path[PATH_MAX], aside[PATH_MAX + 16];
     int r = cli_expect_positions(cli, 1, 1);
 
     if (r == 0)
         r = cli_policy_path(cli, cli->argv[0], path, sizeof path);
     if (r)
         return r;
-    config = cli_load_config(cli);
-    if (!config)
-        return EXIT_ERROR;
-    snprintf(state, sizeof state, "%s", config->state);
-    config_free(config);
     snprintf(aside, sizeof aside, "%s.removed", path);
     if (rename(path, aside) < 0)
         return cli_fail(cli, EXIT_ERROR, "cannot put %s aside: %s", path, strerror(errno));
@@ -138,8 +145,9 @@ int cli_disk_remove(struct cli *cli)
             cli_fail(cli, EXIT_ERROR, "cannot put %s back: %s", path, strerror(errno));
         return r;
     }
-    if (forget && disk_forget(state, cli->argv[0], &e) < 0)
-        return cli_fail(cli, EXIT_ERROR, "%s", e.text);
-    printf("%s\n", aside);
-    return EXIT_OK;
+    if (forget)
+        r = forget_state(cli, cli->argv[0]);
+    if (r == EXIT_OK)
+        printf("%s\n", aside);
+    return r;
 }

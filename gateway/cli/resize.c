@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * resize.c: `sluice disk resize`: the size is written into the disk's policy file and the
- * configuration reloaded, so that file and disk never disagree.  Only the line `size:` changes;
- * comments stay.  When the check or the reload says no, the file is put back as it was.
+ * configuration reloaded, so that file and disk never disagree, also after a restart.  Only the
+ * value of `size:` changes; comments stay.  When the check or the reload says no, the file is put
+ * back as it was.
  */
 #include "cli.h"
 
@@ -11,126 +12,178 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
-#define POLICY_BYTES_MAX (1u << 20)
+#define POLICY_BYTES_MAX (1u << 20) /* the loader's limit */
 
-static char *read_file(const char *path)
+struct resize {
+    struct cli *cli;
+    const char *disk, *size_text;
+    uint64_t size_bytes;
+    char path[PATH_MAX]; /* the policy file itself, behind all links */
+    struct stat st;      /* as it was */
+};
+
+/* --- the file
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* Terminated; NULL with errno. */
+static char *read_policy(struct resize *r, size_t *length)
 {
-    FILE *f = fopen(path, "re");
-    char *text = f ? malloc(POLICY_BYTES_MAX) : NULL;
-    size_t n = text ? fread(text, 1, POLICY_BYTES_MAX - 1, f) : 0;
+    CLEANUP_CLOSE int fd = open(r->path, O_RDONLY | O_CLOEXEC);
+    char *text;
+    ssize_t n = 1;
 
-    if (f)
-        fclose(f);
+    if (fd < 0 || fstat(fd, &r->st) < 0)
+        return NULL;
+    text = malloc(POLICY_BYTES_MAX + 1);
+    for (*length = 0; text && n > 0 && *length < POLICY_BYTES_MAX; *length += (size_t)MAX(n, 0))
+        n = read(fd, text + *length, POLICY_BYTES_MAX - *length);
+    if (text && n != 0) {
+        errno = n < 0 ? errno : EFBIG;
+        free(text);
+        return NULL;
+    }
     if (text)
-        text[n] = 0;
+        text[*length] = 0;
     return text;
 }
 
-static int replace_file(struct cli *cli, const char *path, const char *text)
+static bool write_all(int fd, const char *text)
 {
-    char beside[PATH_MAX + 8];
-    FILE *f;
+    size_t left = strlen(text);
+
+    while (left) {
+        ssize_t n = write(fd, text, left);
+
+        if (n <= 0)
+            return false;
+        text += n;
+        left -= (size_t)n;
+    }
+    return true;
+}
+
+/* After a crash there is the old file or the new one, whole, with the same owner and mode. */
+static int replace_file(const struct resize *r, const char *text)
+{
+    CLEANUP_FREE char *beside = text_printf("%s.new", r->path);
+    int fd = beside ? open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
     bool ok;
 
-    snprintf(beside, sizeof beside, "%s.new", path);
-    f = fopen(beside, "we");
-    if (!f)
-        return cli_fail(cli, EXIT_ERROR, "cannot write %s: %s", beside, strerror(errno));
-    ok = fputs(text, f) >= 0 && fflush(f) == 0 && fsync(fileno(f)) == 0;
-    ok = fclose(f) == 0 && ok;
-    if (ok && rename(beside, path) == 0)
+    if (fd < 0)
+        return cli_fail(r->cli, EXIT_ERROR, "cannot write %s.new: %s", r->path, strerror(errno));
+    ok = write_all(fd, text) && fchmod(fd, r->st.st_mode & 07777) == 0 &&
+         fchown(fd, r->st.st_uid, r->st.st_gid) == 0 && fsync(fd) == 0;
+    ok = close(fd) == 0 && ok;
+    if (ok && rename(beside, r->path) == 0)
         return 0;
-    cli_fail(cli, EXIT_ERROR, "cannot write %s: %s", path, strerror(errno));
+    cli_fail(r->cli, EXIT_ERROR, "cannot write %s: %s", r->path, strerror(errno));
     unlink(beside);
     return EXIT_ERROR;
 }
 
-/* The first line that starts with "size:", or NULL. */
-static const char *find_size_line(const char *text)
-{
-    for (const char *p = text; p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL)
-        if (strncmp(p, "size:", 5) == 0)
-            return p;
-    return NULL;
-}
+/* --- what is wanted and what came out
+ * ------------------------------------------------------------------------ */
 
-static char *with_size(const char *text, const char *size)
+/* The file says the size we meant, and nothing else has become of it. */
+static int check_written(const struct resize *r)
 {
-    const char *line = find_size_line(text), *rest;
-
-    if (!line)
-        return text_printf("size: %s\n%s", size, text);
-    rest = line + strcspn(line, "#\n");
-    return text_printf("%.*ssize: %s%s%s", (int)(line - text), text, size, *rest == '#' ? "  " : "",
-                       rest);
-}
-
-/* The file says the size we meant: a policy in flow style, say, may not. */
-static int check_written(struct cli *cli, const char *disk, uint64_t size)
-{
-    struct gateway_config *config = cli_load_config(cli);
-    const struct disk_config *d = config ? config_find_disk(config, disk) : NULL;
-    bool is_meant = d && d->size_bytes == size;
+    struct gateway_config *config = cli_load_config(r->cli);
+    const struct disk_config *d = config ? config_find_disk(config, r->disk) : NULL;
+    bool is_meant = d && d->size_bytes == r->size_bytes;
 
     config_free(config);
     if (!config || is_meant)
         return config ? 0 : EXIT_ERROR;
-    return cli_fail(cli, EXIT_ERROR, "cannot find `size:` in the policy of %s; write it by hand",
-                    disk);
+    return cli_fail(r->cli, EXIT_ERROR, "cannot change `size:` in %s; write it by hand", r->path);
 }
 
-static int check_wanted(struct cli *cli, const char *disk, uint64_t size)
+/* Without `size:` a disk is as large as its backing; only a file can be asked here. */
+static uint64_t size_now(const struct disk_config *d)
 {
-    struct gateway_config *config = cli_load_config(cli);
-    const struct disk_config *d = config ? config_find_disk(config, disk) : NULL;
-    uint64_t now = d ? d->size_bytes : 0;
+    CLEANUP_CLOSE int fd = -1;
+    off_t end;
+
+    if (d->size_bytes || d->backing.kind != BACKING_FILE)
+        return d->size_bytes;
+    fd = open(d->backing.file, O_RDONLY | O_CLOEXEC);
+    end = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+    return end > 0 ? (uint64_t)end : 0;
+}
+
+static int check_wanted(const struct resize *r)
+{
+    struct gateway_config *config = cli_load_config(r->cli);
+    const struct disk_config *d = config ? config_find_disk(config, r->disk) : NULL;
+    uint64_t now = d ? size_now(d) : 0;
     bool is_known = d != NULL;
 
     config_free(config);
     if (!config)
         return EXIT_ERROR;
     if (!is_known)
-        return cli_fail(cli, EXIT_ERROR, "there is no disk \"%s\"", disk);
-    if (size < now)
-        return cli_fail(cli, EXIT_ERROR, "%s: is %llu bytes; a disk is never made smaller", disk,
-                        (unsigned long long)now);
+        return cli_fail(r->cli, EXIT_ERROR, "there is no disk \"%s\"", r->disk);
+    if (r->size_bytes < now)
+        return cli_fail(r->cli, EXIT_ERROR, "%s: is %llu bytes; a disk is never made smaller",
+                        r->disk, (unsigned long long)now);
     return 0;
 }
 
-static int rewrite(struct cli *cli, const char *path, const char *disk, const char *size_text,
-                   uint64_t size)
+static int rewrite(struct resize *r)
 {
-    CLEANUP_FREE char *before = read_file(path);
-    CLEANUP_FREE char *after = before ? with_size(before, size_text) : NULL;
-    int r;
+    size_t length;
+    CLEANUP_FREE char *before = read_policy(r, &length);
+    CLEANUP_FREE char *after = NULL;
+    struct err e = {0};
+    int code;
 
+    if (!before)
+        return cli_fail(r->cli, EXIT_ERROR, "cannot read %s: %s", r->path, strerror(errno));
+    after = config_rewrite(before, length, "size", r->size_text, &e);
     if (!after)
-        return cli_fail(cli, EXIT_ERROR, "cannot read %s: %s", path, strerror(errno));
-    r = replace_file(cli, path, after);
-    if (r)
-        return r;
-    r = check_written(cli, disk, size);
-    if (r == 0)
-        r = cli_reload_if_running(cli, false);
-    if (r != EXIT_OK && replace_file(cli, path, before) != 0)
-        return cli_fail(cli, EXIT_ERROR, "%s still says the new size", path);
-    return r;
+        return cli_fail(r->cli, EXIT_ERROR, "%s: %s", r->path, e.text);
+    code = replace_file(r, after);
+    if (code)
+        return code;
+    code = check_written(r);
+    if (code == 0)
+        code = cli_reload_if_running(r->cli, false);
+    if (code != EXIT_OK && replace_file(r, before) != 0)
+        return cli_fail(r->cli, EXIT_ERROR, "%s still says the new size", r->path);
+    return code;
+}
+
+static int take_arguments(struct resize *r)
+{
+    char named[PATH_MAX];
+    int code = cli_expect_positions(r->cli, 2, 2);
+
+    if (code)
+        return code;
+    r->disk = r->cli->argv[0];
+    r->size_text = r->cli->argv[1];
+    if (text_parse_size(r->size_text, &r->size_bytes) < 0 || r->size_bytes == 0)
+        return cli_usage_error(r->cli, "\"%s\" is no size (64GiB, or a number of bytes)",
+                               r->size_text);
+    code = cli_policy_path(r->cli, r->disk, named, sizeof named);
+    if (code == 0 && !realpath(named, r->path))
+        code = errno == ENOENT ? cli_fail(r->cli, EXIT_ERROR, "there is no disk \"%s\"", r->disk)
+                               : cli_fail(r->cli, EXIT_ERROR, "%s: %s", named, strerror(errno));
+    return code;
 }
 
 int cli_disk_resize(struct cli *cli)
 {
-    char path[PATH_MAX];
-    uint64_t size;
-    int r = cli_expect_positions(cli, 2, 2);
+    struct resize r = {.cli = cli};
+    int code = take_arguments(&r);
 
-    if (r)
-        return r;
-    if (text_parse_size(cli->argv[1], &size) < 0)
-        return cli_usage_error(cli, "\"%s\" is no size (64GiB, or a number of bytes)",
-                               cli->argv[1]);
-    r = cli_policy_path(cli, cli->argv[0], path, sizeof path);
-    if (r == 0)
-        r = check_wanted(cli, cli->argv[0], size);
-    return r ? r : rewrite(cli, path, cli->argv[0], cli->argv[1], size);
+    if (code == 0)
+        code = check_wanted(&r);
+    if (code == 0)
+        code = rewrite(&r);
+    if (code == 0)
+        printf("%s: %llu bytes\n", r.disk, (unsigned long long)r.size_bytes);
+    return code;
 }

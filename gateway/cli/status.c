@@ -54,16 +54,12 @@ static void print_trouble(const json_t *disk)
         printf("  do: %s\n", text_of(disk, "remedy"));
 }
 
-/* Asks for one disk or all; NULL and *code on errors. */
-static json_t *fetch(struct cli *cli, const char *disk, int *code)
+void cli_print_disk(const json_t *disk)
 {
-    json_t *request = json_pack("{s:s, s:s*}", "verb", "status", "disk", disk), *reply, *status;
-
-    *code = cli_call(cli, request, &reply);
-    json_decref(request);
-    status = *code == EXIT_OK ? json_incref(json_object_get(reply, "status")) : NULL;
-    json_decref(reply);
-    return status;
+    if (is_ok(disk))
+        cli_print_disk_line(disk);
+    else
+        print_trouble(disk);
 }
 
 int cli_status(struct cli *cli)
@@ -75,7 +71,7 @@ int cli_status(struct cli *cli)
 
     if (code)
         return code;
-    status = fetch(cli, NULL, &code);
+    status = cli_fetch_status(cli, NULL, &code);
     if (!status)
         return code;
     json_array_foreach(json_object_get(status, "disks"), i, disk)
@@ -93,6 +89,15 @@ int cli_status(struct cli *cli)
     return troubled ? EXIT_FALSE : EXIT_OK;
 }
 
+static void print_list(json_t *disks)
+{
+    json_t *document =
+        json_pack("{s:i, s:O}", "schema_version", CLI_SCHEMA_VERSION, "disks", disks);
+
+    cli_print_json(document);
+    json_decref(document);
+}
+
 int cli_disk_list(struct cli *cli)
 {
     int code = cli_expect_positions(cli, 0, 0);
@@ -101,11 +106,11 @@ int cli_disk_list(struct cli *cli)
 
     if (code)
         return code;
-    status = fetch(cli, NULL, &code);
+    status = cli_fetch_status(cli, NULL, &code);
     if (!status)
         return code;
     if (cli->is_json)
-        cli_print_json(json_object_get(status, "disks"));
+        print_list(json_object_get(status, "disks"));
     else
         json_array_foreach(json_object_get(status, "disks"), i, disk) cli_print_disk_line(disk);
     json_decref(status);
@@ -116,21 +121,28 @@ int cli_disk_list(struct cli *cli)
  * ----------------------------------------------------------------------------------------------------
  */
 
+static void print_filter(const json_t *f)
+{
+    const json_t *verdicts = json_object_get(f, "verdicts"), *holds = json_object_get(f, "holds"),
+                 *health = json_object_get(f, "health");
+    char memory[32];
+
+    printf("  filter %s (%s %s, %s): %s", text_of(f, "name"), text_of(f, "filter"),
+           text_of(f, "version"), text_of(f, "class"), text_of(health, "state"));
+    printf("; passed %lld, deferred %lld, completed %lld, failed %lld",
+           (long long)integer_of(verdicts, "passed"), (long long)integer_of(verdicts, "deferred"),
+           (long long)integer_of(verdicts, "completed"), (long long)integer_of(verdicts, "failed"));
+    printf("; holds %lld, longest %.1f ms; %s\n", (long long)integer_of(holds, "now"),
+           (double)integer_of(holds, "longest_ns") / 1e6,
+           text_size((uint64_t)integer_of(f, "memory_bytes"), memory));
+}
+
 static void print_filters(const json_t *disk)
 {
     size_t i;
     json_t *f;
 
-    json_array_foreach(json_object_get(disk, "filters"), i, f)
-    {
-        const char *key;
-        json_t *value;
-
-        printf("  filter %s\n   ", text_of(f, "name"));
-        json_object_foreach(f, key, value) if (json_is_integer(value))
-            printf(" %s %" JSON_INTEGER_FORMAT, key, json_integer_value(value));
-        printf("\n");
-    }
+    json_array_foreach(json_object_get(disk, "filters"), i, f) print_filter(f);
 }
 
 static void print_operations(const json_t *disk)
@@ -150,17 +162,36 @@ static void print_operations(const json_t *disk)
                (double)integer_of(n, "latency_p99_ns") / 1e3);
 }
 
+/* Where a request is, and who or what it waits for there. */
+static void print_place(const json_t *t)
+{
+    const char *filter = text_of(t, "filter"), *reason = text_of(t, "reason");
+
+    printf("%s%s%s%s%s", text_of(t, "where"), filter[0] ? " " : "", filter, reason[0] ? ": " : "",
+           reason);
+}
+
 static void print_tasks(const json_t *disk)
 {
+    const json_t *tasks = json_object_get(disk, "tasks");
     size_t i;
     json_t *t;
 
-    json_array_foreach(json_object_get(disk, "tasks"), i, t) printf(
-        "  task %" JSON_INTEGER_FORMAT " %s at %" JSON_INTEGER_FORMAT " + %" JSON_INTEGER_FORMAT
-        ", %.3f s, in %s %s %s (%s)\n",
-        integer_of(t, "id"), text_of(t, "op"), integer_of(t, "offset"),
-        integer_of(t, "length_bytes"), (double)integer_of(t, "age_ns") / 1e9, text_of(t, "where"),
-        text_of(t, "filter"), text_of(t, "reason"), text_of(t, "client"));
+    if (json_array_size(tasks))
+        printf("  %-16s %-8s %14s %10s %10s  %-11s %s\n", "TASK", "OP", "OFFSET", "BYTES", "AGE",
+               "FROM", "IS IN");
+    json_array_foreach(tasks, i, t)
+    {
+        printf("  %-16" JSON_INTEGER_FORMAT " %-8s %14" JSON_INTEGER_FORMAT
+               " %10" JSON_INTEGER_FORMAT " %8.3f s  %-11s ",
+               integer_of(t, "id"), text_of(t, "op"), integer_of(t, "offset"),
+               integer_of(t, "length_bytes"), (double)integer_of(t, "age_ns") / 1e9,
+               text_of(t, "origin"));
+        print_place(t);
+        printf(" (%s)\n", text_of(t, "client"));
+    }
+    if (tasks && !json_array_size(tasks))
+        printf("  no requests in flight\n");
 }
 
 static void print_disk(const json_t *disk)
@@ -169,10 +200,7 @@ static void print_disk(const json_t *disk)
     size_t i;
     json_t *c;
 
-    if (is_ok(disk))
-        cli_print_disk_line(disk);
-    else
-        print_trouble(disk);
+    cli_print_disk(disk);
     if (!backing)
         return;
     printf("  uuid %s, group %s\n", text_of(disk, "uuid"), text_of(disk, "group"));
@@ -201,31 +229,44 @@ static json_t *fetch_disk(struct cli *cli, const char *name, bool with_tasks, in
 
     if (with_tasks)
         return fetch_tasks(cli, name, code);
-    status = fetch(cli, name, code);
+    status = cli_fetch_status(cli, name, code);
     disk = json_incref(json_array_get(json_object_get(status, "disks"), 0));
     json_decref(status);
     return disk;
 }
 
+static int show(struct cli *cli, const char *name, bool with_tasks)
+{
+    int code;
+    json_t *disk = fetch_disk(cli, name, with_tasks, &code);
+
+    if (!disk)
+        return code;
+    code = is_ok(disk) ? EXIT_OK : EXIT_FALSE;
+    if (cli->is_json)
+        cli_print_answer(disk);
+    else
+        print_disk(disk);
+    json_decref(disk);
+    return code;
+}
+
 int cli_disk_show(struct cli *cli)
 {
     const char *kind = cli_take_option(cli, "--connect");
-    bool with_tasks = cli_take_flag(cli, "--tasks");
-    int code = cli_expect_positions(cli, 1, 1);
-    json_t *disk;
+    bool with_tasks = cli_take_flag(cli, "--tasks"), with_rates = cli_take_flag(cli, "--rates");
+    struct cli_pace pace;
+    int code = with_rates ? cli_take_pace(cli, &pace, 1) : 0;
 
+    if (code == 0)
+        code = cli_expect_positions(cli, 1, 1);
     if (code)
         return code;
+    if ((kind != NULL) + with_tasks + with_rates > 1)
+        return cli_usage_error(cli, "give one of --tasks, --rates, --connect");
     if (kind)
         return cli_connect(cli, cli->argv[0], kind);
-    disk = fetch_disk(cli, cli->argv[0], with_tasks, &code);
-    if (!disk)
-        return code;
-    if (cli->is_json)
-        cli_print_json(disk);
-    else
-        print_disk(disk);
-    code = is_ok(disk) ? EXIT_OK : EXIT_FALSE;
-    json_decref(disk);
-    return code;
+    if (with_rates)
+        return cli_show_rates(cli, cli->argv[0], &pace);
+    return show(cli, cli->argv[0], with_tasks);
 }

@@ -1,110 +1,234 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * top.c: `sluice top`: what each disk does a second, trouble first, anew every interval until
- * Ctrl-C.  Two looks at the counters make one screen; not on a terminal screens follow each other.
+ * top.c: `sluice top`: what each disk does a second, those in trouble first with the cause and what
+ * to do, then the busiest, anew every interval until Ctrl-C.
+ *
+ * On a terminal each screen takes the place of the last, shows as many disks as there are lines,
+ * and a gateway that is restarted is waited for; elsewhere screens follow each other and an error
+ * ends it.
  */
 #include "cli.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+#include <sys/ioctl.h>
 
-static json_t *look(struct cli *cli, int *code)
+#define ROWS_MAX 4096
+
+struct row {
+    const json_t *disk;
+    json_t *rates; /* owned */
+    bool is_ok;
+    double bytes;
+};
+
+struct screen {
+    struct row row[ROWS_MAX];
+    unsigned count, troubled;
+};
+
+static const char *text_of(const json_t *j, const char *key)
 {
-    json_t *request = json_pack("{s:s}", "verb", "status"), *reply, *status;
+    const char *text = json_string_value(json_object_get(j, key));
 
-    *code = cli_call(cli, request, &reply);
-    json_decref(request);
-    status = json_incref(json_object_get(reply, "status"));
-    json_decref(reply);
-    return *code == EXIT_OK ? status : NULL;
+    return text ? text : "";
 }
 
-static json_int_t count_of(const json_t *disk, const char *op, const char *what)
+static json_int_t integer_of(const json_t *j, const char *key)
 {
-    const json_t *operations = json_object_get(json_object_get(disk, "io"), "operations");
-
-    return json_integer_value(json_object_get(json_object_get(operations, op), what));
+    return json_integer_value(json_object_get(j, key));
 }
 
-static const json_t *find_disk(const json_t *status, const char *name)
+/* --- what is on it
+ * ------------------------------------------------------------------------------------------ */
+
+static int compare(const void *left, const void *right)
+{
+    const struct row *a = left, *b = right;
+
+    if (a->is_ok != b->is_ok)
+        return a->is_ok - b->is_ok;
+    if (a->bytes < b->bytes || a->bytes > b->bytes)
+        return a->bytes < b->bytes ? 1 : -1;
+    return strcmp(text_of(a->disk, "name"), text_of(b->disk, "name"));
+}
+
+static void fill(struct screen *s, const json_t *was, const json_t *is)
 {
     size_t i;
     json_t *disk;
 
-    json_array_foreach(json_object_get(status, "disks"), i, disk)
+    memset(s, 0, sizeof *s);
+    json_array_foreach(json_object_get(is, "disks"), i, disk)
     {
-        if (strcmp(json_string_value(json_object_get(disk, "name")), name) == 0)
-            return disk;
+        struct row *row = &s->row[s->count];
+
+        if (s->count == ROWS_MAX)
+            break;
+        row->disk = disk;
+        row->rates = cli_rates(was, is, text_of(disk, "name"));
+        row->is_ok = strcmp(text_of(disk, "state"), "ok") == 0;
+        row->bytes = cli_rate_of_all(row->rates, "bytes");
+        s->troubled += !row->is_ok;
+        s->count++;
     }
-    return NULL;
+    qsort(s->row, s->count, sizeof s->row[0], compare);
 }
 
-static double rate(const json_t *was, const json_t *is, const char *op, const char *what,
-                   double seconds)
+static void empty(struct screen *s)
 {
-    return was ? (double)(count_of(is, op, what) - count_of(was, op, what)) / seconds : 0;
+    for (unsigned i = 0; i < s->count; i++)
+        json_decref(s->row[i].rates);
 }
 
-static void print_rates(const json_t *was, const json_t *is, double seconds)
-{
-    double mib = 1 << 20;
+/* --- for people
+ * --------------------------------------------------------------------------------------------- */
 
-    printf(
-        "  read %9.0f/s %8.1f MiB/s   write %9.0f/s %8.1f MiB/s   flush %6.0f/s\n",
-        rate(was, is, "read", "requests", seconds), rate(was, is, "read", "bytes", seconds) / mib,
-        rate(was, is, "write", "requests", seconds), rate(was, is, "write", "bytes", seconds) / mib,
-        rate(was, is, "flush", "requests", seconds));
+static double total_of(const struct screen *s, const char *op, const char *counter)
+{
+    double sum = 0;
+
+    for (unsigned i = 0; i < s->count; i++)
+        sum += cli_rate_of(s->row[i].rates, op, counter);
+    return sum;
 }
 
-static bool is_ok(const json_t *disk)
+static void print_head(const struct screen *s, const json_t *is)
 {
-    return strcmp(json_string_value(json_object_get(disk, "state")), "ok") == 0;
+    const json_t *process = json_object_get(is, "process");
+    char memory[32];
+
+    printf("%s: %u disk%s, %u in trouble; %lld threads, %s\n", text_of(is, "gateway"), s->count,
+           s->count == 1 ? "" : "s", s->troubled, (long long)integer_of(process, "threads"),
+           text_size((uint64_t)integer_of(process, "resident_bytes"), memory));
+    printf("read %.0f/s %.1f MiB/s, write %.0f/s %.1f MiB/s, flush %.0f/s\n\n",
+           total_of(s, "read", "requests"), total_of(s, "read", "bytes") / (1 << 20),
+           total_of(s, "write", "requests"), total_of(s, "write", "bytes") / (1 << 20),
+           total_of(s, "flush", "requests"));
+    printf("%-20s %-9s %7s %5s %9s %7s %9s %7s %8s %8s\n", "DISK", "STATE", "CLIENTS", "FLYING",
+           "READ/s", "MiB/s", "WRITE/s", "MiB/s", "FLUSH/s", "ERRORS/s");
 }
 
-static void print_screen(const json_t *was, const json_t *is, double seconds)
+static void print_row(const struct row *row)
 {
-    size_t i;
-    json_t *disk;
+    const json_t *io = json_object_get(row->disk, "io");
 
-    if (isatty(STDOUT_FILENO))
+    printf("%-20s %-9s", text_of(row->disk, "name"), text_of(row->disk, "state"));
+    if (json_is_null(row->rates))
+        printf(" %7s %5s %9s %7s %9s %7s %8s %8s\n", "-", "-", "-", "-", "-", "-", "-", "-");
+    else
+        printf(" %7zu %6lld %9.0f %7.1f %9.0f %7.1f %8.0f %8.0f\n",
+               json_array_size(json_object_get(row->disk, "clients")),
+               (long long)integer_of(io, "in_flight"), cli_rate_of(row->rates, "read", "requests"),
+               cli_rate_of(row->rates, "read", "bytes") / (1 << 20),
+               cli_rate_of(row->rates, "write", "requests"),
+               cli_rate_of(row->rates, "write", "bytes") / (1 << 20),
+               cli_rate_of(row->rates, "flush", "requests"), cli_rate_of_all(row->rates, "errors"));
+    if (text_of(row->disk, "sentence")[0])
+        printf("  cause: %s\n", text_of(row->disk, "sentence"));
+    if (text_of(row->disk, "remedy")[0])
+        printf("  do: %s\n", text_of(row->disk, "remedy"));
+}
+
+/* Lines of the terminal; 0: it is none. */
+static unsigned terminal_lines(void)
+{
+    struct winsize size;
+
+    if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
+        return 0;
+    return size.ws_row ? size.ws_row : 24;
+}
+
+static void print_screen(const struct screen *s, const json_t *is)
+{
+    unsigned lines = terminal_lines(), used = 6, i; /* the head, and one for "more" */
+
+    if (lines)
         printf("\033[H\033[2J");
-    for (int wanted = 0; wanted < 2; wanted++)
-        json_array_foreach(json_object_get(is, "disks"), i, disk)
-        {
-            if (is_ok(disk) != wanted)
-                continue;
-            cli_print_disk_line(disk);
-            print_rates(find_disk(was, json_string_value(json_object_get(disk, "name"))), disk,
-                        seconds);
-        }
-    printf("\n");
+    print_head(s, is);
+    for (i = 0; i < s->count && (!lines || used < lines); i++) {
+        print_row(&s->row[i]);
+        used += s->row[i].is_ok ? 1 : 3;
+    }
+    if (i < s->count)
+        printf("%u more\n", s->count - i);
+    if (!lines)
+        printf("\n");
+}
+
+/* --- for programs
+ * ------------------------------------------------------------------------------------------- */
+
+static void print_document(const struct screen *s, const json_t *is)
+{
+    json_t *disks = json_array(), *document;
+
+    for (unsigned i = 0; i < s->count; i++) {
+        const json_t *disk = s->row[i].disk, *io = json_object_get(disk, "io");
+
+        json_array_append_new(
+            disks,
+            json_pack("{s:O, s:O, s:O, s:O, s:O?, s:O?, s:O?, s:O}", "name",
+                      json_object_get(disk, "name"), "state", json_object_get(disk, "state"),
+                      "sentence", json_object_get(disk, "sentence"), "remedy",
+                      json_object_get(disk, "remedy"), "clients", json_object_get(disk, "clients"),
+                      "in_flight", json_object_get(io, "in_flight"), "held_at_gate",
+                      json_object_get(io, "held_at_gate"), "rates", s->row[i].rates));
+    }
+    document = json_pack("{s:i, s:O, s:O, s:o}", "schema_version", CLI_SCHEMA_VERSION, "gateway",
+                         json_object_get(is, "gateway"), "process", json_object_get(is, "process"),
+                         "disks", disks);
+    cli_print_json(document);
+    json_decref(document);
+}
+
+static void show(const struct cli *cli, struct screen *s, const json_t *was, const json_t *is)
+{
+    fill(s, was, is);
+    if (cli->is_json)
+        print_document(s, is);
+    else
+        print_screen(s, is);
+    empty(s);
     fflush(stdout);
 }
 
-int cli_top(struct cli *cli)
+static int run(struct cli *cli, const struct cli_pace *pace, struct screen *screen)
 {
-    const char *every = cli_take_option(cli, "--interval"),
-               *times = cli_take_option(cli, "--count");
-    uint64_t pause_ns = 1000000000u;
-    long left = times ? strtol(times, NULL, 10) : -1;
-    int code = cli_expect_positions(cli, 0, 0);
-    json_t *was;
+    int code;
+    json_t *was = cli_fetch_status(cli, NULL, &code);
 
-    if (code == 0 && every && (text_parse_duration(every, &pause_ns) < 0 || pause_ns < 100000000u))
-        code = cli_usage_error(cli, "\"%s\" is no interval (1s, at least 100ms)", every);
-    was = code ? NULL : look(cli, &code);
-    for (; was && left != 0; left -= left > 0) {
-        struct timespec pause = {(time_t)(pause_ns / 1000000000u), (long)(pause_ns % 1000000000u)};
+    if (!was)
+        return code;
+    for (long shown = 0; pace->count < 0 || shown < pace->count;) {
         json_t *is;
 
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-        is = look(cli, &code);
-        if (is)
-            print_screen(was, is, (double)pause_ns / 1e9);
+        cli_pause(pace);
+        is = cli_fetch_status(cli, NULL, &code);
+        if (!is && !isatty(STDOUT_FILENO))
+            break;
+        if (!is)
+            continue;
+        show(cli, screen, was, is);
+        shown++;
         json_decref(was);
         was = is;
     }
     json_decref(was);
+    return code;
+}
+
+int cli_top(struct cli *cli)
+{
+    struct screen *screen = malloc(sizeof *screen);
+    struct cli_pace pace;
+    int code = cli_take_pace(cli, &pace, -1);
+
+    if (code == 0)
+        code = cli_expect_positions(cli, 0, 0);
+    if (code == 0)
+        code = screen ? run(cli, &pace, screen) : cli_fail(cli, EXIT_ERROR, "out of memory");
+    free(screen);
     return code;
 }

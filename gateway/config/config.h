@@ -229,6 +229,16 @@ int config_load(const char *folder, const struct config_lookup *lookup, struct g
 int config_load_inline(const char *name, const char *text, const struct config_lookup *lookup,
                        struct gateway_config **out, struct config_problems *problems) MUST_CHECK;
 
+/*
+ * Where the gateway of `folder` listens for the command line, from gateway.yaml alone: a gateway
+ * answers also while its other files are broken.  *is_guess: gateway.yaml is broken too, then this
+ * is what could be read of it, else the default; *problems says why, and the caller makes sure that
+ * it is this folder's gateway that answers there.  malloc'ed; NULL when there is no such folder
+ * (one problem), or for ENOMEM (none).
+ */
+char *config_find_control(const char *folder, bool *is_guess,
+                          struct config_problems *problems) MUST_CHECK;
+
 void config_free(struct gateway_config *config); /* NULL is allowed */
 
 /* NULL: no such disk. */
@@ -355,5 +365,13 @@ struct config_sample {
     bool tls_off;
 };
 int config_sample_disk(FILE *out, const struct config_sample *sample) MUST_CHECK;
+
+/*
+ * The text of a policy (or of gateway.yaml) with the value of one top-level key changed, or the key
+ * added, and all else as it stood: comments, order, style.  value: a plain scalar.  malloc'ed and
+ * terminated; NULL with a sentence in *e.  The caller loads what comes out before it is kept.
+ */
+char *config_rewrite(const char *text, size_t length, const char *key, const char *value,
+                     struct err *e) MUST_CHECK;
 
 #endif

@@ -29,8 +29,7 @@ static void say(struct folder *folder, const char *file, const char *sentence)
     binder_say(&binder, &at, "%s", sentence);
 }
 
-/* The whole of a regular file, not terminated; NULL with errno. */
-static char *read_file(const char *path, size_t *length)
+char *folder_read_file(const char *path, size_t *length)
 {
     CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
@@ -76,7 +75,7 @@ static int add_file(struct folder *folder, char *name)
 
     if (!path || !make_room(folder))
         return -ENOMEM;
-    text.text = read_file(path, &text.length);
+    text.text = folder_read_file(path, &text.length);
     if (!text.text && errno == ENOMEM)
         return -ENOMEM;
     if (!text.text) {

@@ -263,6 +263,10 @@ bool filter_item_split(const struct config_node *item, const char **word,
 /* crosscheck.c: what no file can see by itself. */
 void config_crosscheck(struct binder *b, struct gateway_config *config);
 
+/* folder.c: the whole of a regular file, at most YAML_BYTES_MAX, with room for one byte more;
+ * malloc'ed. NULL with errno. */
+char *folder_read_file(const char *path, size_t *length) MUST_CHECK;
+
 /* load.c */
 struct config_text {
     const char *name; /* "gateway.yaml", "disks.d/vm-17.yaml", "policies.d/gold.yaml" */

@@ -204,7 +204,7 @@ int export_change_policy(struct gateway_export *x, struct config_ref *config,
     r = disk_policy_change(x->disk, s->station, policy->values, e);
     if (r < 0)
         return r;
-    __atomic_store_n(&s->station->on_stall, policy->on_stall, __ATOMIC_RELAXED);
+    atomic_store_explicit(&s->station->on_stall, policy->on_stall, memory_order_relaxed);
     config_ref_put(s->changed_with);
     s->changed_with = config_ref_get(config);
     s->policy = policy;

@@ -35,9 +35,9 @@ static char *make_line(const char *what, const char *object, const char *name, c
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
     snprintf(stamp + strlen(stamp), sizeof stamp - strlen(stamp), ".%03uZ",
              (unsigned)(now.tv_nsec / 1000000) % 1000);
-    j = json_pack("{s:s, s:s, s:s, s:s, s:s}", "time", stamp, "event", what, "object", object,
-                  "name", name, "text", text);
-    line = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    j = json_pack("{s:i, s:s, s:s, s:s, s:s, s:s}", "schema_version", 1, "time", stamp, "event",
+                  what, "object", object, "name", name, "text", text);
+    line = j ? json_dumps(j, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
     json_decref(j);
     return line;
 }

@@ -15,6 +15,10 @@
 #include <sys/eventfd.h>
 
 #define STOP_LIMIT_NS (UINT64_C(10) * 1000000000u)
+/* After the drain: filters' events and the last flush. */
+#define FLUSH_LIMIT_NS (UINT64_C(30) * 1000000000u)
+/* For the step that a reload is at. */
+#define CHANGE_LIMIT_NS (UINT64_C(10) * 1000000000u)
 /* A backing that does not answer keeps its disk from being served, not the gateway. */
 #define START_WAIT_NS (UINT64_C(5) * 1000000000u)
 #define SERVICE_LOOPS 2
@@ -128,6 +132,7 @@ static struct gateway *make_gateway(const struct gateway_options *options)
     list_init(&g->exports);
     list_init(&g->watchers);
     pthread_mutex_init(&g->change_mutex, NULL);
+    pthread_mutex_init(&g->stop_mutex, NULL);
     pthread_mutex_init(&g->exports_mutex, NULL);
     pthread_mutex_init(&g->watch_mutex, NULL);
     pthread_cond_init(&g->opened, NULL);
@@ -196,13 +201,41 @@ void gateway_signal(struct gateway *g, int number)
         return; /* the counter is full: it is readable anyway */
 }
 
+int control_start_thread(void *(*run)(void *), void *arg, struct err *e)
+{
+    int r = thread_start(NULL, run, arg);
+
+    return r < 0 ? err_set(e, -r, "cannot start a thread: %s", strerror(-r)) : 0;
+}
+
+/* One reload for each SIGHUP, but those that come while one runs are one together. */
+static void *reload_thread(void *arg)
+{
+    struct gateway *g = arg;
+    unsigned asked;
+
+    do {
+        struct reload_options options = {.is_dry_run = false};
+        struct err e = {0};
+
+        asked = atomic_load(&g->reloads_asked);
+        if (gateway_reload(g, &options, NULL, &e) < 0)
+            log_line(LOG_LEVEL_ERROR, "reload: %s", e.text);
+    } while (atomic_fetch_sub(&g->reloads_asked, asked) != asked);
+    return NULL;
+}
+
+/* Not on the signal thread: a reload that hangs must not keep SIGTERM waiting. */
 static void reload_by_signal(struct gateway *g)
 {
-    struct reload_options options = {.is_dry_run = false};
     struct err e = {0};
 
-    if (gateway_reload(g, &options, NULL, &e) < 0)
+    if (atomic_fetch_add(&g->reloads_asked, 1) > 0)
+        return;
+    if (control_start_thread(reload_thread, g, &e) < 0) {
+        atomic_store(&g->reloads_asked, 0);
         log_line(LOG_LEVEL_ERROR, "reload: %s", e.text);
+    }
 }
 
 static void stop_by_signal(struct gateway *g)
@@ -239,13 +272,6 @@ static void *signal_thread(void *arg)
  * ---------------------------------------------------------------------------------------------------------
  */
 
-int control_start_thread(void *(*run)(void *), void *arg, struct err *e)
-{
-    int r = thread_start(NULL, run, arg);
-
-    return r < 0 ? err_set(e, -r, "cannot start a thread: %s", strerror(-r)) : 0;
-}
-
 static unsigned count_failed(struct gateway *g)
 {
     unsigned n = 0;
@@ -269,6 +295,12 @@ static int set_tiers(const struct gateway_config *config, struct err *e)
         r = host_set_tiers(tiers, config->tier_count);
     free(tiers);
     return r < 0 ? err_set(e, ENOMEM, "out of memory") : 0;
+}
+
+void gateway_tell_ready(struct gateway *g)
+{
+    service_notify("READY=1\nSTATUS=%u disks, %u failed", g->config->config->disk_count,
+                   count_failed(g));
 }
 
 static int start_services(struct gateway *g, struct err *e)
@@ -303,8 +335,7 @@ int gateway_start(struct gateway *g, struct err *e)
         r = ticker_start(g, e);
     if (r < 0)
         return r;
-    service_notify("READY=1\nSTATUS=%u disks, %u failed", g->config->config->disk_count,
-                   count_failed(g));
+    gateway_tell_ready(g);
     return 0;
 }
 
@@ -314,9 +345,17 @@ int gateway_start(struct gateway *g, struct err *e)
 
 struct stopper {
     pthread_t thread;
-    struct disk *disk;
+    struct gateway_export *export; /* a reference */
+    struct disk *disk;             /* NULL: it is not open */
     int result;
 };
+
+static struct disk *disk_of(struct gateway_export *x)
+{
+    SCOPED_LOCK(&x->gateway->exports_mutex);
+
+    return x->disk;
+}
 
 static void *stop_disk(void *arg)
 {
@@ -329,54 +368,89 @@ static void *stop_disk(void *arg)
     return NULL;
 }
 
-static unsigned list_disks(struct gateway *g, struct stopper *out, unsigned most)
+static struct timespec to_timespec(uint64_t ns)
 {
-    unsigned n = 0;
-    SCOPED_LOCK(&g->exports_mutex);
-
-    LIST_FOREACH (node, &g->exports) {
-        struct gateway_export *x = LIST_ENTRY(node, struct gateway_export, link);
-
-        if (x->disk && n < most)
-            out[n++] = (struct stopper){.disk = x->disk};
-    }
-    return n;
+    return (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
 }
 
-/* All at once, so that the slowest drain decides, not their sum. */
-static int stop_disks(struct gateway *g)
+/* A disk that a hung change keeps locked, or whose filters do not answer, is left as it is: to its
+ * clients that is a kill, and nothing that was acknowledged is lost by it. */
+static int join_stopper(struct stopper *s, uint64_t deadline_ns)
 {
-    unsigned most = g->config->config->disk_count + 1024, count;
-    struct stopper *s = calloc(most, sizeof *s);
+    struct timespec until = to_timespec(deadline_ns);
+
+    if (pthread_clockjoin_np(s->thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+        return s->result;
+    log_line(LOG_LEVEL_ERROR, "%s: did not stop in time disk=%s", s->export->name, s->export->name);
+    return -ETIMEDOUT;
+}
+
+/* All at once, so that the slowest drain decides, not their sum.  What is not joined may still run:
+ * its stopper and its reference are left to the end of the process. */
+static int stop_exports(struct stopper *s, unsigned count, uint64_t deadline_ns)
+{
     int result = 0;
 
-    if (!s)
-        return -ENOMEM;
-    count = list_disks(g, s, most);
     for (unsigned i = 0; i < count; i++)
-        if (thread_start(&s[i].thread, stop_disk, &s[i]) != 0) {
+        if (s[i].disk && thread_start(&s[i].thread, stop_disk, &s[i]) != 0) {
             s[i].thread = 0;
             stop_disk(&s[i]);
         }
     for (unsigned i = 0; i < count; i++) {
-        if (s[i].thread)
-            pthread_join(s[i].thread, NULL);
-        if (s[i].result < 0)
-            result = s[i].result;
+        int r = s[i].thread ? join_stopper(&s[i], deadline_ns) : s[i].result;
+
+        result = r < 0 ? r : result;
+        if (r != -ETIMEDOUT)
+            gateway_export_release(s[i].export);
     }
-    free(s);
     return result;
+}
+
+#define EXPORTS_MAX 4096u
+
+static int stop_disks(struct gateway *g)
+{
+    struct gateway_export **list = calloc(EXPORTS_MAX, sizeof(struct gateway_export *));
+    struct stopper *s = calloc(EXPORTS_MAX, sizeof *s);
+    unsigned count = list && s ? exports_take(g, NULL, list, EXPORTS_MAX) : 0;
+    int result = list && s ? 0 : -ENOMEM;
+
+    for (unsigned i = 0; i < count; i++)
+        s[i] = (struct stopper){.export = list[i], .disk = disk_of(list[i])};
+    if (result == 0)
+        result = stop_exports(s, count, clock_now_ns() + STOP_LIMIT_NS + FLUSH_LIMIT_NS);
+    free(list);
+    if (result != -ETIMEDOUT)
+        free(s);
+    return result;
+}
+
+/* A reload ends after the step it is at, since is_stopping is set.  A step that hangs is not waited
+ * for. */
+static bool wait_for_change(struct gateway *g)
+{
+    struct timespec until = to_timespec(clock_now_ns() + CHANGE_LIMIT_NS);
+
+    if (pthread_mutex_clocklock(&g->change_mutex, CLOCK_MONOTONIC, &until) == 0)
+        return true;
+    log_line(LOG_LEVEL_ERROR, "a reload hangs; stopping without waiting for it any longer");
+    return false;
 }
 
 int gateway_stop(struct gateway *g)
 {
+    bool is_locked;
+    SCOPED_LOCK(&g->stop_mutex);
+
     atomic_store(&g->is_stopping, true);
-    service_notify("STOPPING=1");
-    SCOPED_LOCK(&g->change_mutex);
     if (g->is_stopped)
         return g->stop_result;
+    service_notify("STOPPING=1");
+    is_locked = wait_for_change(g);
     g->stop_result = stop_disks(g);
     backing_service_stop();
     g->is_stopped = true;
-    return g->stop_result;
+    if (is_locked)
+        pthread_mutex_unlock(&g->change_mutex);
+    return is_locked || g->stop_result < 0 ? g->stop_result : -ETIMEDOUT;
 }

@@ -65,8 +65,10 @@ struct gateway {
     _Atomic unsigned clients; /* of the control socket */
     struct list watchers;     /* under watch_mutex */
     pthread_mutex_t watch_mutex;
-    int stop_result; /* [C] */
-    bool is_stopped; /* [C] */
+    _Atomic unsigned reloads_asked; /* by SIGHUP, and not yet done */
+    pthread_mutex_t stop_mutex;     /* before change_mutex: one stop, and the others wait for it */
+    int stop_result;                /* under stop_mutex */
+    _Atomic bool is_stopped;        /* written under stop_mutex */
     uint64_t started_ns;
 };
 
@@ -113,6 +115,9 @@ void export_close_stations(struct gateway_export *x);
 
 /* gateway.c: a thread for the life of the gateway. */
 int control_start_thread(void *(*run)(void *), void *arg, struct err *e) MUST_CHECK;
+/* gateway.c: to the service manager, after a start and after a reload. [C] */
+void gateway_tell_ready(struct gateway *g);
+
 /* socket.c */
 int control_socket_start(struct gateway *g, struct err *e) MUST_CHECK;
 /* events.c */

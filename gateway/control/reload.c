@@ -318,11 +318,18 @@ static void undo_all(struct reload *r)
                 undo_one(r, step, at);
 }
 
+static int run_step(struct reload *r, unsigned step, unsigned at, struct err *e)
+{
+    if (atomic_load(&r->gateway->is_stopping))
+        return err_set(e, ESHUTDOWN, "the gateway is stopping");
+    return steps[step].run(r, at, false, e);
+}
+
 static int run_steps(struct reload *r, struct err *e)
 {
     for (unsigned step = 0; step < ARRAY_SIZE(steps); step++)
         for (unsigned at = 0; at < r->plan->count; at++) {
-            int result = concerns(r, step, at) ? steps[step].run(r, at, false, e) : 0;
+            int result = concerns(r, step, at) ? run_step(r, step, at, e) : 0;
 
             r->is_done[at] |= concerns(r, step, at) && (result == 0 || steps[step].is_partial);
             if (result < 0)
@@ -380,7 +387,8 @@ static int apply(struct reload *r, struct err *e)
     int result = run_steps(r, e);
 
     if (result < 0) {
-        undo_all(r);
+        if (!atomic_load(&r->gateway->is_stopping)) /* else nothing of it stays anyway */
+            undo_all(r);
         return result;
     }
     commit(r);
@@ -388,6 +396,18 @@ static int apply(struct reload *r, struct err *e)
              r->plan->count == 1 ? "" : "s");
     events_emit(r->gateway, "change", "gateway", r->next->config->name, "reloaded:yes");
     return 0;
+}
+
+/* MONOTONIC_USEC: what sd_notify(3) wants beside RELOADING. */
+static int apply_and_tell(struct reload *r, struct err *e)
+{
+    int result;
+
+    service_notify("RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=reloading",
+                   (unsigned long long)(clock_now_ns() / 1000u));
+    result = apply(r, e);
+    gateway_tell_ready(r->gateway);
+    return result;
 }
 
 static void fill_report(const struct reload *r, json_t **report)
@@ -408,14 +428,14 @@ int gateway_reload(struct gateway *g, const struct reload_options *options, json
 
     if (!g->options.folder)
         result = err_set(e, EINVAL, "a gateway started with disk= has no folder to reload");
-    else if (g->is_stopped)
+    else if (atomic_load(&g->is_stopping))
         result = err_set(e, ESHUTDOWN, "the gateway is stopping");
     else
         result = parse(&r, e);
     if (result == 0)
         result = plan(&r, e);
     if (result == 0 && !options->is_dry_run)
-        result = apply(&r, e);
+        result = apply_and_tell(&r, e);
     fill_report(&r, report);
     config_plan_free(r.plan);
     free(r.is_done);

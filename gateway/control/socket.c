@@ -285,6 +285,8 @@ int control_connect(const char *path, struct control_client **out, struct err *e
             r = err_set(e, ENOMEM, "out of memory");
     }
     if (r < 0) {
+        if (c && c->fd > 0)
+            close(c->fd);
         free(c);
         return r;
     }

@@ -48,7 +48,8 @@ struct station {
     const char *name;         /* the instance's name in the policy */
     struct sluice_handler handler[SLUICE_OP_COUNT];
     uint32_t scratch_bytes;
-    enum stall_policy on_stall;
+    /* A reload changes it while the watch and the homes read it: an enum stall_policy. */
+    _Atomic uint32_t on_stall;
     _Atomic bool is_event_running; /* a control event is in its event callback (disk room) */
 
     /* Always on; any thread, relaxed. */

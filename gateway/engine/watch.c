@@ -93,11 +93,16 @@ struct stalls {
     struct stall stall[16];
 };
 
+static enum stall_policy station_on_stall(const struct station *s)
+{
+    return (enum stall_policy)atomic_load_explicit(&s->on_stall, memory_order_relaxed);
+}
+
 static enum stall_policy policy_for(const struct request *r, const struct station *holder)
 {
     switch (request_place(r)) {
     case PLACE_FILTER:
-        return holder ? holder->on_stall : STALL_WAIT;
+        return holder ? station_on_stall(holder) : STALL_WAIT;
     case PLACE_LOCK:
         return (enum stall_policy)atomic_load(&r->engine->on_stall);
     default:
@@ -231,7 +236,7 @@ void watch_on_poke(struct task *task)
 
         if (!atomic_exchange_explicit(&r->wants_cancel, false, memory_order_relaxed))
             continue;
-        bypass = request_place(r) == PLACE_FILTER && holder->on_stall == STALL_BYPASS;
+        bypass = request_place(r) == PLACE_FILTER && station_on_stall(holder) == STALL_BYPASS;
         if (request_cancel_with(r, ETIMEDOUT, bypass) && bypass)
             counter_add(&((struct station *)(uintptr_t)holder)->stats.bypassed, 1);
     }
