@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# What the author of a filter types, from an installation that was moved after it was made: a filter is
-# made, built, checked, tried with a real client, installed, listed and shown.  A library that is no
-# filter is passed over; one that wants to be a filter and is broken is named with its reason.
+# What the author of a filter types, the README's lines, from an installation that was moved after it was
+# made: a filter is made, built, checked, tried with a real client, installed, listed and shown.  A library
+# that is no filter is passed over; one that wants to be a filter and is broken is named with its reason.
 . "${top_srcdir:-.}/tests/functions.sh"
 requires jq make cc pkg-config qemu-io nbdinfo
 
@@ -22,6 +22,26 @@ unset -f sluice
     fail "pkg-config points to $(pkg-config --variable=filterdir sluice-filter)"
 cd "$work" || exit 1
 
+# The README's section on filters: its lines for the shell, without comments; its C stands in the canary.
+awk '/^## / { is_ours = /Write a filter/ } /^ *```/ { kind = kind ? "" : $1; next }
+    is_ours && kind ~ /sh$/ { sub(/ +#.*/, ""); print >shell }
+    is_ours && kind ~ /c$/ { sub(/^ +/, ""); print >c }' \
+    shell="$work/readme.sh" c="$work/readme.c" "$top_srcdir/README.md"
+[ -s "$work/readme.sh" ] && [ -s "$work/readme.c" ] || fail "the README has no lines for us"
+sed 's/^ *//' "$top_srcdir/tests/canary/canary.c" >"$work/canary.lines"
+while IFS= read -r line; do
+    grep -qxF -- "$line" "$work/canary.lines" || fail "the README shows what tests/canary does not have: $line"
+done <"$work/readme.c"
+# readme_line NUMBER WORDS: that line, which has to begin with the words; $line is it.
+readme_line() {
+    line=$(sed -n "$1p" "$work/readme.sh")
+    case $line in
+    "$2"*) ;;
+    *) fail "line $1 of the README is not \"$2...\" but \"$line\"" ;;
+    esac
+}
+[ "$(wc -l <"$work/readme.sh")" -eq 7 ] || fail "the README has lines that are not tried here"
+
 # refused SENTENCE COMMAND...: ends with an error and says so.
 refused() {
     sentence=$1
@@ -37,7 +57,8 @@ refused '"Canary" is no name for a filter' sluice filter new Canary --class insp
 refused '"../up" is no name for a filter' sluice filter new ../up --class inspection
 refused '"disk" is a word of the sluice command itself' sluice filter new disk --class inspection
 [ ! -e canary ] || fail "a refused name left a folder"
-sluice filter new canary --class inspection >"$work/out" || fail "filter new"
+readme_line 1 'sluice filter new canary --class inspection'
+eval "$line" >"$work/out" || fail "filter new"
 grep -q 'cd canary && make && make check' "$work/out" || fail "no word of what comes next"
 for file in canary.c Makefile test.sh canary.yaml sluice-filter-canary.pod; do
     [ -s canary/$file ] || fail "$file was not made"
@@ -45,8 +66,13 @@ done
 refused 'cannot make the folder canary: File exists' sluice filter new canary --class inspection
 
 # --- make, make check: without a warning, in all classes
-(cd canary && make CFLAGS='-O2 -Werror' && make check) >"$work/check.log" 2>&1 ||
-    fail "make && make check: $(cat "$work/check.log")"
+readme_line 2 'cd canary'
+eval "$line"
+readme_line 3 'make && make check'
+CFLAGS='-O2 -Werror'
+export CFLAGS
+eval "$line" >"$work/check.log" 2>&1 || fail "make && make check: $(cat "$work/check.log")"
+cd ..
 for step in 'write at the edges' 'requests that are cancelled end' 'snapshot: prepare and abort' \
     'resize: prepare and commit' 'policy-change: with' 'lets go of everything when quiesced' \
     'leaves and another joins the chain under load' 'leaves nothing behind'; do
@@ -68,8 +94,11 @@ cp canary/Makefile broken/ && make -s -C broken || fail "make of the broken one"
 refused 'written was' sluice filter check broken/canary.so
 
 # --- try: a RAM disk that a real client can use, and counters that live
-sluice filter try ./canary/canary.so --size 64MiB --set guard=1MiB >"$work/try.out" 2>"$work/try.err" &
+cd canary
+readme_line 4 'sluice filter try ./canary.so --size 64MiB --set guard=1MiB'
+eval "exec $line" >"$work/try.out" 2>"$work/try.err" &
 trial=$!
+cd ..
 children=$trial
 has_uri() { grep -q '^nbd+unix:' "$work/try.out"; }
 within 20 has_uri || fail "try printed no URI: $(cat "$work/try.err")"
@@ -92,12 +121,17 @@ refused 'cannot make a disk of 0 bytes' sluice filter try ./canary/canary.so --s
 refused './nothing.so: No such file' sluice filter try ./nothing.so
 
 # --- install, list, show
-make -s -C canary install || fail "make install of the filter"
+cd canary
+readme_line 5 'make install'
+eval "$line" >"$work/out" || fail "make install of the filter"
+cd ..
 grep -qx "sha256: $(sha256sum <canary/canary.so | cut -d' ' -f1)" "$work/moved/lib/sluice/filters/canary.yaml" ||
     fail "the installed manifest: $(cat "$work/moved/lib/sluice/filters/canary.yaml")"
-sluice filter list >"$work/list" || fail "filter list: $(cat "$work/list")"
+readme_line 6 'sluice filter list'
+eval "$line" >"$work/list" || fail "filter list: $(cat "$work/list")"
 grep -q '^canary  *inspection  *0.1 ' "$work/list" || fail "canary is not listed: $(cat "$work/list")"
-sluice filter show canary >"$work/show" || fail "filter show"
+readme_line 7 'sluice filter show canary'
+eval "$line" >"$work/show" || fail "filter show"
 grep -q 'guard .*default 1MiB' "$work/show" || fail "$(cat "$work/show")"
 sed -i 's/^class:.*/class: cache/' "$work/moved/lib/sluice/filters/canary.yaml"
 sluice filter list >"$work/list"
