@@ -148,3 +148,22 @@ sluice filter list >"$work/list" 2>&1
 [ $? -eq 2 ] || fail "a broken filter did not make exit code 2"
 grep -q 'text.so: broken: ' "$work/list" || fail "$(cat "$work/list")"
 rm "$work/moved/lib/sluice/filters/text.so"
+
+# --- the lines of the manual page, in its order, and its manifest
+cd "$work" || exit 1
+sed -n 's/^ \$ //p' "$top_srcdir/docs/sluice-filter.pod" >"$work/page.sh"
+[ "$(wc -l <"$work/page.sh")" -ge 10 ] || fail "the manual page has no commands"
+while IFS= read -r line <&3; do
+    eval "$line" >"$work/out" 2>"$work/err" || fail "$line: $(cat "$work/err" "$work/out")"
+done 3<"$work/page.sh"
+[ "$PWD" = "$work/tripwire" ] || fail "the manual page made no tripwire"
+sluice filter list --json | jq -e '.[] | select(.name == "tripwire") | .manifest == "ok"' >/dev/null ||
+    fail "the installed tripwire: $(sluice filter list)"
+sed -n '/^ # tripwire.yaml/,/^$/s/^ //p' "$top_srcdir/docs/sluice-filter.pod" >tripwire.yaml
+sed -i 's/needs: .*/needs: []/; s/vendor: .*/vendor: Unknown/' tripwire.yaml
+sluice filter check ./tripwire.so >"$work/out" 2>&1 || fail "the page's manifest: $(cat "$work/out")"
+grep -q '^ok    its manifest says' "$work/out" || fail "$(cat "$work/out")"
+message=$(sed -n 's/^ \(tripwire.yaml:4:8: .*\)/\1/p' "$top_srcdir/docs/sluice-filter.pod")
+sed -i -e 1d -e 's/^class: .*/class: inspektion/' tripwire.yaml
+refused "$message" sluice filter check ./tripwire.so
+[ -n "$message" ] || fail "the page shows no message"

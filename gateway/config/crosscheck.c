@@ -372,6 +372,55 @@ static void check_groups(struct binder *b, const struct gateway_config *config)
     }
 }
 
+/* --- filters -----------------------------------------------------------------------------------
+ */
+
+/* The tables in use, each with its first place. */
+struct tables {
+    const struct filter_config **first;
+    unsigned count;
+};
+
+static void say_same_name(struct binder *b, const struct disk_config *disk,
+                          const struct filter_config *filter, const struct filter_config *first)
+{
+    const struct config_node *item = filter_find_item(disk, filter);
+    const char *path =
+        arena_printf(b->arena, "filters[%u].%s", item ? item->index : 0, filter->filter->name);
+
+    binder_say_at(b, &filter->origin, path,
+                  "has the name of another file's filter (%s:%u): a gateway serves one %s",
+                  first->origin.file, first->origin.line, filter->filter->name);
+}
+
+/* Verbs, metrics and shared state go by the filter's name. */
+static void claim_table(struct binder *b, struct tables *tables, const struct disk_config *disk,
+                        const struct filter_config *filter)
+{
+    for (unsigned i = 0; i < tables->count; i++) {
+        if (tables->first[i]->filter == filter->filter)
+            return;
+        if (strcmp(tables->first[i]->filter->name, filter->filter->name) == 0) {
+            say_same_name(b, disk, filter, tables->first[i]);
+            return;
+        }
+    }
+    tables->first[tables->count++] = filter;
+}
+
+static void check_filters(struct binder *b, const struct gateway_config *config)
+{
+    struct tables tables = {.count = 0};
+    size_t most = 1;
+
+    for (unsigned i = 0; i < config->disk_count; i++)
+        most += config->disks[i].filter_count;
+    tables.first = arena_alloc(b->arena, most * sizeof(const struct filter_config *));
+    for (unsigned i = 0; tables.first && i < config->disk_count; i++)
+        for (unsigned f = 0; f < config->disks[i].filter_count; f++)
+            claim_table(b, &tables, &config->disks[i], &config->disks[i].filters[f]);
+}
+
 void config_crosscheck(struct binder *b, struct gateway_config *config)
 {
     check_listeners(b, config);
@@ -380,4 +429,5 @@ void config_crosscheck(struct binder *b, struct gateway_config *config)
     check_uuids(b, config);
     check_luns(b, config);
     check_groups(b, config);
+    check_filters(b, config);
 }

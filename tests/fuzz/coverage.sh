@@ -1,7 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Prints how many lines of the configuration's parsers the committed corpus reaches, file by file, and
-# fails below 80 %.
+# Prints how many lines of the parsers the committed corpora reach, file by file, and fails below 80 %.
 set -eu
 least=${1:-80}
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/fuzz-coverage.XXXXXX")
@@ -11,17 +10,24 @@ if ! command -v llvm-profdata >/dev/null || ! command -v llvm-cov >/dev/null; th
     echo "needs llvm-profdata and llvm-cov"
     exit 77
 fi
-build_config "$tmp/replay" -fprofile-instr-generate -fcoverage-mapping \
-    "$top_srcdir/tests/fuzz/replay.c"
 
-LLVM_PROFILE_FILE=$tmp/raw "$tmp/replay" "$top_srcdir/tests/fuzz/corpus/config" 2>/dev/null
-llvm-profdata merge -sparse "$tmp/raw" -o "$tmp/profile"
-parsers=$(for file in address arena bind chain crosscheck effective filters load node plan policy \
-    problems scalar tables types yaml; do echo "$top_srcdir/gateway/config/$file.c"; done)
-# shellcheck disable=SC2086 # a list of files
-llvm-cov report "$tmp/replay" -instr-profile="$tmp/profile" -show-region-summary=false \
-    -show-branch-summary=false $parsers | sed 's/^Filename/File    /' >"$tmp/report"
-cat "$tmp/report"
-awk -v least="$least" '/^TOTAL/ { sub(/%/, "", $NF); percent = $NF }
-    END { printf "lines reached: %s %%, at least %s %% wanted\n", percent, least
-          exit percent + 0 < least + 0 }' "$tmp/report"
+# measure TARGET PARSER...: by its own corpus.
+measure() {
+    target=$1
+    shift
+    parsers=$(for file; do echo "$top_srcdir/gateway/config/$file.c"; done)
+    build_target "$target" "$tmp/replay" -fprofile-instr-generate -fcoverage-mapping \
+        "$top_srcdir/tests/fuzz/replay.c"
+    LLVM_PROFILE_FILE=$tmp/raw "$tmp/replay" "$top_srcdir/tests/fuzz/corpus/$target" 2>/dev/null
+    llvm-profdata merge -sparse "$tmp/raw" -o "$tmp/profile"
+    # shellcheck disable=SC2086 # a list of files
+    llvm-cov report "$tmp/replay" -instr-profile="$tmp/profile" -show-region-summary=false \
+        -show-branch-summary=false $parsers | sed 's/^Filename/File    /' >"$tmp/report"
+    cat "$tmp/report"
+    awk -v least="$least" -v target="$target" '/^TOTAL/ { sub(/%/, "", $NF); percent = $NF }
+        END { printf "%s: lines reached: %s %%, at least %s %% wanted\n", target, percent, least
+              exit percent + 0 < least + 0 }' "$tmp/report"
+}
+measure config address arena bind chain crosscheck effective filters load node plan policy problems \
+    scalar tables types yaml
+measure manifest manifest
