@@ -23,7 +23,7 @@ must_find() {
     tail -n 5 "$tmp/log"
     echo "$target: exit $status after $(($(date +%s) - start)) seconds"
     [ "$status" -ne 0 ] &&
-        grep -q "fuzz-$target.c.*planted_bug\|planted_bug.*fuzz-$target.c" "$tmp/log"
+        grep -q "fuzz-$target.c.*planted_bug\|planted_bug.*fuzz-$target.c\|fuzz-$target.c:.*index 4 out of bounds" "$tmp/log"
 }
 must_find config "$top_srcdir/tests/fuzz/config-mutator.c"
 must_find manifest
