@@ -9,8 +9,9 @@ driver=$top_builddir/tests/backing-driver
 # The system's own starts in a tenth of the time that a version manager's stand-in takes.
 python=$(PATH=/usr/bin:$PATH command -v python3)
 
-# What was started in a subshell is known by its file too.
-cleanup() {
+# What was started in a subshell is known by its file too.  tests/functions.sh calls it as well, for tests
+# that source both.
+end_servers() {
     touch "$dir/enough"
     kill $(jobs -p) 2>/dev/null
     for file in "$dir"/*.pid; do
@@ -19,7 +20,7 @@ cleanup() {
     wait 2>/dev/null
     rm -rf "$dir"
 }
-trap cleanup EXIT
+trap end_servers EXIT
 
 fail() {
     echo "FAILED: $*" >&2

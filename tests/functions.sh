@@ -27,6 +27,7 @@ cleanup() {
     for pid in $gateway $children; do
         kill -9 "$pid" 2>/dev/null
     done
+    ! command -v end_servers >/dev/null || end_servers # of tests/backing-functions.sh
     wait 2>/dev/null
     [ $status -eq 0 ] || { [ -f "$work/log" ] && tail -n 40 "$work/log"; }
     rm -rf "$work"
