@@ -5,91 +5,172 @@
  * already waited for its turn to send finds none ("raw_send_socket: Assertion `sock >= 0'").  That
  * would take every other client of the gateway with it.
  *
- * So abort() is caught, and where it was that assertion and nothing else, the thread that ran into
- * it is parked for ever.  Nothing in the process is broken then; what is lost are the threads of a
- * dead connection.  Its session is closed from another thread, so that an exclusive disk is free
- * again. Any other abort goes on as if nobody had looked.
+ * So nbdkit's calls of __assert_fail are led here, by its own table of imported functions.  Where
+ * it is that assertion and nothing else, raw_send_socket returns 0 to its caller, as if it had sent
+ * what nobody is there to receive: the connection is known to be dead by then, so its workers end
+ * with the reply they are at, and nbdkit closes it as ever.  Any other assertion fails as it would
+ * have.
+ *
+ * The return is made by the unwinder: the second frame of nbdkit's program, seen from here, is the
+ * caller, and setcontext() goes there with the registers it had.  raw_send_socket has nothing to
+ * release at that point.  Only on x86-64; elsewhere nbdkit is as it is.
  */
 #include "plugin.h"
 
+#ifdef __x86_64__
+#include <assert.h>
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
+#include <link.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include <unwind.h>
 
-/* What this thread serves: set by its first request. */
-static __thread struct connection *served;
+/* --- the return ---------------------------------------------------------------------------------
+ */
 
-/* Ends of a pipe: pointers to connections whose threads are parked. */
-static int parked_in = -1, parked_out = -1;
+/* What a function keeps for its caller: DWARF's numbers (System V ABI for x86-64, figure 3.36). */
+static const struct {
+    int dwarf, context;
+} kept[] = {{3, REG_RBX}, {6, REG_RBP}, {12, REG_R12}, {13, REG_R13}, {14, REG_R14}, {15, REG_R15}};
 
-/* glibc leaves the text of a failed assertion there, for debuggers; its version is private. */
-struct abort_message {
-    unsigned size;
-    char text[];
+struct walk {
+    ucontext_t *context;
+    const void *program; /* where nbdkit's program is loaded */
+    bool is_in_program, is_done;
 };
 
-static struct abort_message **find_message(void)
+static const void *object_of(const void *address)
 {
-    return dlvsym(RTLD_DEFAULT, "__abort_msg", "GLIBC_PRIVATE");
+    Dl_info info;
+
+    return dladdr(address, &info) != 0 ? info.dli_fbase : NULL;
 }
 
-static struct abort_message **message;
-
-static bool is_hangup(void)
+static void take_registers(struct _Unwind_Context *caller, ucontext_t *context)
 {
-    return message && *message && strstr((*message)->text, "raw_send_socket") &&
-           strstr((*message)->text, "sock >= 0");
+    greg_t *to = context->uc_mcontext.gregs;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(kept); i++)
+        to[kept[i].context] = (greg_t)_Unwind_GetGR(caller, kept[i].dwarf);
+    to[REG_RSP] = (greg_t)_Unwind_GetCFA(caller);
+    to[REG_RIP] = (greg_t)_Unwind_GetIP(caller);
 }
 
-static void on_abort(int number)
+static _Unwind_Reason_Code visit(struct _Unwind_Context *frame, void *arg)
 {
-    struct connection *c = served;
+    struct walk *w = arg;
 
-    if (!is_hangup()) {
-        signal(number, SIG_DFL); /* abort() raises it once more */
+    if (w->is_in_program) {
+        take_registers(frame, w->context);
+        w->is_done = true;
+        return _URC_END_OF_STACK;
+    }
+    /* A return address may lie behind the end of a function whose last call does not return. */
+    w->is_in_program = object_of((const char *)_Unwind_GetIP(frame) - 1) == w->program;
+    return _URC_NO_REASON;
+}
+
+/* Makes the function that asserted return 0, which setcontext() does; returns only if it cannot. */
+static void return_zero(void)
+{
+    ucontext_t context;
+    struct walk w = {.context = &context, .program = object_of((const void *)nbdkit_error)};
+
+    if (!w.program || getcontext(&context) != 0)
         return;
-    }
-    if (c && !atomic_exchange(&c->is_parked, true) && write(parked_in, &c, sizeof c) != sizeof c)
-        c = NULL; /* the session stays open; nothing else can be done in a signal handler */
-    for (;;)
-        pause();
+    _Unwind_Backtrace(visit, &w);
+    if (w.is_done)
+        setcontext(&context);
 }
 
-static void *bury(void *unused)
+static void on_assertion(const char *assertion, const char *file, unsigned line,
+                         const char *function)
 {
-    struct connection *c;
+    if (strcmp(function, "raw_send_socket") == 0 && strcmp(assertion, "sock >= 0") == 0)
+        return_zero();
+    __assert_fail(assertion, file, line, function);
+}
 
-    (void)unused;
-    while (read(parked_out, &c, sizeof c) == (ssize_t)sizeof c) {
+/* --- nbdkit's table of imported functions -------------------------------------------------------
+ */
+
+struct dynamic {
+    const ElfW(Rela) * relocation;
+    const ElfW(Sym) * symbol;
+    const char *names;
+    size_t count;
+};
+
+static void read_dynamic(const ElfW(Dyn) * entry, struct dynamic *d)
+{
+    for (; entry->d_tag != DT_NULL; entry++)
+        switch (entry->d_tag) {
+        case DT_JMPREL:
+            d->relocation = (const void *)entry->d_un.d_ptr;
+            break;
+        case DT_PLTRELSZ:
+            d->count = entry->d_un.d_val / sizeof *d->relocation;
+            break;
+        case DT_SYMTAB:
+            d->symbol = (const void *)entry->d_un.d_ptr;
+            break;
+        case DT_STRTAB:
+            d->names = (const void *)entry->d_un.d_ptr;
+            break;
+        default:
+            break;
+        }
+}
+
+/* The page may have been made read-only after the program was linked. */
+static int set_slot(void **slot, void *value)
+{
+    uintptr_t size = (uintptr_t)sysconf(_SC_PAGESIZE), page = (uintptr_t)slot & ~(size - 1);
+
+    if (mprotect((void *)page, size, PROT_READ | PROT_WRITE) != 0)
+        return -1;
+    *slot = value;
+    return 0;
+}
+
+static int lead_here(uintptr_t base, const struct dynamic *d)
+{
+    for (size_t i = 0; i < d->count; i++) {
+        const ElfW(Sym) *symbol = &d->symbol[ELF64_R_SYM(d->relocation[i].r_info)];
+
+        if (strcmp(d->names + symbol->st_name, "__assert_fail") == 0)
+            return set_slot((void **)(base + d->relocation[i].r_offset), (void *)on_assertion);
+    }
+    return -1;
+}
+
+/* The program is the first object; the others are of no interest. */
+static int visit_program(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    struct dynamic d = {0};
+
+    (void)size;
+    (void)arg;
+    for (unsigned i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
+            read_dynamic((const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr), &d);
+    return d.relocation && d.symbol && d.names && lead_here(info->dlpi_addr, &d) == 0 ? 1 : -1;
+}
+
+void hangup_guard(void)
+{
+    if (dl_iterate_phdr(visit_program, NULL) != 1 && NBDKIT_VERSION_MINOR < 34)
         log_line(LOG_LEVEL_WARNING,
-                 "a client hung up amid its replies, which nbdkit before 1.34 cannot stand; its "
-                 "threads are "
-                 "parked disk=%s client=%s",
-                 engine_name(c->engine), c->session->client.address);
-        disk_session_abandon(c->session);
-    }
-    return NULL;
+                 "this nbdkit ends with all its clients when one hangs up amid its replies, and "
+                 "cannot be kept from it: use nbdkit 1.34 or later");
 }
 
-void hangup_note_connection(struct connection *c)
+#else
+
+void hangup_guard(void)
 {
-    served = c;
 }
 
-int hangup_guard(void)
-{
-    struct sigaction action = {.sa_handler = on_abort, .sa_flags = SA_NODEFER};
-    int fds[2];
-
-    message = find_message();
-    if (!message || pipe2(fds, O_CLOEXEC) < 0)
-        return 0; /* then it is as nbdkit made it */
-    parked_out = fds[0];
-    parked_in = fds[1];
-    if (thread_start(NULL, bury, NULL) != 0)
-        return 0;
-    sigemptyset(&action.sa_mask);
-    return sigaction(SIGABRT, &action, NULL);
-}
+#endif

@@ -134,8 +134,9 @@ static int plugin_after_fork(void)
 {
     struct err e = {0};
 
-    if (take_signals() == -1 || hangup_guard() == -1)
+    if (take_signals() == -1)
         return -1;
+    hangup_guard();
     if (gateway_start(plugin_gateway, &e) == 0)
         return 0;
     nbdkit_error("%s", e.text);

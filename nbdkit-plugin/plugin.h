@@ -20,7 +20,6 @@ struct connection {
     struct engine_capabilities can;
     uint64_t size_bytes; /* NBD tells a connection one size; a grown disk shows at the next one */
     bool is_read_only;
-    _Atomic bool is_parked;       /* hangup.c */
     _Atomic uint64_t next_log_ns; /* failures are logged once a second a connection */
 };
 
@@ -43,8 +42,7 @@ int plugin_can_multi_conn(void *handle);
 int plugin_is_rotational(void *handle);
 
 /* hangup.c */
-int hangup_guard(void);
-void hangup_note_connection(struct connection *c); /* by each thread that serves it */
+void hangup_guard(void); /* before the first connection */
 
 /* requests.c */
 int plugin_pread(void *handle, void *buf, uint32_t count, uint64_t offset, uint32_t flags);

@@ -70,7 +70,6 @@ static int execute(struct connection *c, unsigned op, uint32_t flags, uint64_t o
     struct request *r;
     int error, result;
 
-    hangup_note_connection(c);
     if (UNLIKELY(gateway_export_is_removed(c->export)))
         return is_gone();
     r = request_new(c->engine, &c->session->client);

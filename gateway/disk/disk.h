@@ -76,9 +76,6 @@ struct disk_session {
 int disk_session_open(struct disk *disk, const struct sluice_client *client, bool exclusive,
                       bool read_only, struct disk_session **out, struct err *e) MUST_CHECK;
 void disk_session_close(struct disk_session *session);
-/* The client has gone, but its threads may still use the session: it counts no more and is never
- * freed. */
-void disk_session_abandon(struct disk_session *session);
 unsigned disk_session_count(struct disk *disk);
 void disk_for_each_session(struct disk *disk,
                            void (*fn)(const struct disk_session *session, void *arg), void *arg);

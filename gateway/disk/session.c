@@ -115,7 +115,7 @@ int disk_session_open(struct disk *disk, const struct sluice_client *client, boo
     return 0;
 }
 
-void disk_session_abandon(struct disk_session *s)
+void disk_session_close(struct disk_session *s)
 {
     struct disk *disk = s->disk;
 
@@ -125,11 +125,6 @@ void disk_session_abandon(struct disk_session *s)
     pthread_mutex_unlock(&disk->control);
     disk_notify(disk, "disconnected", "front_end:%s client:%s", s->client.front_end,
                 s->client.address);
-}
-
-void disk_session_close(struct disk_session *s)
-{
-    disk_session_abandon(s);
     free_session(s);
 }
 
