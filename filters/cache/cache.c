@@ -168,11 +168,9 @@ static int open_parts(struct cache *c, const struct sluice_value *v, struct slui
         r = log_open(c, path, c->options.ssd_bytes, error);
     if (r == 0)
         r = open_index(c, error);
-    if (r == 0)
-        r = ram_open(c, error);
     if (r == 0 && has_ssd)
         r = recover_log(c, error);
-    return r;
+    return r == 0 ? ram_open(c, error) : r;
 }
 
 static void dispose(struct cache *c)

@@ -24,6 +24,7 @@ struct policy {
     struct ghost *ghost;
     uint32_t small_most, main_most;
     bool main_is_elsewhere, has_evicted;
+    uint64_t main_free; /* of the SSD's blocks, not yet used */
 };
 
 static void s3_destroy(struct policy *p)
@@ -41,6 +42,7 @@ static struct policy *s3_create(const struct policy_size *size)
     if (!p)
         return NULL;
     p->main_is_elsewhere = size->main_blocks > 0;
+    p->main_free = size->main_blocks - size->main_used;
     p->small_most = size->frames / SMALL_SHARE > 0 ? size->frames / SMALL_SHARE : 1;
     p->main_most = size->frames - p->small_most;
     ghosts = p->main_is_elsewhere ? size->main_blocks : p->main_most;
@@ -108,6 +110,11 @@ static uint32_t s3_victim(struct policy *p, enum policy_verdict *verdict)
         uint32_t frame = p->small.oldest;
 
         take(p, frame);
+        if (p->main_free) { /* nothing has to leave yet */
+            p->main_free--;
+            *verdict = POLICY_PROMOTE;
+            return frame;
+        }
         if (p->frames[frame].frequency < MOVE_TO_MAIN) {
             ghost_add(p->ghost, p->frames[frame].block);
             return frame;
@@ -116,6 +123,7 @@ static uint32_t s3_victim(struct policy *p, enum policy_verdict *verdict)
             *verdict = POLICY_PROMOTE;
             return frame;
         }
+        p->frames[frame].frequency = 0;
         put(p, frame, MAIN);
     }
     return p->main.count ? evict_main(p) : NO_FRAME;

@@ -21,6 +21,7 @@ enum policy_verdict {
 struct policy_size {
     uint32_t frames;      /* of RAM */
     uint64_t main_blocks; /* of the SSD's log; 0: RAM is all there is */
+    uint64_t main_used;   /* of these, when the cache is opened */
 };
 
 struct policy;

@@ -21,9 +21,10 @@ struct promotion {
 /* --- open and close ----------------------------------------------------------------------------
  */
 
-static int make_frames(struct ram *r, uint32_t frames, uint64_t main_blocks)
+static int make_frames(struct ram *r, uint32_t frames, uint64_t main_blocks, uint64_t main_used)
 {
-    struct policy_size size = {.frames = frames, .main_blocks = main_blocks};
+    struct policy_size size = {
+        .frames = frames, .main_blocks = main_blocks, .main_used = MIN(main_used, main_blocks)};
 
     r->frames = r->free_count = frames;
     r->policy = r->ops->create(&size);
@@ -50,7 +51,7 @@ int ram_open(struct cache *c, struct sluice_error *error)
                              "ram: %llu bytes are more than the gateway's memory limit leaves",
                              (unsigned long long)c->options.ram_bytes);
     r->bytes_taken = c->options.ram_bytes;
-    if (make_frames(r, (uint32_t)frames, main) < 0)
+    if (make_frames(r, (uint32_t)frames, main, c->index.count) < 0)
         return sluice_refuse(c->disk, error, ENOMEM, "ram: there is no memory for %llu blocks",
                              (unsigned long long)frames);
     return 0;

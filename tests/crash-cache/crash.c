@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * crash: the real cache filter over simulated devices, under a random load, ended at random points
+ * by kill -9 or by a power cut, also while it recovers, and checked against the oracle each time.
+ *
+ *     crash [--seed N] [--points N] [--mutant N] [--until-red] [--verbose]
+ *
+ * --mutant N breaks one of the rules R1 to R13 (and some more, docs/cache.md); --until-red then
+ * ends with exit code 0 at the first violation, and with 1 when there is none.
+ */
+#include "oracle.h"
+#include "sim.h"
+
+#include "cache/world.h"
+
+#include <errno.h>
+
+#define SLOTS 6u
+#define BLOCKS_MOST 12u
+#define STEPS_MOST 2000000u
+
+struct slot {
+    struct sim_request request;
+    uint8_t data[BLOCKS_MOST * 4096];
+    uint32_t floor[SECTORS];
+    uint64_t block, count;
+    uint32_t number;
+    bool is_busy, changes;
+    bool extent_checked[DISK_BLOCKS];
+};
+static struct slot slots[SLOTS];
+static uint64_t points, kills, cuts, requests, in_recovery, drains;
+static bool is_paused; /* no new requests */
+/* What the guests are like, chosen anew for each run between two crashes. */
+static struct {
+    uint32_t flushes, fuas; /* one in so many; 0: none */
+    uint32_t writes;        /* of ten requests */
+    uint32_t hot_blocks;
+    uint32_t steps;
+} profile;
+static struct sim_config config;
+
+/* --- requests
+ * ------------------------------------------------------------------------------------------- */
+
+static void on_extent(struct sim_request *r, uint64_t offset, uint64_t length, uint32_t type)
+{
+    struct slot *s = r->own;
+
+    (void)s;
+    for (uint64_t b = offset / 4096; b < (offset + length) / 4096; b++)
+        if (type && oracle_has_data(b)) {
+            bool is_changing = false;
+
+            for (unsigned i = 0; i < SLOTS; i++)
+                is_changing |= slots[i].is_busy && slots[i].changes && b >= slots[i].block &&
+                               b < slots[i].block + slots[i].count;
+            if (!is_changing && s->extent_checked[b])
+                sim_violation("block %llu holds data and is reported as a hole",
+                              (unsigned long long)b);
+        }
+}
+
+static void on_done(struct sim_request *r, int32_t error)
+{
+    struct slot *s = r->own;
+    bool has_fua = r->pub.flags & SLUICE_FLAG_FUA;
+
+    s->is_busy = false;
+    requests++;
+    if (error) {
+        sim_violation("a request of kind %d failed: %s", r->pub.op, strerror(error));
+        return;
+    }
+    if (r->pub.op == SLUICE_OP_READ)
+        oracle_check(s->block, s->count, s->data, s->floor, "read");
+    else if (r->pub.op == SLUICE_OP_FLUSH)
+        oracle_flush_end(s->floor);
+    else if (s->changes)
+        oracle_acknowledge(s->block, s->count, s->number, has_fua);
+}
+
+static bool overlaps_a_change(uint64_t block, uint64_t count)
+{
+    for (unsigned i = 0; i < SLOTS; i++)
+        if (slots[i].is_busy && slots[i].changes && block < slots[i].block + slots[i].count &&
+            slots[i].block < block + count)
+            return true;
+    return false;
+}
+
+static void choose_profile(void)
+{
+    static const uint32_t flushes[] = {0, 0, 4, 12, 60}, fuas[] = {0, 0, 3, 20},
+                          hot[] = {3, 16, 48};
+    static const uint32_t steps[] = {12, 60, 300, 1500, 1500};
+
+    profile.flushes = flushes[sim_below(5)];
+    profile.fuas = fuas[sim_below(4)];
+    profile.writes = 1 + sim_below(9);
+    profile.hot_blocks = hot[sim_below(3)];
+    profile.steps = 4 + sim_below(steps[sim_below(5)]);
+}
+
+/* Some blocks are used more than others. */
+static uint64_t choose_block(void)
+{
+    return sim_one_in(3) ? sim_below(DISK_BLOCKS) : sim_below(profile.hot_blocks);
+}
+
+static uint8_t choose_op(void)
+{
+    static const uint8_t rare[] = {SLUICE_OP_TRIM, SLUICE_OP_ZERO, SLUICE_OP_EXTENTS,
+                                   SLUICE_OP_PREFETCH};
+
+    if (oracle_wants_flush() || (profile.flushes && sim_one_in(profile.flushes)))
+        return SLUICE_OP_FLUSH;
+    if (sim_one_in(12))
+        return rare[sim_below(sizeof rare)];
+    return sim_below(10) < profile.writes ? SLUICE_OP_WRITE : SLUICE_OP_READ;
+}
+
+static bool is_change(uint8_t op)
+{
+    return op == SLUICE_OP_WRITE || op == SLUICE_OP_TRIM || op == SLUICE_OP_ZERO;
+}
+
+static void fill_slot(struct slot *s, uint8_t op)
+{
+    static const struct sluice_client client = {"sim", "", "", 1};
+    struct sluice_request *pub = &s->request.pub;
+    bool has_data = op == SLUICE_OP_READ || op == SLUICE_OP_WRITE;
+
+    *pub = (struct sluice_request){.op = op, .client = &client};
+    pub->offset = s->block * 4096;
+    pub->length = op == SLUICE_OP_FLUSH ? 0 : s->count * 4096;
+    pub->data = has_data ? s->data : NULL;
+    if (is_change(op) && profile.fuas && sim_one_in(profile.fuas))
+        pub->flags |= SLUICE_FLAG_FUA;
+    s->request.done = on_done;
+    s->request.on_extent = on_extent;
+    s->request.extent_at = pub->offset;
+    s->request.own = s;
+}
+
+static void begin(struct slot *s, uint8_t op)
+{
+    s->changes = is_change(op);
+    s->is_busy = true;
+    if (s->changes)
+        s->number = oracle_begin(s->block, s->count, op == SLUICE_OP_WRITE ? s->data : NULL);
+    else if (op == SLUICE_OP_FLUSH)
+        oracle_flush_begin(s->floor);
+    else if (op == SLUICE_OP_READ) {
+        memset(s->data, 0xee, s->count * 4096);
+        oracle_read_begin(s->block, s->count, s->floor);
+    } else
+        for (uint64_t b = 0; b < DISK_BLOCKS; b++)
+            s->extent_checked[b] = oracle_has_data(b);
+    fill_slot(s, op);
+    sim_submit(&s->request);
+}
+
+static void try_request(void)
+{
+    struct slot *s = &slots[sim_below(SLOTS)];
+    uint8_t op = choose_op();
+
+    if (s->is_busy || is_paused)
+        return;
+    s->block = choose_block();
+    s->count = sim_one_in(8) ? 1 + sim_below(BLOCKS_MOST) : 1 + sim_below(2);
+    if (op == SLUICE_OP_TRIM && sim_one_in(8)) {
+        s->block = 0;
+        s->count = DISK_BLOCKS; /* more than stays */
+    }
+    s->count = s->block + s->count > DISK_BLOCKS ? DISK_BLOCKS - s->block : s->count;
+    if (is_change(op) && overlaps_a_change(s->block, s->count))
+        return;
+    begin(s, op);
+}
+
+static bool any_busy(void)
+{
+    for (unsigned i = 0; i < SLOTS; i++)
+        if (slots[i].is_busy)
+            return true;
+    return false;
+}
+
+/* --- control
+ * -----------------------------------------------------------------------------------------------
+ */
+
+/* Until it is done, or something hangs. */
+static bool wait_for(struct sim_call *call)
+{
+    for (unsigned i = 0; i < STEPS_MOST && !call->is_done; i++)
+        if (!sim_step() && !call->is_done)
+            break;
+    if (!call->is_done)
+        sim_violation("a control event hangs");
+    return call->is_done;
+}
+
+static bool wait_for_requests(void)
+{
+    for (unsigned i = 0; i < STEPS_MOST && any_busy(); i++)
+        if (!sim_step())
+            break;
+    if (any_busy())
+        sim_violation("requests hang");
+    return !any_busy();
+}
+
+static bool tell(uint32_t kind, uint32_t phase)
+{
+    struct sim_call call;
+
+    sim_event(&call, kind, phase);
+    if (!wait_for(&call))
+        return false;
+    if (call.result < 0)
+        sim_violation("event %u, phase %u was refused: %s", kind, phase, sim_error);
+    return call.result == 0;
+}
+
+static void change_mode(void)
+{
+    static const char *const modes[] = {"write-back",    "write-back",    "write-back",
+                                        "write-through", "write-through", "write-around",
+                                        "read-only",     "bypass"};
+    static struct sim_call call;
+    const char *mode = modes[sim_below(8)];
+
+    sim_verb(&call, "mode", mode);
+    wait_for(&call);
+}
+
+/* What the backing's media alone hold after a snapshot's prepare: everything acknowledged. */
+static void check_backing(void)
+{
+    static uint32_t floor[SECTORS];
+
+    oracle_read_begin(0, DISK_BLOCKS, floor);
+    oracle_check(0, DISK_BLOCKS, backing.media, floor, "backing after a snapshot's prepare");
+}
+
+static void drain(bool is_detach)
+{
+    uint32_t kind = is_detach ? SLUICE_EVENT_DETACH : SLUICE_EVENT_SNAPSHOT;
+
+    drains++;
+    if (!tell(kind, SLUICE_PHASE_PREPARE_LONG))
+        return;
+    is_paused = true;
+    if (tell(SLUICE_EVENT_QUIESCE, SLUICE_PHASE_PREPARE) && wait_for_requests() &&
+        tell(kind, SLUICE_PHASE_PREPARE)) {
+        check_backing();
+        tell(kind, SLUICE_PHASE_COMMIT);
+    }
+    if (is_detach)
+        sim_close();
+    else
+        tell(SLUICE_EVENT_RESUME, SLUICE_PHASE_COMMIT);
+    is_paused = false;
+}
+
+/* --- opening, crashing, checking
+ * ------------------------------------------------------------------------------ */
+
+static void crash(bool is_power)
+{
+    points++;
+    kills += !is_power;
+    cuts += is_power;
+    for (unsigned i = 0; i < SLOTS; i++)
+        slots[i].is_busy = false;
+    sim_crash(is_power);
+    oracle_crash(is_power);
+}
+
+/* False: crashed amid it; *was_power then says whether the power has gone since the last check. */
+static bool open_or_crash(bool *was_power)
+{
+    struct sim_call call;
+    uint32_t steps = sim_one_in(4) ? sim_below(60) : UINT32_MAX;
+
+    sim_open(&call, &config);
+    for (uint32_t i = 0; i < STEPS_MOST && !call.is_done; i++) {
+        if (i == steps) {
+            bool is_power = sim_one_in(2);
+
+            in_recovery++;
+            crash(is_power);
+            *was_power |= is_power;
+            return false;
+        }
+        sim_step();
+    }
+    if (!call.is_done || call.result < 0)
+        sim_violation("opening failed: %s", call.is_done ? sim_error : "it hangs");
+    return true;
+}
+
+/* R12: another disk may not have this tier, and this disk may not go without it. */
+static void try_strangers(void)
+{
+    static const char other[] = "11111111-2222-4333-8444-555555555555";
+    const char *uuid = sim_disk.uuid;
+    struct sim_call call;
+
+    if (!sim_one_in(16))
+        return;
+    sim_disk.uuid = other;
+    sim_open(&call, &config);
+    wait_for(&call);
+    sim_disk.uuid = uuid;
+    if (call.result == 0) {
+        sim_violation("R12: a tier with another disk's data was opened");
+        sim_close();
+    }
+}
+
+static bool read_all(uint8_t *disk)
+{
+    for (uint64_t b = 0; b < DISK_BLOCKS; b += BLOCKS_MOST) {
+        struct slot *s = &slots[0];
+
+        s->block = b;
+        s->count = b + BLOCKS_MOST > DISK_BLOCKS ? DISK_BLOCKS - b : BLOCKS_MOST;
+        s->changes = false;
+        begin(s, SLUICE_OP_READ);
+        if (!wait_for_requests())
+            return false;
+        memcpy(disk + b * 4096, s->data, s->count * 4096);
+    }
+    return true;
+}
+
+/* Opens, through crashes of its own, and checks all that the disk holds. */
+static void come_back(bool was_power)
+{
+    static uint8_t disk[DISK_BLOCKS * 4096];
+    unsigned before = sim_violations;
+
+    while (!open_or_crash(&was_power))
+        ;
+    if (!sim_is_open() || sim_violations > before)
+        return;
+    tell(SLUICE_EVENT_ATTACH, SLUICE_PHASE_COMMIT);
+    if (read_all(disk))
+        oracle_settle(disk, was_power);
+}
+
+static void start_over(uint64_t seed)
+{
+    static const uint64_t rams[] = {64 << 10, 96 << 10, 256 << 10};
+
+    sim_crash(false);
+    for (unsigned i = 0; i < SLOTS; i++)
+        slots[i].is_busy = false;
+    sim_seed(seed);
+    if (cache_mutant != 11 || !sim_one_in(2)) /* R11: an old making of the tier lies below */
+        dev_wipe(&ssd);
+    dev_wipe(&backing);
+    memset(ssd.now, 0, 8192);
+    memset(ssd.media, 0, 8192);
+    sim_forget_state();
+    oracle_reset();
+    config = (struct sim_config){.ram = rams[sim_below(3)], .ssd_bytes = ssd.size, .mode = 0};
+    come_back(false);
+}
+
+static void run_until_crash(void)
+{
+    choose_profile();
+    for (uint32_t i = 0; i < profile.steps && sim_is_open() && !sim_violations; i++) {
+        if (sim_one_in(3))
+            try_request();
+        else
+            sim_step();
+        if (sim_one_in(i ? 900 : 3))
+            change_mode();
+        if (sim_one_in(4000))
+            drain(sim_one_in(4));
+    }
+}
+
+static void one_point(void)
+{
+    bool is_power = sim_one_in(2);
+
+    run_until_crash();
+    if (sim_violations)
+        return;
+    if (!sim_is_open()) { /* detached */
+        come_back(false);
+        return;
+    }
+    crash(is_power);
+    try_strangers();
+    come_back(is_power);
+}
+
+/* --- main
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+static uint64_t number_of(const char *text)
+{
+    return text ? strtoull(text, NULL, 0) : 0;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t seed = 1, wanted = 1000;
+    bool until_red = false;
+
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--seed") == 0)
+            seed = number_of(argv[++i]);
+        else if (strcmp(argv[i], "--points") == 0)
+            wanted = number_of(argv[++i]);
+        else if (strcmp(argv[i], "--mutant") == 0)
+            cache_mutant = (int)number_of(argv[++i]);
+        else if (strcmp(argv[i], "--until-red") == 0)
+            until_red = true;
+        else if (strcmp(argv[i], "--verbose") == 0)
+            sim_verbose = 1;
+    }
+    dev_make(&ssd, 1 << 20);
+    dev_make(&backing, DISK_BLOCKS * 4096);
+    sim_disk.size_bytes = backing.size;
+    while (points < wanted && !sim_violations) {
+        uint64_t until = points + 40;
+
+        start_over(seed);
+        while (points < until && !sim_violations)
+            one_point();
+        if (sim_violations)
+            fprintf(stderr, "with --seed %llu%s, after %llu crash points\n",
+                    (unsigned long long)seed, cache_mutant ? " and a mutant" : "",
+                    (unsigned long long)points);
+        seed++;
+    }
+    printf("{\"crash_points\": %llu, \"kills\": %llu, \"power_cuts\": %llu, \"during_recovery\": "
+           "%llu, "
+           "\"requests\": %llu, \"drains\": %llu, \"violations\": %u}\n",
+           (unsigned long long)points, (unsigned long long)kills, (unsigned long long)cuts,
+           (unsigned long long)in_recovery, (unsigned long long)requests,
+           (unsigned long long)drains, sim_violations);
+    return until_red ? sim_violations == 0 : sim_violations != 0;
+}

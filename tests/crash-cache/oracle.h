@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * oracle.h: what each sector of the disk may hold.  Writes of one sector follow one another; each
+ * has a number.  Kept for each sector: the contents since the oldest that a power cut may bring
+ * back.  A read may return what had been acknowledged when it began, or anything later; after kill
+ * -9 the same (P0); after a power cut what had been flushed, or anything later (P1).
+ */
+#ifndef SLUICE_CRASH_CACHE_ORACLE_H
+#define SLUICE_CRASH_CACHE_ORACLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DISK_BLOCKS 128u
+#define SECTORS (DISK_BLOCKS * 8u)
+
+/* A change of these blocks begins: fills data, if it is not NULL, with contents nobody has had.
+ * Returns its number. */
+uint32_t oracle_begin(uint64_t block, uint64_t count, uint8_t *data);
+void oracle_acknowledge(uint64_t block, uint64_t count, uint32_t number, bool is_durable);
+/* A flush begins: remembers in `floor` (SECTORS of it) what it has to make durable; and ends. */
+void oracle_flush_begin(uint32_t *floor);
+void oracle_flush_end(const uint32_t *floor);
+/* A read begins: the oldest contents it may return. */
+void oracle_read_begin(uint64_t block, uint64_t count, uint32_t *floor);
+/* False: something in data may not be there; says what. */
+bool oracle_check(uint64_t block, uint64_t count, const uint8_t *data, const uint32_t *floor,
+                  const char *when);
+/* A crash: from now on floors are what may be read after it. */
+void oracle_crash(bool is_power);
+/* After a crash all was read: what it holds now is known. */
+bool oracle_settle(const uint8_t *disk, bool was_power);
+/* True: the block is known to hold data, not zeros. */
+bool oracle_has_data(uint64_t block);
+/* Too many contents have to be kept: flush, before there is no room for more. */
+bool oracle_wants_flush(void);
+void oracle_reset(void);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sim.h: a world for the cache filter in which a seed decides everything: in which order I/O ends,
+ * when the power goes, and what of it has reached the media.  One thread; what may block runs in
+ * coroutines.  The filter is the real one, every file of it; only host and devices are made up.
+ *
+ *     dev     a device with a volatile cache: what was written and not flushed may be lost
+ *     world   memory, waiting and chance for the filter
+ *     host    the host's table, requests of guests, the run of events
+ */
+#ifndef SLUICE_CRASH_CACHE_SIM_H
+#define SLUICE_CRASH_CACHE_SIM_H
+
+#include <sluice-filter.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- chance --------------------------------------------------------------------------------------
+ */
+
+uint64_t sim_random(void);
+void sim_seed(uint64_t seed);
+static inline uint32_t sim_below(uint32_t n)
+{
+    return (uint32_t)((sim_random() >> 32) * n >> 32);
+}
+static inline bool sim_one_in(uint32_t n)
+{
+    return sim_below(n) == 0;
+}
+
+/* --- devices -------------------------------------------------------------------------------------
+ */
+
+struct dev_write {
+    struct dev_write *next;
+    uint64_t offset, length, number;
+    uint8_t *data; /* follows */
+};
+struct dev {
+    uint8_t *now, *media;
+    uint64_t size;
+    struct dev_write *first, **last; /* written, not flushed */
+    uint64_t number;
+};
+void dev_make(struct dev *d, uint64_t size);
+void dev_wipe(struct dev *d);
+/* data NULL: zeros. */
+void dev_apply(struct dev *d, uint64_t offset, uint64_t length, const uint8_t *data);
+/* What a flush that begins now makes durable when it ends. */
+uint64_t dev_flush_begin(struct dev *d);
+void dev_flush_end(struct dev *d, uint64_t until);
+/* A write that was in flight: nothing, some sectors, or all of it happened. */
+void dev_apply_torn(struct dev *d, uint64_t offset, uint64_t length, const uint8_t *data);
+/* The power goes: of what was not flushed, nothing, all, a prefix or anything reached the media. */
+void dev_power_cut(struct dev *d);
+
+/* --- the host ------------------------------------------------------------------------------------
+ */
+
+struct sim_request {
+    struct sluice_request pub;
+    _Alignas(16) uint8_t scratch[1024];
+    uint8_t *data;
+    bool is_deferred, is_resumed, asked;
+    struct sluice_verdict resumed;
+    uint64_t flush_mark;
+    void (*done)(struct sim_request *r, int32_t error);
+    uint64_t extent_at; /* EXTENTS: how far the answer goes */
+    void (*on_extent)(struct sim_request *r, uint64_t offset, uint64_t length, uint32_t type);
+    void *own;
+};
+
+extern struct dev ssd, backing;
+extern struct sluice_disk sim_disk;
+extern int sim_verbose;
+/* Something is wrong for good: prints and counts. */
+void sim_violation(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+extern unsigned sim_violations;
+
+/* Opens the filter with these values; 0 or a negative errno, then the sentence is in sim_error. */
+extern char sim_error[1000];
+struct sim_config {
+    uint64_t ram, ssd_bytes;
+    int mode;
+};
+/* Runs in a coroutine; true: sim_step() until *is_done. */
+struct sim_call {
+    bool is_done;
+    int result;
+};
+void sim_open(struct sim_call *call, const struct sim_config *config);
+void sim_event(struct sim_call *call, uint32_t kind, uint32_t phase);
+void sim_verb(struct sim_call *call, const char *verb, const char *argument);
+bool sim_is_open(void);
+void sim_submit(struct sim_request *r);
+/* One event, chosen by chance.  False: nothing is left to happen. */
+bool sim_step(void);
+/* Ends the filter's life: is_power: and the devices' volatile contents. */
+void sim_crash(bool is_power);
+/* After a detach: closes it in order. */
+void sim_close(void);
+/* The disk's state files go, as if the state folder were another gateway's. */
+void sim_forget_state(void);
+uint64_t sim_now(void);
+int64_t sim_counter(unsigned index);
+
+#endif
