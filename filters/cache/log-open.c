@@ -4,16 +4,17 @@
  * refuses it when it holds another disk's data, refuses to go on without it when the disk's state
  * says that it may hold data which the backing lacks.
  *
- * The state file "tier" names the tier by its nonce.  It is written before the first byte can be
- * acknowledged from the tier, and removed only when everything has been destaged and the tier has
- * been released.
+ * The state file "holds-data" names the tier by its nonce.  It is written before the first byte can
+ * be acknowledged from the tier, and removed only when everything has been destaged and the tier
+ * has been released.
  */
 #include "cache.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-#define STATE_NAME "tier"
+#define STATE_NAME \
+    "holds-data" /* the gateway does not serve the disk without us while it is there */
 
 struct binding {
     char magic[8];

@@ -9,9 +9,12 @@
  */
 #include "internal.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A chain under construction: seats kept from the one in place, and new ones. */
 struct building {
@@ -176,11 +179,54 @@ static void note_bypassed(struct gateway_export *x, const char *text)
     snprintf(x->bypassed, sizeof x->bypassed, "%s", text);
 }
 
+/* --- filters that must not be left out -------------------------------------------------------- */
+
+/* A filter whose state has a file of this name may hold data that the backing lacks. */
+#define HOLDS_DATA "holds-data"
+
+/* One that stands in the chain is asked itself, when it is to leave. */
+static bool is_left_out(struct gateway_export *x, const struct disk_config *policy,
+                        const char *folder, const char *name)
+{
+    char path[PATH_MAX];
+
+    if (name[0] == '.' || find_filter(policy, name) || find_seat(x, name))
+        return false;
+    return snprintf(path, sizeof path, "%s/%s/" HOLDS_DATA, folder, name) < (int)sizeof path &&
+           access(path, F_OK) == 0;
+}
+
+static int refuse_left_out(struct gateway_export *x, const struct disk_config *policy,
+                           struct err *e)
+{
+    const char *state = disk_state_folder(x->disk);
+    const struct dirent *entry;
+    char folder[PATH_MAX];
+    DIR *dir;
+    int r = 0;
+
+    if (!state || snprintf(folder, sizeof folder, "%s/filters", state) >= (int)sizeof folder)
+        return 0;
+    dir = opendir(folder);
+    while (dir && r == 0 && (entry = readdir(dir)))
+        if (is_left_out(x, policy, folder, entry->d_name))
+            r = err_set(e, ENODATA,
+                        "the filter %s, which is not in the policy any more, may hold data that "
+                        "the backing lacks; put it back, and take it out while the gateway runs",
+                        entry->d_name);
+    if (dir)
+        closedir(dir);
+    return r;
+}
+
 int export_change_chain(struct gateway_export *x, struct config_ref *config,
                         const struct disk_config *policy, uint64_t *pause_ns, struct err *e)
 {
     struct building b = {.count = 0};
-    int r = drop_replaced(x, policy, pause_ns, e);
+    int r = refuse_left_out(x, policy, e);
+
+    if (r == 0)
+        r = drop_replaced(x, policy, pause_ns, e);
 
     for (unsigned i = 0; i < policy->filter_count && r == 0; i++)
         r = add_filter(x, config, &policy->filters[i], &b, e);
