@@ -91,10 +91,11 @@ void *cache_alloc_pages(size_t bytes)
 
 void cache_free(void *memory)
 {
-    struct allocation *a = (struct allocation *)(void *)((uint8_t *)memory - sizeof *a);
+    struct allocation *a;
 
     if (!memory)
         return;
+    a = (struct allocation *)(void *)((uint8_t *)memory - sizeof *a);
     a->next->prev = a->prev;
     a->prev->next = a->next;
     free(a->raw);
