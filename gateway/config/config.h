@@ -138,8 +138,10 @@ struct nbd_export_config {
     struct config_networks networks; /* empty: anybody; Unix sockets are always allowed */
     struct config_strings clients;   /* certificate names; empty: any that verifies */
 };
+enum iscsi_sectors { ISCSI_SECTORS_512, ISCSI_SECTORS_512E, ISCSI_SECTORS_4KN };
 struct iscsi_export_config {
-    bool is_enabled;
+    bool is_enabled, may_erase;
+    enum iscsi_sectors sectors;
     const char *target, *iqn; /* at most one of them; both NULL: the disk's own target */
     unsigned lun;
     const char *chap, *chap_mutual; /* paths of secret files, or NULL */
@@ -205,6 +207,10 @@ struct gateway_config {
         unsigned nbd_in_flight;
         uint64_t deadline_ns, quiesce_ns, event_ns, prepare_ns;
     } limits;
+    struct {
+        unsigned portal_group;
+        const char *discovery_chap, *discovery_chap_mutual; /* secret files or NULL */
+    } iscsi;
     enum log_level log_level;
     struct nbdkit_filter_config *nbdkit_filters; /* outermost first */
     unsigned nbdkit_filter_count;

@@ -180,6 +180,37 @@ static void claim_lun(struct binder *b, struct claims *claims, const struct disk
                node_deepest(disk->document, "export.iscsi.lun"));
 }
 
+static bool is_same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* A session proves one secret for all the LUNs it will see. */
+static void check_secrets(struct binder *b, const struct disk_config *disk,
+                          const struct disk_config *other)
+{
+    if (!is_same_text(disk->iscsi.target, other->iscsi.target) ||
+        !is_same_text(disk->iscsi.iqn, other->iscsi.iqn) ||
+        (is_same_text(disk->iscsi.chap, other->iscsi.chap) &&
+         is_same_text(disk->iscsi.chap_mutual, other->iscsi.chap_mutual)))
+        return;
+    binder_say_at(b, &node_deepest(disk->document, "export.iscsi.chap")->at, "export.iscsi.chap",
+                  "disks of one target have the same chap and chap_mutual, but %s has others",
+                  disk_owner(b, other));
+}
+
+static void check_targets(struct binder *b, const struct gateway_config *config)
+{
+    for (unsigned i = 0; i < config->disk_count; i++)
+        for (unsigned k = 0; k < i; k++) {
+            const struct disk_config *disk = &config->disks[i], *other = &config->disks[k];
+
+            if (disk->iscsi.is_enabled && other->iscsi.is_enabled &&
+                (disk->iscsi.target || disk->iscsi.iqn))
+                check_secrets(b, disk, other);
+        }
+}
+
 static void check_luns(struct binder *b, const struct gateway_config *config)
 {
     struct claims claims;
@@ -193,6 +224,7 @@ static void check_luns(struct binder *b, const struct gateway_config *config)
         if (disk->iscsi.is_enabled && target)
             claim_lun(b, &claims, disk, target);
     }
+    check_targets(b, config);
     claims_check(b, &claims, "that of");
 }
 

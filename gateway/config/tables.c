@@ -52,8 +52,9 @@ static const struct config_key listen_keys[] = {
     ROW("nbd", TYPE_LISTENER, KEY_LIST, 0, 0, "127.0.0.1:10809", NULL,
         "Where NBD clients connect: ADDRESS:PORT or unix:PATH.", gateway_config, listen.nbd,
         PLAN_RESTART),
-    NOT_YET("iSCSI", "iscsi", TYPE_TCP_LISTENER, KEY_LIST, "Where iSCSI initiators connect.",
-            gateway_config, listen.iscsi),
+    ROW("iscsi", TYPE_TCP_LISTENER, KEY_LIST, 0, 0, NULL, NULL,
+        "Where iSCSI initiators connect: ADDRESS:PORT; without it nowhere.", gateway_config,
+        listen.iscsi, PLAN_RESTART),
     NOT_YET("the link between gateways", "peer", TYPE_TCP_LISTENER, KEY_LIST,
             "Where other gateways connect.", gateway_config, listen.peer),
     NOT_YET("the HTTP listener", "http", TYPE_TCP_LISTENER, KEY_LIST,
@@ -134,6 +135,29 @@ static const struct config_key limits_keys[] = {
 };
 static const struct config_table limits_table = {TABLE(limits_keys)};
 
+static const struct config_key gateway_iscsi_keys[] = {
+    ROW("portal_group", SLUICE_TYPE_INTEGER, 0, 1, 65535, "1", NULL,
+        "The number of this gateway's portals; gateways that serve the same disks differ in it.",
+        gateway_config, iscsi.portal_group, PLAN_RESTART),
+    ROW("discovery_chap", SLUICE_TYPE_SECRET, 0, 0, 0, NULL, NULL,
+        "What initiators prove before targets are listed: a file of mode 0600 with one line "
+        "USER:SECRET.",
+        gateway_config, iscsi.discovery_chap, PLAN_RESTART),
+    ROW("discovery_chap_mutual", SLUICE_TYPE_SECRET, 0, 0, 0, NULL, NULL,
+        "What the gateway proves to them: such a file.", gateway_config,
+        iscsi.discovery_chap_mutual, PLAN_RESTART),
+};
+
+static void check_gateway_iscsi(struct binder *b, const struct config_node *node, void *base)
+{
+    const struct gateway_config *config = base;
+
+    if (config->iscsi.discovery_chap_mutual && !config->iscsi.discovery_chap)
+        binder_say(b, &node->at, "discovery_chap_mutual needs discovery_chap");
+}
+static const struct config_table gateway_iscsi_table = {TABLE(gateway_iscsi_keys),
+                                                        .check = check_gateway_iscsi};
+
 static const struct config_key log_keys[] = {
     ROW("level", SLUICE_TYPE_ENUM, 0, LOG_LEVEL_ERROR, 0, "info", "error|warning|notice|info|debug",
         "The most talkative kind of line that is written.", gateway_config, log_level,
@@ -163,6 +187,7 @@ static const struct config_key gateway_keys[] = {
         "What all filters together may take; without it there is no limit.", gateway_config,
         memory_bytes, PLAN_RESTART),
     GROUP("limits", "Limits in time and number.", limits_table),
+    GROUP("iscsi", "The iSCSI target.", gateway_iscsi_table),
     GROUP("log", "What is logged.", log_table),
     GROUP("nbdkit", "The NBD server itself.", nbdkit_table),
 };
@@ -355,6 +380,9 @@ static void check_nbd(struct binder *b, const struct config_node *node, void *ba
 static const struct config_table nbd_table = {TABLE(nbd_keys), .check = check_nbd};
 
 static const struct config_key iscsi_keys[] = {
+    ROW("enabled", SLUICE_TYPE_BOOL, 0, 0, 0, "false", NULL,
+        "Whether the disk is a LUN; true where anything stands under iscsi.", iscsi_export_config,
+        is_enabled, PLAN_KIND_COUNT), /* shows as a whole */
     ROW("target", TYPE_NAME, 0, 0, 0, NULL, NULL,
         "A target shared by several disks; without it and iqn the disk has its own.",
         iscsi_export_config, target, PLAN_EXPORT),
@@ -374,13 +402,20 @@ static const struct config_key iscsi_keys[] = {
     ROW("networks", TYPE_NETWORK, KEY_LIST, 0, 0, NULL, NULL,
         "Where they may come from; without it from anywhere.", iscsi_export_config, networks,
         PLAN_EXPORT),
+    ROW("sectors", SLUICE_TYPE_ENUM, 0, ISCSI_SECTORS_512, 0, "512e", "512|512e|4Kn",
+        "How large initiators take sectors to be: 512 bytes, the same on 4096, or 4096.",
+        iscsi_export_config, sectors, PLAN_RESTART),
+    ROW("erase", SLUICE_TYPE_BOOL, 0, 0, 0, "false", NULL,
+        "Whether SANITIZE and FORMAT UNIT are obeyed.", iscsi_export_config, may_erase,
+        PLAN_RESTART),
 };
 
 static void check_iscsi(struct binder *b, const struct config_node *node, void *base)
 {
     struct iscsi_export_config *iscsi = base;
 
-    iscsi->is_enabled = node != NULL;
+    if (!node_get(node, "enabled"))
+        iscsi->is_enabled = node != NULL;
     if (iscsi->target && iscsi->iqn)
         binder_say(b, &node->at, "target and iqn are two names for one thing; write one");
     if (iscsi->chap_mutual && !iscsi->chap)
@@ -390,11 +425,7 @@ static const struct config_table iscsi_table = {TABLE(iscsi_keys), .check = chec
 
 static const struct config_key export_keys[] = {
     MAP("nbd", 0, "Over NBD.", disk_config, nbd, nbd_table),
-    {{"iscsi", TYPE_MAP, 0, 0, 0, NULL, NULL, "Over iSCSI."},
-     offsetof(struct disk_config, iscsi),
-     &iscsi_table,
-     PLAN_EXPORT,
-     "iSCSI"},
+    MAP("iscsi", 0, "Over iSCSI; without it the disk is no LUN.", disk_config, iscsi, iscsi_table),
 };
 static const struct config_table export_table = {TABLE(export_keys)};
 

@@ -13,6 +13,7 @@
 
 #include "config/config.h"
 #include "host/host.h"
+#include "iscsi/iscsi.h"
 
 struct gateway;
 struct gateway_export;

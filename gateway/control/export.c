@@ -163,7 +163,9 @@ void export_open(struct gateway_export *x)
     if (open_parts(x, &disk, &e) == 0) {
         if (x->failures)
             log_line(LOG_LEVEL_NOTICE, "%s: is served now disk=%s", x->name, x->name);
+        export_set_target(x);
         set_ready(x, disk);
+        targets_update_starting(x->gateway);
         events_emit(x->gateway, "create", "disk", x->name, "state:ok");
         return;
     }
@@ -375,12 +377,16 @@ int export_remove(struct gateway_export *x, bool is_forced, struct err *e)
     unsigned clients;
     int r = begin_removal(x, is_forced, &clients, e);
 
+    if (r == 0)
+        export_unset_target(x);
     if (r == 0 && x->disk && clients == 0) {
         r = disk_set_chain(x->disk, NULL, 0, NULL, e);
-        if (r < 0)
+        if (r < 0) {
             call_removal_off(x);
-        else
+            export_set_target(x);
+        } else {
             export_close_stations(x);
+        }
     }
     if (r < 0)
         return r;

@@ -329,8 +329,13 @@ int gateway_start(struct gateway *g, struct err *e)
     r = start_services(g, e);
     if (r < 0)
         return r;
+    r = targets_start(g, e);
+    if (r < 0)
+        return r;
     exports_open(g, clock_now_ns() + START_WAIT_NS);
-    r = control_socket_start(g, e);
+    r = targets_listen(g, e);
+    if (r == 0)
+        r = control_socket_start(g, e);
     if (r == 0)
         r = ticker_start(g, e);
     if (r < 0)
@@ -446,6 +451,7 @@ int gateway_stop(struct gateway *g)
     if (g->is_stopped)
         return g->stop_result;
     service_notify("STOPPING=1");
+    targets_stop(g);
     is_locked = wait_for_change(g);
     g->stop_result = stop_disks(g);
     backing_service_stop();

@@ -70,6 +70,7 @@ struct gateway {
     int stop_result;                /* under stop_mutex */
     _Atomic bool is_stopped;        /* written under stop_mutex */
     uint64_t started_ns;
+    struct iscsi *iscsi; /* [I] after start; NULL: there are no portals */
 };
 
 /* config-ref */
@@ -117,6 +118,18 @@ void export_close_stations(struct gateway_export *x);
 int control_start_thread(void *(*run)(void *), void *arg, struct err *e) MUST_CHECK;
 /* gateway.c: to the service manager, after a start and after a reload. [C] */
 void gateway_tell_ready(struct gateway *g);
+
+/* targets.c */
+int targets_start(struct gateway *g, struct err *e) MUST_CHECK;
+int targets_listen(struct gateway *g, struct err *e) MUST_CHECK;
+void targets_stop(struct gateway *g);
+/* After the state of an export changed. */
+void targets_update_starting(struct gateway *g);
+/* Makes the open disk a LUN as its policy says, or none any more. What fails is logged. Blocks. */
+void export_set_target(struct gateway_export *x);
+void export_unset_target(struct gateway_export *x);
+json_t *export_target_json(struct gateway_export *x); /* [E] */
+json_t *targets_sessions_json(struct gateway *g);
 
 /* socket.c */
 int control_socket_start(struct gateway *g, struct err *e) MUST_CHECK;

@@ -372,6 +372,7 @@ static void commit(struct reload *r)
         if (!x)
             continue;
         export_set_policy(x, r->next, d);
+        export_set_target(x);
         try_again_now(x);
     }
     pthread_mutex_lock(&g->exports_mutex);

@@ -131,6 +131,7 @@ static void add_identity(struct gateway_export *x, json_t *j)
     json_object_set_new(j, "read_only", json_boolean(disk_is_read_only(x->disk)));
     json_object_set_new(j, "role", json_string(role_name(role)));
     json_object_set_new(j, "epoch", json_integer((json_int_t)epoch));
+    json_object_set_new(j, "iscsi", export_target_json(x));
     json_object_set_new(j, "backing", backing_to_json(x->disk, x->policy->backing.kind));
 }
 
@@ -212,12 +213,12 @@ static json_t *process_to_json(const struct gateway *g)
                      (json_int_t)(clock_now_ns() - g->started_ns));
 }
 
-static json_t *list_listeners(const struct gateway_config *config)
+static json_t *list_listeners(const struct config_addresses *addresses)
 {
     json_t *list = json_array();
 
-    for (unsigned i = 0; i < config->listen.nbd.count; i++)
-        json_array_append_new(list, json_string(config->listen.nbd.item[i].text));
+    for (unsigned i = 0; i < addresses->count; i++)
+        json_array_append_new(list, json_string(addresses->item[i].text));
     return list;
 }
 
@@ -225,11 +226,13 @@ static json_t *add_gateway(struct gateway *g, json_t *disks)
 {
     SCOPED_LOCK(&g->exports_mutex);
 
-    return json_pack("{s:i, s:s, s:s, s:s?, s:o, s:o, s:o}", "schema_version", SCHEMA_VERSION,
-                     "gateway", g->config->config->name ? g->config->config->name : "", "version",
+    return json_pack("{s:i, s:s, s:s, s:s?, s:o, s:o, s:o, s:o, s:o}", "schema_version",
+                     SCHEMA_VERSION, "gateway",
+                     g->config->config->name ? g->config->config->name : "", "version",
                      PACKAGE_VERSION, "folder", g->options.folder, "listen_nbd",
-                     list_listeners(g->config->config), "process", process_to_json(g), "disks",
-                     disks);
+                     list_listeners(&g->config->config->listen.nbd), "listen_iscsi",
+                     list_listeners(&g->config->config->listen.iscsi), "iscsi_sessions",
+                     targets_sessions_json(g), "process", process_to_json(g), "disks", disks);
 }
 
 #define EXPORTS_MAX 4096u

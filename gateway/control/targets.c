@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * targets.c: disks as LUNs of the iSCSI target.  A disk becomes a LUN when it is open and before
+ * anybody else can have it; a reload changes who may use it; a disk that is removed first ceases to
+ * be a LUN.
+ *
+ * Names: `iqn:` is taken as it is, `target: NAME` and a disk's own target, named by its UUID, stand
+ * under one prefix, so that a name never changes while the disk lives.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PREFIX "iqn.2024-01.org.sluice:"
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+static void notify(void *context, const char *what, const char *target, const char *text)
+{
+    struct gateway *g = context;
+
+    if (strcmp(what, "refused") == 0)
+        log_line(LOG_LEVEL_WARNING, "iSCSI: login refused target=%s %s", target, text);
+    else
+        log_line(LOG_LEVEL_INFO, "iSCSI: %s target=%s %s", what, target, text);
+    events_emit(g, what, "iscsi", target, text);
+}
+
+int targets_start(struct gateway *g, struct err *e)
+{
+    const struct gateway_config *c = g->config->config;
+    struct iscsi_settings settings = {
+        .portal_group = (uint16_t)c->iscsi.portal_group,
+        .discovery_chap = c->iscsi.discovery_chap,
+        .discovery_chap_mutual = c->iscsi.discovery_chap_mutual,
+        .notify = notify,
+        .context = g,
+    };
+
+    if (c->listen.iscsi.count == 0)
+        return 0;
+    return iscsi_create(&settings, &g->iscsi, e);
+}
+
+int targets_listen(struct gateway *g, struct err *e)
+{
+    const struct config_addresses *list = &g->config->config->listen.iscsi;
+    int r = 0;
+
+    targets_update_starting(g);
+    for (unsigned i = 0; i < list->count && r == 0; i++)
+        r = iscsi_listen(g->iscsi, &list->item[i], e);
+    return r;
+}
+
+void targets_stop(struct gateway *g)
+{
+    if (g->iscsi)
+        iscsi_stop_listening(g->iscsi);
+}
+
+/* The name of a disk's target is not known before the disk is open. */
+void targets_update_starting(struct gateway *g)
+{
+    bool is_starting = false;
+
+    if (!g->iscsi)
+        return;
+    pthread_mutex_lock(&g->exports_mutex);
+    LIST_FOREACH (node, &g->exports) {
+        const struct gateway_export *x = LIST_ENTRY(node, struct gateway_export, link);
+
+        is_starting |= x->policy->iscsi.is_enabled && x->state != EXPORT_READY;
+    }
+    pthread_mutex_unlock(&g->exports_mutex);
+    iscsi_set_starting(g->iscsi, is_starting);
+}
+
+/* --- a disk -------------------------------------------------------------------------------------
+ */
+
+static void write_target_name(const struct iscsi_export_config *policy, const struct disk *disk,
+                              char *out, size_t size)
+{
+    if (policy->iqn)
+        snprintf(out, size, "%s", policy->iqn);
+    else
+        snprintf(out, size, PREFIX "%s", policy->target ? policy->target : disk_uuid(disk));
+    for (char *p = out; *p; p++)
+        if (*p >= 'A' && *p <= 'Z')
+            *p |= 0x20;
+}
+
+static int set_lun(struct gateway_export *x, const struct iscsi_export_config *policy,
+                   struct err *e)
+{
+    char target[300];
+    struct iscsi_lun_settings settings = {
+        .target = target,
+        .lun = (uint16_t)policy->lun,
+        .chap = policy->chap,
+        .chap_mutual = policy->chap_mutual,
+        .initiators = policy->initiators,
+        .networks = policy->networks,
+        .scsi = {.block_bytes = policy->sectors == ISCSI_SECTORS_4KN ? 4096 : 512,
+                 .physical_bytes = policy->sectors == ISCSI_SECTORS_512 ? 512 : 4096,
+                 .may_erase = policy->may_erase},
+    };
+
+    write_target_name(policy, x->disk, target, sizeof target);
+    return iscsi_lun_set(x->gateway->iscsi, x->disk, &settings, e);
+}
+
+void export_set_target(struct gateway_export *x)
+{
+    struct config_ref *config;
+    const struct disk_config *policy;
+    struct err e = {0};
+    int r;
+
+    if (!x->gateway->iscsi || !x->disk)
+        return;
+    pthread_mutex_lock(&x->gateway->exports_mutex);
+    config = config_ref_get(x->config);
+    policy = x->policy;
+    pthread_mutex_unlock(&x->gateway->exports_mutex);
+    r = policy->iscsi.is_enabled ? set_lun(x, &policy->iscsi, &e)
+                                 : iscsi_lun_remove(x->gateway->iscsi, x->disk, &e);
+    if (r < 0 && r != -ENOENT)
+        log_line(LOG_LEVEL_ERROR, "iSCSI: %s disk=%s", e.text, x->name);
+    config_ref_put(config);
+}
+
+void export_unset_target(struct gateway_export *x)
+{
+    struct err e = {0};
+    int r = x->gateway->iscsi && x->disk ? iscsi_lun_remove(x->gateway->iscsi, x->disk, &e) : 0;
+
+    if (r < 0 && r != -ENOENT)
+        log_line(LOG_LEVEL_ERROR, "iSCSI: %s disk=%s", e.text, x->name);
+}
+
+/* --- looking
+ * -------------------------------------------------------------------------------------- */
+
+json_t *export_target_json(struct gateway_export *x)
+{
+    char target[300];
+
+    if (!x->gateway->iscsi || !x->policy->iscsi.is_enabled)
+        return json_null();
+    write_target_name(&x->policy->iscsi, x->disk, target, sizeof target);
+    return json_pack("{s:s, s:i}", "target", target, "lun", (int)x->policy->iscsi.lun);
+}
+
+static void add_session(const struct iscsi_session_view *v, void *arg)
+{
+    char isid[13];
+
+    snprintf(isid, sizeof isid, "%02x%02x%02x%02x%02x%02x", v->isid[0], v->isid[1], v->isid[2],
+             v->isid[3], v->isid[4], v->isid[5]);
+    json_array_append_new(
+        arg,
+        json_pack("{s:s, s:s?, s:s, s:s, s:s, s:i, s:i, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:I, "
+                  "s:I, s:I, s:I, s:I, s:i, s:i}",
+                  "initiator", v->initiator, "target", v->target[0] ? v->target : NULL, "address",
+                  v->address, "portal", v->portal, "isid", isid, "session", (int)v->tsih,
+                  "portal_group", (int)v->portal_group, "authenticated", v->is_authenticated,
+                  "header_digest", v->header_digest, "data_digest", v->data_digest,
+                  "immediate_data", v->immediate_data, "initial_r2t", v->initial_r2t,
+                  "segment_bytes", (json_int_t)v->max_send_bytes, "max_burst_bytes",
+                  (json_int_t)v->max_burst_bytes, "first_burst_bytes",
+                  (json_int_t)v->first_burst_bytes, "age_ns", (json_int_t)v->age_ns, "commands",
+                  (json_int_t)v->commands, "bytes_written", (json_int_t)v->bytes_in, "bytes_read",
+                  (json_int_t)v->bytes_out, "in_flight", (int)v->tasks, "loop", (int)v->loop));
+}
+
+json_t *targets_sessions_json(struct gateway *g)
+{
+    json_t *list = json_array();
+
+    if (g->iscsi)
+        iscsi_for_each_session(g->iscsi, add_session, list);
+    return list;
+}
