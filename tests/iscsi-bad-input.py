@@ -1,0 +1,371 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""iscsi-bad-input PORT TARGET SECRET-TARGET: what no initiator should send, group by group.  Each must
+end in the right reject, status or a closed connection, and leave a second session unharmed."""
+import os
+import struct
+import sys
+
+from iscsi_initiator import *
+
+PORT, TARGET, SECRET_TARGET = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+GROUPS = []
+
+
+def group(function):
+    GROUPS.append(function)
+    return function
+
+
+def new(*more):
+    return Initiator(PORT).login(TARGET, *more).settle()
+
+
+def expect_closed(initiator, what):
+    assert initiator.is_closed(), what + ": the connection was not closed"
+    initiator.close()
+
+
+def refused(status, what, csg=1, nsg=3, text=None, target=TARGET, **options):
+    i = Initiator(PORT)
+    answer = i.login_pdu(csg, nsg, i.names(target) if text is None else text, **options)
+    assert answer.status == status, "%s: status %04x" % (what, answer.status)
+    assert not answer.data, what + ": keys came with a refusal"
+    expect_closed(i, what)
+
+
+def rejected(i, reason, what):
+    pdu = i.receive()
+    assert pdu.opcode == REJECT and pdu.head[2] == reason, "%s: %02x %02x" % (what, pdu.opcode, pdu.head[2])
+
+
+@group
+def login_lengths():
+    for length in (8193, 0xFFFFFF):
+        i = Initiator(PORT)
+        i.send(i.login_head(1, 3), length=length)
+        expect_closed(i, "a login of %d bytes" % length)
+    for length in range(8189, 8193):
+        i = Initiator(PORT)
+        text = i.names(TARGET) + b"X-fill="
+        answer = i.login_pdu(1, 3, text.ljust(length, b"x"))
+        assert answer.status == 0x0200 or answer.status == 0, hex(answer.status)
+        i.close()
+
+
+@group
+def cut_streams():
+    whole = Initiator(PORT)
+    text = whole.names(TARGET)
+    pdu = whole.login_head(1, 3).ljust(48, b"\0") + text
+    pdu = pdu[:5] + struct.pack(">I", len(text))[1:] + pdu[8:]
+    whole.close()
+    for cut in list(range(0, 60)) + [len(pdu) - 1]:
+        i = Initiator(PORT)
+        i.sock.sendall(pdu[:cut])
+        i.close()
+
+
+@group
+def first_pdus():
+    for opcode in (NOP_OUT, COMMAND, TASK, TEXT, DATA_OUT, LOGOUT, SNACK, NOP_IN, 0x3F, 0x1C):
+        i = Initiator(PORT)
+        i.send(bytes([opcode | 0x40, FINAL]))
+        expect_closed(i, "opcode %02x before the login" % opcode)
+
+
+@group
+def login_stages():
+    refused(0x0200, "CSG 2", csg=2)
+    refused(0x0200, "NSG 2", nsg=2)
+    refused(0x0200, "NSG below CSG", nsg=0)
+    refused(0x0200, "T and C", flags=FINAL | 0x40)
+    refused(0x0205, "version 1", version_min=1)
+    refused(0x020A, "a TSIH without session", tsih=0xFFFE)
+    refused(0x0203, "no such target", target="iqn.2001-04.com.example:none")
+    refused(0x0207, "no names", text=b"")
+
+
+@group
+def login_keys():
+    i = Initiator(PORT)
+    names = i.names(TARGET)
+    i.close()
+    bad = (b"NoEquals\0", b"=v\0", b"k" * 64 + b"=v\0", names + b"ImmediateData=No\0ImmediateData=No\0",
+           names + keys("MaxRecvDataSegmentLength=511"), names + keys("MaxRecvDataSegmentLength=16777216"),
+           names + keys("MaxBurstLength=Irrelevant"), names + b"".join(b"a=b\0" for _ in range(1900)),
+           keys("InitiatorName=iqn." + "x" * 220, "TargetName=" + TARGET))
+    for text in bad:
+        refused(0x0200, repr(text[:40]), text=text)
+
+
+@group
+def no_way_past_chap():
+    for csg, nsg, more in ((1, 3, ()), (0, 3, ()), (0, 1, ("AuthMethod=None",)),
+                           (0, 1, ("AuthMethod=None,KRB5",)), (0, 1, ("CHAP_N=user", "CHAP_R=0x00"))):
+        i = Initiator(PORT)
+        answer = i.login_pdu(csg, nsg, i.names(SECRET_TARGET) + keys(*more))
+        assert answer.status == 0x0201 and not answer.data, (csg, nsg, more, hex(answer.status))
+        expect_closed(i, "past CHAP")
+
+
+@group
+def wrong_digests():
+    for which in ("header", "data"):
+        i = new("HeaderDigest=CRC32C", "DataDigest=CRC32C")
+        i.send(i.command_head(write10(0, 1), FINAL | WRITE, 512), bytes(512), spoil=which)
+        expect_closed(i, which + " digest")
+
+
+@group
+def additional_headers():
+    for ahs in (b"\0\1\0\0", b"\0\1\x3f\0", b"\xff\xff\1\0", b"\0\1\1\0", bytes(1020)):
+        i = new()
+        i.send(i.command_head(bytes(16)), ahs=ahs)
+        expect_closed(i, "AHS " + ahs[:4].hex())
+    i = new()
+    i.send(i.command_head(b"\x7f".ljust(16, b"\0")), ahs=b"\0\x11\1\0" + bytes(16))
+    assert i.result()[0] == 2
+    i.close()
+
+
+@group
+def opcodes():
+    i = new()
+    for opcode in list(range(7, 0x10)) + [0x1C, 0x1D, 0x1E] + list(range(0x20, 0x40)):
+        i.send(bytes([opcode, FINAL]))
+        rejected(i, 5, "opcode %02x" % opcode)
+    i.send(bytes([SNACK, FINAL]))
+    rejected(i, 3, "SNACK")
+    assert i.test_unit_ready() == 0
+    i.send(i.login_head(1, 3), i.names(TARGET))
+    expect_closed(i, "a login in full feature phase")
+
+
+@group
+def serial_numbers():
+    i = new()
+    for sn in (i.cmdsn - 1, i.cmdsn - 100, i.cmdsn + 5000):
+        i.send(i.command_head(bytes(6), cmdsn=sn & 0xFFFFFFFF))
+    assert i.test_unit_ready() == 0  # the others were ignored
+    i.send(i.command_head(bytes(6), cmdsn=i.cmdsn + 1))
+    expect_closed(i, "a gap in CmdSN")
+    i = Initiator(PORT)
+    i.cmdsn = 0xFFFFFFFE
+    i.login(TARGET).settle()
+    for _ in range(4):
+        assert i.test_unit_ready() == 0
+    i.close()
+
+
+@group
+def tags():
+    i = new()
+    i.send(i.command_head(bytes(6), tag=NO_TAG))
+    rejected(i, 9, "the reserved tag")
+    i.send(i.command_head(write10(0, 8), WRITE | FINAL, 4096, tag=77))
+    r2t = i.receive()
+    assert r2t.opcode == R2T
+    i.send(i.command_head(bytes(6), tag=77))
+    rejected(i, 7, "a tag in use")
+    i.data_out(77, r2t.u32(20), 0, 0, bytes(4096))
+    assert i.result()[0] == 0
+    i.close()
+
+
+def write_with_r2t():
+    i = new()
+    head = i.command_head(write10(0, 16), WRITE | FINAL, 8192)
+    i.send(head)
+    r2t = i.receive()
+    assert r2t.opcode == R2T and r2t.u32(44) == 8192, r2t.head.hex()
+    return i, i.tag, r2t.u32(20)
+
+
+@group
+def data_out():
+    for what, sn, offset, size, final, tag in (
+            ("DataSN 27", 27, 0, 8192, True, 0), ("DataSN -1", NO_TAG, 0, 8192, True, 0),
+            ("an offset ahead", 0, 4096, 4096, True, 0), ("past the end", 0, 0, 12288, True, 0),
+            ("F too early", 0, 0, 4096, True, 0), ("no F", 0, 0, 8192, False, 0),
+            ("a wrong tag", 0, 0, 8192, True, 5), ("unsolicited", 0, 0, 8192, True, None)):
+        i, task, target_tag = write_with_r2t()
+        i.data_out(task, NO_TAG if tag is None else target_tag + tag, sn, offset, bytes(size), final)
+        expect_closed(i, what)
+    i, task, target_tag = write_with_r2t()
+    i.data_out(task, target_tag, 0, 0, b"a" * 4096, False)
+    i.data_out(task, target_tag, 1, 0, b"b" * 4096)
+    expect_closed(i, "overlapping data")
+    i = new()
+    i.data_out(1234, 99, 0, 0, bytes(512))  # of a command that may have been aborted
+    assert i.test_unit_ready() == 0
+    i.close()
+
+
+@group
+def first_burst():
+    i = new("InitialR2T=No", "FirstBurstLength=4096")
+    i.send(i.command_head(write10(0, 16), WRITE, 8192), bytes(4608))
+    expect_closed(i, "more than FirstBurstLength at once")
+    i = new("InitialR2T=No", "FirstBurstLength=4096")
+    i.send(i.command_head(write10(0, 16), WRITE, 8192), bytes(2048))
+    i.data_out(i.tag, NO_TAG, 0, 2048, bytes(4096))
+    expect_closed(i, "more than FirstBurstLength in two")
+    i = new("ImmediateData=No")
+    i.send(i.command_head(write10(0, 1), WRITE | FINAL, 512), bytes(512))
+    expect_closed(i, "immediate data that was not agreed on")
+    i = new()
+    i.send(i.command_head(write10(0, 1), WRITE, 512), bytes(256))
+    expect_closed(i, "unsolicited data that was not agreed on")
+    i = new()
+    i.send(i.command_head(read10(0, 1), READ | FINAL, 512), bytes(512))
+    expect_closed(i, "data for a read")
+
+
+@group
+def expected_lengths():
+    i = new()
+    for what, cdb, flags, length, wanted, residual in (
+            ("a short read", read10(0, 2), READ | FINAL, 512, 0x04, 512),
+            ("a long read", read10(0, 1), READ | FINAL, 1024, 0x02, 512),
+            ("a read that expects nothing", read10(0, 1), FINAL, 0, 0x04, 512)):
+        status, data, pdu = i.command(cdb, flags, length)
+        assert status == 0 and pdu.flags & 6 == wanted, (what, status, hex(pdu.flags))
+        assert pdu.u32(44) == residual and len(data) <= length, (what, pdu.u32(44), len(data))
+    status, _, pdu = i.command(write10(8, 1), WRITE | FINAL, 1024, bytes(1024))
+    assert status == 0 and pdu.flags & 6 == 2 and pdu.u32(44) == 512, (status, hex(pdu.flags))
+    status, _, pdu = i.command(write10(8, 2), WRITE | FINAL, 512, bytes(512))
+    assert pdu.flags & 6 == 4 and pdu.u32(44) == 512, (status, hex(pdu.flags))
+    status, _, pdu = i.command(read10(0, 1), READ | WRITE | FINAL, 512)
+    assert status == 2, "a bidirectional command"
+    i.close()
+
+
+@group
+def text_requests():
+    i = new()
+
+    def ask(text, target_tag=NO_TAG, flags=FINAL):
+        head = struct.pack(">BBxx4xQIIII", TEXT | 0x40, flags, 0, i.next_tag(), target_tag, i.cmdsn, i.statsn)
+        i.send(head, text)
+        return i.receive()
+
+    assert TARGET.encode() in ask(keys("SendTargets=")).data
+    assert SECRET_TARGET.encode() not in ask(keys("SendTargets=" + SECRET_TARGET)).data
+    assert b"SendTargets=Reject" in ask(keys("SendTargets=All")).data
+    assert ask(b"", target_tag=4711).opcode == REJECT
+    assert ask(b"x" * 100).opcode == REJECT
+    assert ask(keys("HeaderDigest=CRC32C")).data == b"HeaderDigest=Reject\0"
+    assert ask(keys("Odd=1")).data == b"Odd=NotUnderstood\0"
+    piece = ask(b"SendTar", flags=0x40)
+    assert piece.opcode == TEXT_RESPONSE and piece.u32(20) != NO_TAG and not piece.data
+    assert TARGET.encode() in ask(b"gets=\0", target_tag=piece.u32(20)).data
+    for _ in range(200):
+        answer = ask(b"y" * 8192, target_tag=piece.u32(20) if answer_has_tag(piece) else NO_TAG, flags=0x40)
+        if answer.opcode == REJECT:
+            break
+        piece = answer
+    else:
+        raise AssertionError("text without end is gathered without end")
+    assert i.test_unit_ready() == 0
+    i.close()
+
+
+def answer_has_tag(pdu):
+    return pdu.opcode == TEXT_RESPONSE and pdu.u32(20) != NO_TAG
+
+
+@group
+def task_management():
+    i = new()
+
+    def manage(function, tag=0, lun=0):
+        i.send(struct.pack(">BBxx4xQIIIIII", TASK | 0x40, FINAL | function, lun, i.next_tag(), tag, i.cmdsn,
+                           i.statsn, i.cmdsn, 0))
+        pdu = i.receive()
+        assert pdu.opcode == TASK_RESPONSE, hex(pdu.opcode)
+        return pdu.head[2]
+
+    assert manage(1, 4711) == 1
+    assert manage(2, lun=5 << 48) == 2
+    assert manage(8) in (4, 5)
+    assert manage(0x55) == 5
+    i.send(i.command_head(write10(0, 16), WRITE | FINAL, 8192))
+    task = i.tag
+    target_tag = i.receive().u32(20)
+    assert manage(1, task) == 0
+    i.data_out(task, target_tag, 0, 0, bytes(8192))  # too late: ignored
+    for _ in range(100):
+        assert manage(2) == 0
+    i.settle()
+    i.close()
+
+
+@group
+def logouts():
+    def logout(i, reason, cid=0):
+        i.send(struct.pack(">BBxx4x8xIHxxII", LOGOUT | 0x40, FINAL | reason, i.next_tag(), cid, i.cmdsn, i.statsn))
+        return i.receive()
+
+    i = new()
+    assert logout(i, 1, 99).head[2] == 1
+    assert logout(i, 2).head[2] == 2
+    assert logout(i, 77).opcode == REJECT
+    i.send(i.command_head(write10(0, 16), WRITE | FINAL, 8192))  # still waits for its data
+    assert i.receive().opcode == R2T
+    answer = logout(i, 0)
+    assert answer.opcode == LOGOUT_RESPONSE and answer.head[2] == 0
+    expect_closed(i, "after a logout")
+
+
+@group
+def pings():
+    i = new()
+    data = os.urandom(1 << 20)
+    i.send(struct.pack(">BBxx4xQIIII", NOP_OUT | 0x40, FINAL, 0, i.next_tag(), NO_TAG, i.cmdsn, i.statsn), data)
+    pdu = i.receive()
+    assert pdu.opcode == NOP_IN and pdu.data == data[:8192], len(pdu.data)
+    i.send(struct.pack(">BBxx4xQIIII", NOP_OUT | 0x40, FINAL, 0, NO_TAG, 4711, i.cmdsn, i.statsn))
+    assert i.test_unit_ready() == 0
+    i.send(bytes([NOP_OUT | 0x40, FINAL]), length=(1 << 20) + 1)
+    expect_closed(i, "a longer segment than declared")
+
+
+@group
+def reinstatement():
+    first = new()
+    second = new()
+    expect_closed(first, "the old session of a port that logged in anew")
+    assert second.test_unit_ready() == 0
+    second.close()
+
+
+@group
+def strangers():
+    crowd = []
+    for _ in range(200):
+        crowd.append(socket.create_connection(("127.0.0.1", PORT), timeout=20))
+    for s in crowd[100:]:
+        try:
+            assert s.recv(1) == b"", "a stranger too many was let in"
+        except ConnectionError:
+            pass
+    for s in crowd:
+        s.close()
+
+
+def main():
+    witness = Initiator(PORT, name="iqn.2001-04.com.example:witness").login(TARGET).settle()
+    failed = 0
+    for function in GROUPS:
+        try:
+            function()
+            assert witness.test_unit_ready() == 0, "the other session was harmed"
+            print("ok", function.__name__, flush=True)
+        except Exception as error:  # each group is told by itself
+            failed += 1
+            print("FAILED", function.__name__, type(error).__name__, error, flush=True)
+    return failed != 0
+
+
+sys.exit(main())

@@ -1,0 +1,33 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Every group of what no initiator should send ends in the right reject, status or closed connection,
+# and another session goes on; the gateway's memory does not grow with it.
+. "${top_srcdir:-.}/tests/functions.sh"
+. "$top_srcdir/tests/iscsi-functions.sh"
+requires jq python3
+make_iscsi_config
+secret a.chap user:secret-of-the-host
+disk a <<END
+size: 16MiB
+backing: { file: $work/a.raw }
+export: { iscsi: { target: plain } }
+END
+disk b <<END
+size: 16MiB
+backing: { file: $work/b.raw }
+export: { iscsi: { target: secret, chap: a.chap } }
+END
+serve
+bad_input() {
+    PYTHONPATH=$top_srcdir/tests PYTHONDONTWRITEBYTECODE=1 \
+        $python "$top_srcdir/tests/iscsi-bad-input.py" "$port" $prefix:plain $prefix:secret
+}
+resident() { sluice status --json | jq .process.resident_bytes; }
+bad_input || fail "bad input"
+before=$(resident)
+bad_input >"$work/again" || fail "bad input, the second time: $(cat "$work/again")"
+after=$(resident)
+[ $((after - before)) -lt 8388608 ] || fail "resident memory went from $before to $after bytes"
+no_sessions() { [ "$(sluice status --json | jq '.iscsi_sessions | length')" = 0 ]; }
+within 20 no_sessions || fail "sessions are left: $(sluice status --json | jq -c .iscsi_sessions)"
+stop TERM
