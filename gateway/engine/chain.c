@@ -12,6 +12,15 @@
 
 #define SCRATCH_ALIGN 16u
 
+/* For filters that handle an operation only on its way down. */
+static struct sluice_verdict no_completion(void *instance, struct sluice_request *r, void *scratch)
+{
+    (void)instance;
+    (void)r;
+    (void)scratch;
+    return sluice_pass();
+}
+
 static void path_add(struct path *path, struct station *s, unsigned op, unsigned order,
                      uint32_t scratch)
 {
@@ -22,12 +31,11 @@ static void path_add(struct path *path, struct station *s, unsigned op, unsigned
         return;
     e = &path->edge[path->count];
     e->start = h->start;
-    e->completion = h->completion;
+    e->completion = h->completion ? h->completion : no_completion;
     e->instance = s->instance;
     e->station = s;
     e->scratch_offset = scratch;
     e->bit = 1u << path->count;
-    e->tell_bit = h->completion ? e->bit : 0;
     e->order = order;
     path->count++;
 }
@@ -66,6 +74,15 @@ static uint64_t get(const _Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+static uint64_t entered_at_top(const struct path *path)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < ENGINE_SHARDS; i++)
+        sum += get(&path->top[i].entered);
+    return sum;
+}
+
 /* What station has counted on this path, apart from passes. */
 static void add_edge(struct station_counts *out, const struct edge_counts *c)
 {
@@ -77,7 +94,7 @@ static void add_edge(struct station_counts *out, const struct edge_counts *c)
 static void add_path(const struct path *path, const struct station *station,
                      struct station_counts *out)
 {
-    uint64_t arrived = 0;
+    uint64_t arrived = entered_at_top(path);
 
     for (unsigned i = 0; i < path->count; i++) {
         const struct edge_counts *c = &path->counts[i];

@@ -98,7 +98,7 @@ void request_substitute(struct station *station, struct sluice_request *pub, voi
     const struct edge *e = owned_edge(station, pub);
     struct request *r = request_of(pub);
 
-    if (!e) {
+    if (!e || r->is_upward) { /* on the way up there is nobody below to see it */
         refuse_stranger(station, "substitute");
         return;
     }

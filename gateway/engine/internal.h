@@ -22,9 +22,8 @@ struct edge {
     void *instance;
     struct station *station;
     uint32_t scratch_offset;
-    uint32_t bit;      /* 1 << index in the path: in request.asked and .substituted */
-    uint32_t tell_bit; /* the same; 0 when it has no completion callback */
-    uint32_t order;    /* index of the station in the chain */
+    uint32_t bit;   /* 1 << index in the path: in request.substituted */
+    uint32_t order; /* index of the station in the chain */
 };
 
 /* What went differently from a pass; passes are derived (chain.c). */
@@ -32,9 +31,17 @@ struct edge_counts {
     _Atomic uint64_t entered, completed, failed, cancelled;
 };
 
+#define ENGINE_SHARDS 8
+
 /* The filters that handle one operation, guest side first. */
 struct path {
     unsigned count;
+    /* Requests that entered at the top; counts[0].entered is not used. Each on a cache line of its
+     * own. */
+    struct {
+        _Atomic uint64_t entered;
+        uint64_t padding[CACHE_LINE / sizeof(uint64_t) - 1];
+    } top[ENGINE_SHARDS];
     struct edge edge[CHAIN_FILTERS_MAX + 1];          /* [count]: past all, without a station */
     struct edge_counts counts[CHAIN_FILTERS_MAX + 1]; /* [count]: entered below all */
 };
@@ -52,9 +59,11 @@ struct chain {
 /* --- engine -------------------------------------------------------------------------------------
  */
 
-#define ENGINE_SHARDS 8
-
-/* Counters of one shard of homes: written by few threads, read by summing. */
+/*
+ * Counters, summed by who reads them.  A request uses the shard of the processor it began on: a
+ * connection's requests come from many threads, which run on few processors, and a cache line that
+ * another processor has written last costs more than all the instructions of a filter.
+ */
 struct engine_shard {
     _Alignas(CACHE_LINE) _Atomic uint64_t entered, left; /* in flight = sum entered - sum left */
     _Atomic uint64_t bytes[SLUICE_OP_COUNT], errors[SLUICE_OP_COUNT];
@@ -128,9 +137,11 @@ struct request {
         is_compound_counted; /* [H] */
     bool is_admitted;        /* [H] counted as in flight */
     bool passes_gate;        /* [I] maintenance */
+    uint8_t shard;           /* [I] of the engine's counters */
     _Atomic bool is_stall_reported, wants_cancel;
-    int cancel_error;              /* [H] set while waiting: ends with it */
-    uint32_t asked;                /* [H] filters that want completion */
+    int cancel_error; /* [H] set while waiting: ends with it */
+    uint32_t asked;   /* [H] which filters want completion: bit 0 is the edge above the present one,
+                         and so on up */
     uint32_t substituted;          /* [F] filters that put a buffer below */
     _Atomic uint32_t hold;         /* [A] see above */
     struct sluice_verdict resumed; /* [F] published by the hold word */
@@ -226,7 +237,7 @@ static inline bool op_changes_data(unsigned op)
 
 static inline struct engine_shard *request_shard(const struct request *r)
 {
-    return &r->engine->shard[r->home->shard % ENGINE_SHARDS];
+    return &r->engine->shard[r->shard];
 }
 
 static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)

@@ -7,6 +7,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 #define FREE_REQUESTS_MAX 64
@@ -137,6 +138,13 @@ static void reset(struct request *r)
     list_init(&r->gate_link);
 }
 
+static uint8_t current_shard(void)
+{
+    int cpu = sched_getcpu();
+
+    return cpu < 0 ? 0 : (uint8_t)((unsigned)cpu % ENGINE_SHARDS);
+}
+
 struct request *request_new(struct engine *engine, const struct sluice_client *client)
 {
     struct home *home = home_current();
@@ -148,6 +156,7 @@ struct request *request_new(struct engine *engine, const struct sluice_client *c
     reset(r);
     r->engine = engine;
     r->home = home;
+    r->shard = current_shard();
     r->is_sampled = he->sample++ % STATION_SAMPLE == 0;
     r->pub = (struct sluice_request){.client = client, .id = ++he->next_id};
     return r;
@@ -492,6 +501,14 @@ void request_admit(struct request *r)
         after_lock(r);
 }
 
+static void count_entry(struct request *r, unsigned at)
+{
+    if (LIKELY(at == 0))
+        counter_add(&r->path->top[r->shard].entered, 1);
+    else
+        counter_add(&r->path->counts[at].entered, 1);
+}
+
 void request_begin_walk(struct request *r)
 {
     struct chain *chain = r->chain;
@@ -500,7 +517,7 @@ void request_begin_walk(struct request *r)
     r->path = &chain->path[r->pub.op];
     if (r->entry)
         at = path_entry_below(r->path, chain, r->entry);
-    counter_add(&r->path->counts[at].entered, 1);
+    count_entry(r, at);
     request_set_edge(r, &r->path->edge[at]);
     request_set_place(r, PLACE_RUNNING);
     if (chain->scratch_total)

@@ -66,13 +66,15 @@ static void end_hold(struct request *r, const struct edge *e)
 /* --- verdicts
  * --------------------------------------------------------------------------------------- */
 
+/* PASS is 0 and PASS_TELL 1: what a filter answered is its bit. */
+_Static_assert(SLUICE_VERDICT_PASS == 0 && SLUICE_VERDICT_PASS_TELL == 1, "the bit of asked");
+
 static enum step after_start(struct request *r, const struct edge *e, struct sluice_verdict v)
 {
     switch (v.kind) {
     case SLUICE_VERDICT_PASS_TELL:
-        r->asked |= e->tell_bit;
-        /* fallthrough */
     case SLUICE_VERDICT_PASS:
+        r->asked = r->asked * 2 + v.kind;
         request_set_edge(r, e + 1);
         return STEP_ON;
     case SLUICE_VERDICT_COMPLETE:
@@ -219,19 +221,59 @@ static inline __attribute__((always_inline)) enum step walk_down(struct request 
             r->asked = asked;
             return v.kind == SLUICE_VERDICT_DEFER ? on_defer(r, e) : after_start(r, e, v);
         }
-        asked |= e->tell_bit & (0u - v.kind); /* PASS is 0, PASS_TELL 1 */
+        asked = asked * 2 + v.kind;
     }
     request_set_edge(r, end);
     r->asked = asked;
     return to_backing(r);
 }
 
-static COLD void restore_data(struct request *r, const struct edge *e)
+/* The nearest edge above e that asked, where filters have put buffers below: each sees its own go
+ * before it is told.  NULL: none. */
+static COLD const struct edge *step_up_restoring(struct request *r, const struct edge *e)
 {
-    r->pub.data = r->saved_data[e - r->path->edge];
-    r->substituted &= ~e->bit;
+    bool is_wanted = false;
+
+    while (!is_wanted && (r->asked | r->substituted)) {
+        e--;
+        is_wanted = r->asked & 1;
+        r->asked >>= 1;
+        if (r->substituted & e->bit)
+            r->pub.data = r->saved_data[e - r->path->edge];
+        r->substituted &= ~e->bit;
+    }
+    return is_wanted ? e : NULL;
 }
 
+static inline struct sluice_verdict call_completion(struct request *r, const struct edge *e)
+{
+    request_set_edge(r, e);
+    return e->completion(e->instance, &r->pub, (char *)r->scratch + e->scratch_offset);
+}
+
+/* Anything but a pass.  True: the filter keeps it. */
+static COLD bool stops_going_up(struct request *r, const struct edge *e, struct sluice_verdict v)
+{
+    if (v.kind == SLUICE_VERDICT_DEFER)
+        return on_defer(r, e) == STEP_WAIT;
+    after_completion(r, v);
+    return false;
+}
+
+static COLD enum step walk_up_restoring(struct request *r)
+{
+    const struct edge *e = request_edge(r);
+
+    while ((e = step_up_restoring(r, e))) {
+        struct sluice_verdict v = call_completion(r, e);
+
+        if (stops_going_up(r, e, v))
+            return STEP_WAIT;
+    }
+    return STEP_FINISH;
+}
+
+/* No filter puts a buffer below on the way up, so what is so at the beginning stays so. */
 static inline __attribute__((always_inline)) enum step walk_up(struct request *r,
                                                                const bool is_timed)
 {
@@ -239,25 +281,22 @@ static inline __attribute__((always_inline)) enum step walk_up(struct request *r
     uint64_t since = is_timed ? clock_ticks() : 0;
     uint32_t asked = r->asked;
 
-    while (asked | r->substituted) {
+    if (UNLIKELY(r->substituted))
+        return walk_up_restoring(r);
+    for (; asked; asked >>= 1) {
         struct sluice_verdict v;
 
         e--;
-        if (UNLIKELY(r->substituted & e->bit))
-            restore_data(r, e);
-        if (!(asked & e->bit))
+        if (!(asked & 1))
             continue;
-        asked &= ~e->bit;
-        request_set_edge(r, e);
-        v = e->completion(e->instance, &r->pub, (char *)r->scratch + e->scratch_offset);
+        v = call_completion(r, e);
         if (is_timed)
             note_time(e, &since);
         if (LIKELY(v.kind <= SLUICE_VERDICT_PASS_TELL))
             continue;
-        r->asked = asked;
-        if (v.kind == SLUICE_VERDICT_DEFER)
-            return on_defer(r, e);
-        after_completion(r, v);
+        r->asked = asked >> 1;
+        if (stops_going_up(r, e, v))
+            return STEP_WAIT;
     }
     return STEP_FINISH;
 }

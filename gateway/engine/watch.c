@@ -255,22 +255,27 @@ struct tick {
     bool looks_at_deadlines, saw_any;
 };
 
+static void look_at_deadlines(struct home_engine *he)
+{
+    struct stalls stalls = {0};
+
+    look_at_list(he, &stalls);
+    tell(&stalls);
+    if (stalls.wants_poke)
+        poke(he);
+}
+
 static void look_at_home(struct home *home, void *arg)
 {
     struct tick *tick = arg;
     struct home_engine *he = home->engine;
-    struct stalls stalls = {0};
 
     if (!he || atomic_load_explicit(&he->in_flight_count, memory_order_relaxed) == 0)
         return;
     tick->saw_any = true;
     look_at_running(he, tick->now_ns);
-    if (!tick->looks_at_deadlines)
-        return;
-    look_at_list(he, &stalls);
-    tell(&stalls);
-    if (stalls.wants_poke)
-        poke(he);
+    if (tick->looks_at_deadlines)
+        look_at_deadlines(he);
 }
 
 void engine_watch_tick(uint64_t now_ns)
