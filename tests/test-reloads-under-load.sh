@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # Filters are attached, detached and reordered under a verifying load at depth 32, RELOADS times
-# (default 60), with a filter that defers requests always in the chain, so that some are deferred at
+# (default 200), with a filter that defers requests always in the chain, so that some are deferred at
 # every swap.  No request fails, no byte is wrong, and no pause is longer than 100 ms.
 . "${top_srcdir:-.}/tests/functions.sh"
 requires jq
@@ -32,7 +32,7 @@ is_loaded() { [ "$(sluice disk show d --json | jq '.io.operations.write.requests
 within 20 is_loaded || fail "no load"
 longest=0
 done=0
-while [ $done -lt "${RELOADS:-60}" ]; do
+while [ $done -lt "${RELOADS:-200}" ]; do
     echo "$chains" | while read -r c; do
         [ -z "$c" ] || echo "$c"
     done >"$work/chains"

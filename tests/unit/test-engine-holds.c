@@ -540,6 +540,42 @@ static void test_filters_above_never_see_a_substituted_buffer(void)
     ram_destroy(ram);
 }
 
+static struct station *late_station;
+
+static struct sluice_verdict late_completion(void *instance, struct sluice_request *r,
+                                             void *scratch)
+{
+    (void)instance;
+    (void)scratch;
+    request_substitute(late_station, r, own_buffer);
+    return sluice_pass();
+}
+
+static const struct sluice_filter late_filter = {.name = "late",
+                                                 HANDLE_ALL(above_start, late_completion)};
+
+static void test_a_buffer_put_below_on_the_way_up_is_refused(void)
+{
+    struct flight f;
+    void *guest = f.data;
+    struct station *stations[2] = {station_make(&witness_filter, &guest, "witness", &disk),
+                                   station_make(&late_filter, NULL, "late", &disk)};
+
+    late_station = stations[1];
+    ram = ram_create(SIZE, 1);
+    engine = engine_create("late", chain_create(stations, 2, &ram->base), SIZE, &no_hooks, NULL);
+    f.request = request_new(engine, &test_client);
+    *request_public(f.request) = (struct sluice_request){
+        .op = SLUICE_OP_READ, .length = sizeof f.data, .data = f.data, .client = &test_client};
+    CHECK_EQ(request_execute(f.request), 0); /* the witness sees the guest's buffer */
+    CHECK(request_public(f.request)->data == f.data);
+    request_free(f.request);
+    engine_destroy(engine);
+    free(stations[0]);
+    free(stations[1]);
+    ram_destroy(ram);
+}
+
 int main(void)
 {
     stranger_start(&stranger);
@@ -558,6 +594,7 @@ int main(void)
     RUN(test_a_nonsense_verdict_is_an_error_not_a_hang);
     RUN(test_a_callback_that_blocks_is_reported_while_it_does);
     RUN(test_filters_above_never_see_a_substituted_buffer);
+    RUN(test_a_buffer_put_below_on_the_way_up_is_refused);
     stranger_end(&stranger);
     return unit_result();
 }

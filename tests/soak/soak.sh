@@ -1,0 +1,32 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# The long forms of tests that `make check` runs shortly, one after the other; all run, and the last line names
+# those that failed.
+#
+# RELOADS (1000)        reloads under a verifying load at depth 32, requests deferred at every swap
+# RESTARTS (100)        restarts by SIGTERM, and as many by kill -9, under a verifying load
+# STORM_SECONDS (60)    every verdict at random from many threads, under the thread sanitizer
+# TSAN_BUILD            a folder built with --enable-sanitizers=thread (default: the one ./check leaves)
+set -u
+: "${top_srcdir:=$(cd "$(dirname "$0")/../.." && pwd)}"
+: "${RELOADS:=1000}" "${RESTARTS:=100}" "${STORM_SECONDS:=60}" "${TSAN_BUILD:=$top_srcdir/build-check/tsan}"
+export top_srcdir RELOADS RESTARTS
+failed=
+
+soak() {
+    printf '== %s (%s)\n' "$1" "$(date +%H:%M:%S)"
+    shift
+    "$@" || failed="$failed $(basename "$1")"
+}
+
+soak "$RELOADS reloads" "$top_srcdir/tests/test-reloads-under-load.sh"
+soak "$RESTARTS restarts of each kind" "$top_srcdir/tests/test-gateway-restarts-lose-nothing.sh"
+storm=$TSAN_BUILD/tests/unit/test-engine-storm
+if [ -x "$storm" ]; then
+    soak "storm for $STORM_SECONDS s under the thread sanitizer" "$storm" "$STORM_SECONDS"
+else
+    echo "== no storm under the thread sanitizer: there is no $storm (./check builds it, or set TSAN_BUILD)"
+    failed="$failed storm-without-a-build"
+fi
+[ -z "$failed" ] || echo "failed:$failed"
+[ -z "$failed" ]
