@@ -120,6 +120,16 @@ void engine_unlock_range(struct engine *engine, struct range_entry *entry)
     rangelock_unlock(&engine->lock, entry);
 }
 
+void engine_begin_exclusion(struct engine *engine)
+{
+    atomic_fetch_add(&engine->compounds, 1);
+}
+
+void engine_end_exclusion(struct engine *engine)
+{
+    atomic_fetch_sub(&engine->compounds, 1);
+}
+
 static void add_histogram(struct histogram *to, const struct histogram *from)
 {
     for (unsigned b = 0; b < HISTOGRAM_BUCKETS; b++)

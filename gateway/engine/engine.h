@@ -225,6 +225,11 @@ bool engine_lock_range(struct engine *engine, struct range_entry *entry);
 /* Releases or stops waiting. */
 void engine_unlock_range(struct engine *engine, struct range_entry *entry);
 
+/* Whoever writes under a lock and a token of his own and wants nobody to read halves: between the
+ * two, readers of this disk take part in the range lock.  Any thread; they nest. */
+void engine_begin_exclusion(struct engine *engine);
+void engine_end_exclusion(struct engine *engine);
+
 /* --- watching
  * ------------------------------------------------------------------------------------------------------
  */

@@ -194,6 +194,8 @@ void command_stop(struct scsi_command *c)
     c->is_cancelled = true;
     if (c->state == STARTED && c->request)
         request_cancel(c->request, ECANCELED);
+    else if (c->state == STARTED && c->job && c->job->stop)
+        c->job->stop(c->job);
 }
 
 bool scsi_command_cancel(struct scsi_command *c)

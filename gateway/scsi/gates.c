@@ -54,7 +54,7 @@ static uint16_t not_ready(const struct scsi_command *c)
     if (LIKELY(gates == 0) || c->operation->flags & OP_SERVES_ALWAYS)
         return 0;
     if (gates & LU_ERASING)
-        return ASC_SANITIZE_IN_PROGRESS;
+        return c->nexus_lu->lu->erase.is_failed ? ASC_SANITIZE_FAILED : ASC_SANITIZE_IN_PROGRESS;
     return gates & LU_NOT_ACTIVE ? not_active(c->nexus_lu) : 0;
 }
 
@@ -68,7 +68,7 @@ bool gates_pass(struct scsi_command *c)
     }
     asc = not_ready(c);
     if (UNLIKELY(asc)) {
-        sense_set(c, SENSE_NOT_READY, asc);
+        sense_set(c, asc == ASC_SANITIZE_FAILED ? SENSE_MEDIUM_ERROR : SENSE_NOT_READY, asc);
         return false;
     }
     if (UNLIKELY(c->operation->flags & OP_CHANGES && lu_is_write_protected(c->nexus_lu->lu))) {

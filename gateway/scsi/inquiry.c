@@ -31,7 +31,7 @@ static enum io_status standard(struct scsi_command *c)
     data[2] = 6;    /* SPC-4 */
     data[3] = 0x12; /* HISUP, response data format 2 */
     data[4] = STANDARD_BYTES - 5;
-    data[5] = 0x10; /* TPGS implicit */
+    data[5] = 0x18; /* TPGS implicit, 3PC */
     data[7] = 0x02; /* CMDQUE */
     put_ascii(data + 8, 8, lu ? lu->vendor : "SLUICE");
     put_ascii(data + 16, 16, lu ? lu->product : "DISK");

@@ -119,6 +119,22 @@ struct reservations {
 #define LU_ERASING 0x4u    /* SANITIZE or FORMAT UNIT is under way */
 #define LU_STOPPED 0x8u
 
+/* An order to erase, as it stands in the state folder. */
+struct erase_order {
+    uint8_t passes; /* 0: trim or zero instead of overwriting */
+    bool invert;
+    uint32_t pattern_bytes;
+    uint8_t pattern[4096];
+};
+
+/* What came of an EXTENDED COPY, until it is asked for. */
+struct copy_result {
+    uint8_t list_id;
+    bool is_set, is_good;
+    uint16_t segments;
+};
+#define COPY_RESULTS 8u
+
 struct scsi_lu {
     _Atomic unsigned references;
     struct disk *disk;                             /* [I] */
@@ -140,7 +156,17 @@ struct scsi_lu {
     pthread_mutex_t mutex;
     struct list nexus_lus;            /* [L] */
     struct reservations reservations; /* [L] */
-    pthread_mutex_t store_mutex;      /* one writer of the reservations' file; before mutex */
+    int atomic_fd;                    /* [I] of the redo file; -1: no atomic writes */
+    uint32_t atomic_slots;            /* [L] bits of those in use */
+    struct {
+        bool is_running, is_failed; /* [L] with LU_ERASING */
+        struct scsi_job *waiter;    /* [L] the command that waits for the end */
+        struct erase_order order;   /* of the one that claimed it */
+        pthread_t thread;
+        bool has_thread;
+        _Atomic bool must_stop;
+    } erase;
+    pthread_mutex_t store_mutex; /* one writer of the reservations' file; before mutex */
 };
 
 static inline uint64_t lu_blocks(const struct scsi_lu *lu)
@@ -176,11 +202,14 @@ struct scsi_nexus_lu {
     bool is_removed;              /* [H] */
     unsigned in_flight;           /* [H] started commands */
     struct list commands;         /* [H] from decode to the end, oldest first */
-    uint64_t seen_bytes;          /* [H] the size this initiator knows of */
-    _Atomic uint32_t attentions;  /* [A] bits by enum attention */
-    _Atomic uint32_t denied;      /* [A] DENY_*; changed under lu->mutex */
-    struct list in_lu;            /* [L] */
-    struct list watchers;         /* [H] of struct drain_watch: wait for older commands to end */
+    unsigned lent;                /* [H] requests here of copies at another logical unit */
+    struct copy_result results[COPY_RESULTS]; /* [H] a ring */
+    unsigned next_result;                     /* [H] */
+    uint64_t seen_bytes;                      /* [H] the size this initiator knows of */
+    _Atomic uint32_t attentions;              /* [A] bits by enum attention */
+    _Atomic uint32_t denied;                  /* [A] DENY_*; changed under lu->mutex */
+    struct list in_lu;                        /* [L] */
+    struct list watchers; /* [H] of struct drain_watch: wait for older commands to end */
 };
 
 struct scsi_nexus {
@@ -261,6 +290,7 @@ enum sense_key {
 #define ASC_STANDBY 0x040b
 #define ASC_UNAVAILABLE 0x040c
 #define ASC_SANITIZE_IN_PROGRESS 0x041b
+#define ASC_SANITIZE_FAILED 0x3103
 #define ASC_WRITE_ERROR 0x0c00
 #define ASC_READ_ERROR 0x1100
 #define ASC_PARAMETER_LIST_LENGTH 0x1a00
@@ -367,7 +397,11 @@ struct scsi_job {
     struct scsi_command *command;
     enum job_next (*step)(struct scsi_job *job);
     void (*cleanup)(struct scsi_job *job); /* before it is freed; may be NULL */
-    bool sees_errors;
+    bool sees_errors, sees_cancel;
+    void (*stop)(
+        struct scsi_job *job); /* [H] cancelled while it waits for something else; or NULL */
+    struct range_entry *token; /* of the lock under which requests write, or NULL */
+    struct scsi_nexus_lu *of;  /* whose the request in flight is */
     int error;
     struct request *request;           /* in flight */
     struct request *last;              /* that has ended, to be looked at in step() */
@@ -527,4 +561,28 @@ void manage_abort_some(struct scsi_management *m, struct scsi_lu *lu,
 /* The groups that an initiator at this nexus is told of; how many. */
 unsigned lu_port_groups(const struct scsi_nexus_lu *n, struct scsi_port_group *out);
 bool lu_space(const struct scsi_lu *lu, uint64_t *used_bytes, uint64_t *available_bytes);
+/* atomic.c */
+#define ATOMIC_BYTES_MAX (1u << 20)
+#define ATOMIC_SLOTS 8u
+bool lu_is_atomic(const struct scsi_lu *lu);
+int atomic_open(struct scsi_lu *lu, struct err *e); /* writes again what a crash left; blocks */
+void atomic_close(struct scsi_lu *lu);
+void decode_write_atomic(struct scsi_command *c);
+enum io_status run_write_atomic(struct scsi_command *c);
+/* xcopy.c */
+size_t third_party_copy(const struct scsi_nexus_lu *n, uint8_t *out); /* page 8F */
+void decode_extended_copy(struct scsi_command *c);
+enum io_status run_extended_copy(struct scsi_command *c);
+enum io_status run_copy_status(struct scsi_command *c);
+enum io_status run_copy_parameters(struct scsi_command *c);
+/* erase.c */
+#define SANITIZE_OVERWRITE 0x01
+int erase_open(struct scsi_lu *lu, struct err *e); /* goes on with one that a restart ended */
+void erase_close(struct scsi_lu *lu);
+void decode_sanitize(struct scsi_command *c);
+enum io_status run_sanitize(struct scsi_command *c);
+enum io_status run_exit_failure_mode(struct scsi_command *c);
+void decode_format_unit(struct scsi_command *c);
+enum io_status run_format_unit(struct scsi_command *c);
+
 #endif

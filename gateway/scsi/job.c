@@ -40,6 +40,15 @@ static void job_free(struct scsi_job *job)
     free(job);
 }
 
+/* Another logical unit of the session was used: it may be waiting to leave. */
+static void give_back(struct scsi_job *job)
+{
+    if (job->of == job->command->nexus_lu)
+        return;
+    job->of->lent--;
+    nexus_lu_settle(job->of);
+}
+
 /* Takes the request that has ended; false: that ends the job. */
 static bool reap(struct scsi_job *job)
 {
@@ -51,8 +60,9 @@ static bool reap(struct scsi_job *job)
         job->last = job->request;
         job->request = c->request = NULL;
         job->error = request_error(job->last);
+        give_back(job);
     }
-    if (c->is_cancelled)
+    if (c->is_cancelled && !job->sees_cancel)
         return false;
     if (!job->error || job->sees_errors)
         return true;
@@ -120,6 +130,11 @@ enum job_next job_request_of(struct scsi_job *job, struct scsi_nexus_lu *of, uns
     pub->length = length;
     pub->data = data;
     request_set_done(r, on_request_done, job);
+    if (job->token)
+        request_set_lock_token(r, job->token);
+    job->of = of;
+    if (of != job->command->nexus_lu)
+        of->lent++;
     job->request = job->command->request = r;
     return request_submit(r) == IO_PENDING ? JOB_WAIT : JOB_AGAIN;
 }

@@ -77,6 +77,7 @@ int scsi_lu_create(struct disk *disk, const struct scsi_lu_settings *settings, s
     if (!lu)
         return err_set(e, ENOMEM, "%s: out of memory", disk_name(disk));
     lu->references = 1;
+    lu->atomic_fd = -1;
     lu->disk = disk;
     lu->engine = disk_engine(disk);
     mode_reset(lu);
@@ -86,6 +87,10 @@ int scsi_lu_create(struct disk *disk, const struct scsi_lu_settings *settings, s
     r = take_settings(lu, settings, e);
     if (r == 0)
         r = reservations_load(lu, e);
+    if (r == 0)
+        r = atomic_open(lu, e);
+    if (r == 0)
+        r = erase_open(lu, e);
     if (r < 0) {
         scsi_lu_put(lu);
         return r;
@@ -104,6 +109,8 @@ void scsi_lu_put(struct scsi_lu *lu)
 {
     if (atomic_fetch_sub(&lu->references, 1) != 1)
         return;
+    erase_close(lu);
+    atomic_close(lu);
     pthread_mutex_destroy(&lu->mutex);
     pthread_mutex_destroy(&lu->store_mutex);
     free(lu);

@@ -145,6 +145,8 @@ struct scsi_nexus_lu *nexus_take_out(struct scsi_nexus *nexus, uint16_t lun)
 
 static bool has_cancelled(const struct scsi_nexus_lu *n)
 {
+    if (n->lent)
+        return true;
     LIST_FOREACH (node, &n->commands) {
         const struct scsi_command *c = LIST_ENTRY(node, struct scsi_command, link);
 

@@ -57,6 +57,9 @@ enum io_status run_request_sense(struct scsi_command *c)
     } else if (attention_check_capacity(n), attention_peek(n)) {
         key = SENSE_UNIT_ATTENTION;
         asc = attention_take(n);
+    } else if (atomic_load(&n->lu->gates) & LU_ERASING) {
+        key = SENSE_NOT_READY;
+        asc = ASC_SANITIZE_IN_PROGRESS;
     }
     length = sense_build(sense, c->cdb[1] & 1, key, asc);
     command_answer(c, sense, length, c->blocks);

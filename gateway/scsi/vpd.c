@@ -153,7 +153,7 @@ static size_t serial_number(const struct scsi_nexus_lu *n, uint8_t *out)
 static size_t extended_inquiry(const struct scsi_nexus_lu *n, uint8_t *out)
 {
     (void)n;
-    out[1] = 0x27; /* UASK_SUP, HEADSUP, ORDSUP, SIMPSUP */
+    out[1] = 0x21; /* UASK_SUP, SIMPSUP */
     out[2] = 0x01; /* V_SUP */
     out[9] = SCSI_SENSE_BYTES;
     return 0x3c;
@@ -194,6 +194,8 @@ static size_t block_limits(const struct scsi_nexus_lu *n, uint8_t *out)
         put32(p + 32, 0x80000000u);
     }
     put64(p + 36, WRITE_SAME_BYTES_MAX >> lu->block_shift);
+    if (lu_is_atomic(lu))
+        put32(p + 44, ATOMIC_BYTES_MAX >> lu->block_shift);
     return 0x3c;
 }
 
@@ -201,6 +203,7 @@ static size_t characteristics(const struct scsi_nexus_lu *n, uint8_t *out)
 {
     (void)n;
     put16(out, 1); /* non-rotating */
+    out[3] = 0x50; /* WABEREQ, WACEREQ 01b: what was erased reads without an error */
     return 0x3c;
 }
 
@@ -220,7 +223,8 @@ static size_t supported(const struct scsi_nexus_lu *n, uint8_t *out);
 static const struct page pages[] = {
     {0x00, supported},        {0x80, serial_number},    {0x83, identification},
     {0x86, extended_inquiry}, {0x87, mode_page_policy}, {0x88, scsi_ports},
-    {0xb0, block_limits},     {0xb1, characteristics},  {0xb2, provisioning},
+    {0x8f, third_party_copy}, {0xb0, block_limits},     {0xb1, characteristics},
+    {0xb2, provisioning},
 };
 
 static size_t supported(const struct scsi_nexus_lu *n, uint8_t *out)
