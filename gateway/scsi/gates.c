@@ -14,8 +14,8 @@ static bool is_in_conflict(const struct scsi_command *c)
 
     if (LIKELY(denied == 0))
         return false;
-    if (denied & DENY_ALL)
-        return !(flags & OP_ANY_LUN);
+    if (denied & DENY_ALL) /* RELEASE by another one is GOOD and does nothing (SPC-2 7.20) */
+        return !(flags & OP_ANY_LUN) && c->operation->run != run_release6;
     if (flags & OP_PAST_RESERVATION)
         return false;
     return (flags & OP_READS && denied & DENY_READ) || (flags & OP_WRITES && denied & DENY_WRITE);

@@ -189,7 +189,7 @@ static bool has_exact_data(struct scsi_command *c)
 
 enum io_status run_compare_and_write(struct scsi_command *c)
 {
-    if (c->blocks == 0 || !has_exact_data(c))
+    if (!has_exact_data(c) || c->blocks == 0)
         return IO_DONE;
     return transfer(c, ENGINE_OP_COMPARE_AND_WRITE, write_flags(c), range_offset(c), range_bytes(c),
                     c->data);
