@@ -1,0 +1,97 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Real initiators: libiscsi's tools and QEMU find targets and LUNs, log in with CHAP one way and both,
+# use digests; who may not is refused with a reason and told of nothing; a reload adds and removes
+# LUNs under a session; status and events say who is there.
+. "${top_srcdir:-.}/tests/functions.sh"
+. "$top_srcdir/tests/iscsi-functions.sh"
+requires jq iscsi-ls iscsi-inq qemu-io qemu-img
+make_iscsi_config
+secret a.chap "user:secret of the host"
+secret m.chap "gateway:secret of the gateway"
+disk a <<END
+size: 16MiB
+uuid: 0a1b2c3d-0000-4000-8000-00000000000a
+backing: { file: $work/a.raw }
+export: { iscsi: { target: both, lun: 3 } }
+END
+disk b <<END
+size: 16MiB
+backing: { file: $work/b.raw }
+export: { iscsi: { target: both, lun: 7 } }
+END
+disk c <<END
+size: 16MiB
+backing: { file: $work/c.raw }
+export: { iscsi: { target: secret, chap: a.chap, chap_mutual: m.chap } }
+END
+disk d <<END
+size: 16MiB
+uuid: 0a1b2c3d-0000-4000-8000-00000000000d
+backing: { file: $work/d.raw }
+export: { iscsi: { initiators: ["iqn.2001-04.com.example:host"], networks: ["127.0.0.0/8"] } }
+END
+serve
+sluice watch >"$work/events" &
+children=$!
+is_watched() { grep -q exists "$work/events"; }
+within 10 is_watched || fail "watch says nothing"
+
+iscsi-ls "iscsi://$portal" >"$work/ls" 2>&1 || fail "$(cat "$work/ls")"
+grep -q "Target:$prefix:both Portal:$portal,1" "$work/ls" || fail "a target is not listed: $(cat "$work/ls")"
+! grep -q 00000000000d "$work/ls" || fail "a target is listed to one who may not use it"
+iscsi-ls -i iqn.2001-04.com.example:host "iscsi://$portal" >"$work/ls" 2>&1 || fail "$(cat "$work/ls")"
+grep -q "Target:$prefix:0a1b2c3d-0000-4000-8000-00000000000d" "$work/ls" || fail "$(cat "$work/ls")"
+iscsi-inq "$(url both 7)" | grep -q "Vendor:SLUICE" || fail "no INQUIRY"
+
+# Refused, with the reason.
+refused() {
+    ! iscsi-inq "$1" >"$work/out" 2>&1 || fail "$1: was let in"
+    within 10 grep -q "$2" "$work/events" || fail "no event \"$2\": $(cat "$work/events")"
+}
+refused "$(url 0a1b2c3d-0000-4000-8000-00000000000d)" "none of the target's LUNs is for this initiator"
+refused "$(url none)" "there is no such target"
+refused "$(url secret)" "CHAP"
+refused "iscsi://user%wrong@$portal/$prefix:secret/0" "wrong CHAP name or secret"
+
+iscsi-inq "iscsi://user%secret of the host@$portal/$prefix:secret/0" >"$work/out" 2>&1 ||
+    fail "CHAP: $(cat "$work/out")"
+mutual="target_user=gateway&target_password=secret of the gateway"
+iscsi-inq "iscsi://user%secret of the host@$portal/$prefix:secret/0?$mutual" >"$work/out" 2>&1 ||
+    fail "mutual CHAP: $(cat "$work/out")"
+! iscsi-inq "iscsi://user%secret of the host@$portal/$prefix:secret/0?target_user=gateway&target_password=other" \
+    >"$work/out" 2>&1 || fail "a gateway with another secret was believed"
+
+# QEMU, with a header digest, on two LUNs of one target at once.
+options() { echo "driver=iscsi,transport=tcp,portal=$portal,target=$prefix:both,lun=$1,header-digest=$2"; }
+for digest in none crc32c; do
+    for lun in 3 7; do
+        qemu-io --image-opts "$(options $lun $digest)" -c "write -P $lun 0 3M" -c "write -P 9 4096 512" \
+            -c "read -P $lun 0 4k" -c "read -P 9 4096 512" -c "read -P $lun 8192 2M" -c flush \
+            >"$work/out" 2>&1 || fail "qemu-io: $(cat "$work/out")"
+        ! grep -q "fail\|error" "$work/out" || fail "qemu-io: $(cat "$work/out")"
+    done
+done
+qemu-img create -q -f raw "$work/image" 16M
+qemu-io -f raw -c "write -P 5 1M 12M" "$work/image" >/dev/null
+qemu-img convert -n -f raw -O raw "$work/image" "$(url both 3)" || fail "qemu-img convert"
+qemu-img compare -f raw -F raw "$work/image" "$(url both 3)" || fail "what was converted differs"
+cmp "$work/image" "$work/a.raw" || fail "the backing differs"
+
+# A session in status, and what a reload does to it.
+mkfifo "$work/commands"
+qemu-io --image-opts "$(options 7 crc32c)" <"$work/commands" >"$work/out" 2>&1 &
+children="$children $!"
+exec 4>"$work/commands"
+session() { sluice status --json | jq -e ".iscsi_sessions[] | select($1)" >/dev/null; }
+within 10 session ".target == \"$prefix:both\" and .header_digest and .portal == \"$portal\"" ||
+    fail "no session in status: $(sluice status --json | jq -c .iscsi_sessions)"
+! sluice disk remove b >"$work/out" 2>&1 || fail "a disk with a session was removed"
+sed -i 's/lun: 7/lun: 7, initiators: ["iqn.2001-04.com.example:host"]/' "$config/disks.d/b.yaml"
+sed -i 's/lun: 3/lun: 3, initiators: ["iqn.2001-04.com.example:host"]/' "$config/disks.d/a.yaml"
+sluice reload || fail "reload"
+gone() { ! session ".target == \"$prefix:both\""; }
+within 10 gone || fail "a session that may use nothing any more is still there"
+exec 4>&-
+grep -q '"login\|login' "$work/events" && grep -q "logout" "$work/events" || fail "$(cat "$work/events")"
+stop TERM
