@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * reserve-in.c: PERSISTENT RESERVE IN (SPC-4 6.15).
+ * reserve-in.c: PERSISTENT RESERVE IN (SPC-4 6.15): tells an initiator which keys are registered,
+ * who holds the reservation and what this target supports.
  */
 #include "internal.h"
 
