@@ -84,6 +84,9 @@ children=
 rm "$work/rules"
 echo 'RANSOM NOTE' >"$work/rules"
 
+# nbd-load takes what it has not written for zeros.
+io -c 'write -z 0 512k' || fail "zeroing: $(cat "$work/io")"
+
 # --- under load at depth 32: every write of it is judged; the filter leaves, comes back and changes
 "$nbd_load" "$(uri d)" --seconds 600 --depth 32 --blocks 128 >"$work/load.json" 2>"$work/load.err" &
 load=$!
