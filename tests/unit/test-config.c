@@ -220,8 +220,7 @@ static void test_what_is_left_out(void)
     config_free(c);
 }
 
-/* Bound now, refused as "not in this version": the struct is looked at behind the refusal. */
-static void test_iscsi_is_bound_already(void)
+static void test_iscsi_export(void)
 {
     static const char text[] = "export: {iscsi: {iqn: \"iqn.2001-04.com.example:a\", lun: 3, "
                                "chap: secret, initiators: [\"iqn.2001-04.com.example:h\"], "
@@ -233,8 +232,7 @@ static void test_iscsi_is_bound_already(void)
     memset(&problems, 0, sizeof problems);
     write_file("secret", "user:secret", 0600);
     bind_table(&b, &config_disk_table, yaml_parse(&b, "a", text, strlen(text)), &d);
-    CHECK_EQ(problems.count, 1);
-    CHECK(said("iSCSI is not in this version"));
+    CHECK_EQ(problems.count, 0);
     CHECK(d.iscsi.is_enabled);
     CHECK_EQ(d.iscsi.lun, 3);
     CHECK_STR(d.iscsi.iqn, "iqn.2001-04.com.example:a");
@@ -742,7 +740,7 @@ int main(void)
     RUN(test_disk_is_bound_over_its_policy);
     RUN(test_filters_are_in_chain_order);
     RUN(test_what_is_left_out);
-    RUN(test_iscsi_is_bound_already);
+    RUN(test_iscsi_export);
     RUN(test_policy_item_without_options_changes_nothing);
     RUN(test_policy_filter_is_turned_off);
     RUN(test_policy_filter_is_named);
