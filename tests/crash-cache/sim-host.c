@@ -10,108 +10,6 @@
 #include <stdarg.h>
 #include <ucontext.h>
 
-/* --- chance, time, violations
- * --------------------------------------------------------------------- */
-
-static uint64_t random_state = 1, now_ns = 1000000;
-unsigned sim_violations;
-int sim_verbose;
-char sim_error[1000];
-struct dev ssd, backing;
-int cache_mutant;
-
-void sim_seed(uint64_t seed)
-{
-    random_state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
-}
-
-uint64_t sim_random(void)
-{
-    uint64_t z = (random_state += UINT64_C(0x9e3779b97f4a7c15));
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-uint64_t sim_now(void)
-{
-    return now_ns;
-}
-
-void sim_violation(const char *fmt, ...)
-{
-    va_list ap;
-
-    sim_violations++;
-    if (sim_verbose < 0)
-        return;
-    va_start(ap, fmt);
-    fprintf(stderr, "VIOLATION: ");
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
-    va_end(ap);
-}
-
-/* --- memory that a crash takes away
- * ----------------------------------------------------------------- */
-
-struct allocation {
-    struct allocation *next, *prev;
-    void *raw;
-    uint64_t pad;
-};
-static struct allocation allocations = {&allocations, &allocations, NULL, 0};
-
-static void *remember(void *raw, size_t head)
-{
-    struct allocation *a = (struct allocation *)(void *)((uint8_t *)raw + head - sizeof *a);
-
-    a->raw = raw;
-    a->next = allocations.next;
-    a->prev = &allocations;
-    a->next->prev = a;
-    allocations.next = a;
-    return (uint8_t *)raw + head;
-}
-
-void *cache_zalloc(size_t bytes)
-{
-    void *raw = calloc(1, bytes + sizeof(struct allocation));
-
-    return raw ? remember(raw, sizeof(struct allocation)) : NULL;
-}
-
-void *cache_alloc_pages(size_t bytes)
-{
-    void *raw = aligned_alloc(4096, (bytes + 4096 + 4095) / 4096 * 4096);
-
-    return raw ? remember(raw, 4096) : NULL;
-}
-
-void cache_free(void *memory)
-{
-    struct allocation *a;
-
-    if (!memory)
-        return;
-    a = (struct allocation *)(void *)((uint8_t *)memory - sizeof *a);
-    a->next->prev = a->prev;
-    a->prev->next = a->next;
-    free(a->raw);
-}
-
-static void free_all(void)
-{
-    while (allocations.next != &allocations)
-        cache_free(allocations.next + 1);
-}
-
-uint64_t cache_random(void)
-{
-    return sim_random();
-}
-
 /* --- coroutines
  * ------------------------------------------------------------------------------------- */
 
@@ -442,7 +340,7 @@ static int do_timer_start(struct sluice_disk *disk, struct sluice_timer *timer, 
     while (timers[i] && timers[i] != timer)
         i++;
     timers[i] = timer;
-    timer_due[i] = now_ns + delay_ns;
+    timer_due[i] = sim_now_ns + delay_ns;
     return 0;
 }
 
@@ -781,10 +679,10 @@ static bool fire_timer(bool must)
         if (timers[i] && timer_due[i] != UINT64_MAX &&
             (soonest == 8 || timer_due[i] < timer_due[soonest]))
             soonest = i;
-    if (soonest == 8 || (!must && timer_due[soonest] > now_ns))
+    if (soonest == 8 || (!must && timer_due[soonest] > sim_now_ns))
         return false;
-    if (now_ns < timer_due[soonest])
-        now_ns = timer_due[soonest];
+    if (sim_now_ns < timer_due[soonest])
+        sim_now_ns = timer_due[soonest];
     timer_due[soonest] = UINT64_MAX;
     timers[soonest]->fire(timers[soonest]);
     return true;
@@ -795,7 +693,7 @@ bool sim_step(void)
     unsigned ready = ready_coroutines(), n = event_count + ready;
     unsigned pick;
 
-    now_ns += sim_below(200000);
+    sim_now_ns += sim_below(200000);
     if (sim_one_in(4) && fire_timer(false))
         return true;
     if (n == 0)
@@ -845,7 +743,7 @@ void sim_crash(bool is_power)
     memset(timers, 0, sizeof timers);
     for (unsigned i = 0; i < COROUTINES; i++)
         coroutines[i].is_used = false;
-    free_all();
+    sim_free_all();
     instance = NULL;
     if (is_power) {
         dev_power_cut(&ssd);
@@ -858,7 +756,7 @@ void sim_close(void)
     sluice_filter_table()->close(instance);
     instance = NULL;
     memset(timers, 0, sizeof timers);
-    if (allocations.next != &allocations)
+    if (sim_has_memory())
         sim_violation("the filter leaves memory behind");
-    free_all();
+    sim_free_all();
 }

@@ -105,6 +105,10 @@ void sim_close(void);
 /* The disk's state files go, as if the state folder were another gateway's. */
 void sim_forget_state(void);
 uint64_t sim_now(void);
+extern uint64_t sim_now_ns;
+/* Whether something is allocated; and let all of it be gone. */
+bool sim_has_memory(void);
+void sim_free_all(void);
 int64_t sim_counter(unsigned index);
 
 #endif
