@@ -421,11 +421,12 @@ static void check_iscsi(struct binder *b, const struct config_node *node, void *
     if (iscsi->chap_mutual && !iscsi->chap)
         binder_say(b, &node->at, "chap_mutual needs chap");
 }
-static const struct config_table iscsi_table = {TABLE(iscsi_keys), .check = check_iscsi};
+const struct config_table config_iscsi_table = {TABLE(iscsi_keys), .check = check_iscsi};
 
 static const struct config_key export_keys[] = {
     MAP("nbd", 0, "Over NBD.", disk_config, nbd, nbd_table),
-    MAP("iscsi", 0, "Over iSCSI; without it the disk is no LUN.", disk_config, iscsi, iscsi_table),
+    MAP("iscsi", 0, "Over iSCSI; without it the disk is no LUN.", disk_config, iscsi,
+        config_iscsi_table),
 };
 static const struct config_table export_table = {TABLE(export_keys)};
 
