@@ -154,13 +154,15 @@ static int prove(struct chap *chap, const struct chap_accounts *accounts,
 static int compare(struct chap *chap, const struct chap_accounts *accounts,
                    const struct chap_keys *keys, struct key_writer *w, struct err *e)
 {
+    bool is_right, is_known;
     int r = 0;
 
     if (!keys->n.text || !keys->r.text)
         return err_set(e, EACCES, "CHAP_N and CHAP_R did not follow the challenge");
     /* Both are always looked at: how long it takes does not tell which was wrong. */
-    if (!is_right_answer(chap, accounts->initiator.secret, keys->r) |
-        !is_account(&accounts->initiator, keys->n))
+    is_right = is_right_answer(chap, accounts->initiator.secret, keys->r);
+    is_known = is_account(&accounts->initiator, keys->n);
+    if (!is_right || !is_known)
         return err_set(e, EACCES, "wrong CHAP name or secret");
     if (keys->i.text || keys->c.text)
         r = prove(chap, accounts, keys, w, e);

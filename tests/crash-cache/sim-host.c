@@ -438,7 +438,8 @@ static void do_health(struct sluice_disk *disk, uint32_t s, const char *sentence
 {
     (void)disk, (void)s, (void)sentence, (void)remedy;
 }
-static void do_log(struct sluice_disk *disk, uint32_t level, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void do_log(struct sluice_disk *disk, uint32_t level,
+                                                         const char *fmt, va_list ap)
 {
     (void)disk, (void)level;
     if (sim_verbose > 0) {
@@ -464,7 +465,8 @@ static void do_observe(struct sluice_disk *disk, uint32_t counter, uint64_t ns)
 {
     (void)disk, (void)counter, (void)ns;
 }
-static int do_set_error(struct sluice_error *error, int code, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static int do_set_error(struct sluice_error *error, int code,
+                                                              const char *fmt, va_list ap)
 {
     (void)error;
     vsnprintf(sim_error, sizeof sim_error, fmt, ap);
