@@ -105,6 +105,45 @@ int thread_start(pthread_t *thread, void *(*run)(void *), void *arg) MUST_CHECK;
  * false once the deadline has passed.  Call it in a loop that looks at what is waited for. */
 bool cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline_ns);
 
+/* --- big-endian fields: what networks and SCSI speak; at any address ------------------------ */
+
+static inline uint32_t get16(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 8 | p[1];
+}
+static inline uint32_t get24(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+}
+static inline uint32_t get32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | get24(p + 1);
+}
+static inline uint64_t get64(const uint8_t *p)
+{
+    return (uint64_t)get32(p) << 32 | get32(p + 4);
+}
+static inline void put16(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)(v >> 8);
+    p[1] = (uint8_t)v;
+}
+static inline void put24(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)(v >> 16);
+    put16(p + 1, v);
+}
+static inline void put32(uint8_t *p, uint32_t v)
+{
+    put16(p, v >> 16);
+    put16(p + 2, v);
+}
+static inline void put64(uint8_t *p, uint64_t v)
+{
+    put32(p, (uint32_t)(v >> 32));
+    put32(p + 4, (uint32_t)v);
+}
+
 /* --- histogram ------------------------------------------------------------------------------ */
 
 /* Bucket b counts values v with 2^b <= v < 2^(b+1) (b = 0 also takes 0).  Adding is one relaxed

@@ -61,7 +61,7 @@ static struct iscsi_task *task_begin(struct conn *c)
     task->conn = c;
     task->state = TASK_RECEIVING;
     task->tag = pdu_tag(c->head);
-    task->expected_bytes = get_u32(c->head + 20);
+    task->expected_bytes = get32(c->head + 20);
     task->is_read = c->head[1] & COMMAND_READ;
     task->is_write = c->head[1] & COMMAND_WRITE;
     task->is_immediate = pdu_is_immediate(c->head);
@@ -125,7 +125,7 @@ static uint8_t put_residual(const struct iscsi_task *task, uint8_t *where)
 {
     uint32_t wanted = expected(task), moved = task->scsi.transfer_bytes;
 
-    put_u32(where, wanted > moved ? wanted - moved : moved - wanted);
+    put32(where, wanted > moved ? wanted - moved : moved - wanted);
     return wanted > moved ? RESIDUAL_UNDERFLOW : moved > wanted ? RESIDUAL_OVERFLOW : 0;
 }
 
@@ -137,12 +137,12 @@ static void send_response(struct iscsi_task *task)
     memset(out->head, 0, BHS_BYTES);
     out->head[0] = PDU_SCSI_RESPONSE;
     out->head[3] = scsi->status;
-    put_u32(out->head + 16, task->tag);
-    put_u32(out->head + 36, task->data_in_sn + task->r2t_sn);
+    put32(out->head + 16, task->tag);
+    put32(out->head + 36, task->data_in_sn + task->r2t_sn);
     out->head[1] = PDU_FINAL | put_residual(task, out->head + 44);
     out->data_bytes = 0;
     if (scsi->sense_bytes) {
-        put_u16(task->sense, scsi->sense_bytes);
+        put16(task->sense, scsi->sense_bytes);
         memcpy(task->sense + 2, scsi->sense, scsi->sense_bytes);
         out->data_bytes = 2u + scsi->sense_bytes;
     }
@@ -164,10 +164,10 @@ static bool send_data_in(struct iscsi_task *task, uint32_t offset, uint32_t byte
         return false;
     memset(out->head, 0, BHS_BYTES);
     out->head[0] = PDU_DATA_IN;
-    put_u32(out->head + 16, task->tag);
-    put_u32(out->head + 20, NO_TAG);
-    put_u32(out->head + 36, task->data_in_sn++);
-    put_u32(out->head + 40, offset);
+    put32(out->head + 16, task->tag);
+    put32(out->head + 20, NO_TAG);
+    put32(out->head + 36, task->data_in_sn++);
+    put32(out->head + 40, offset);
     if (has_status) {
         out->head[3] = task->scsi.status;
         flags |= put_residual(task, out->head + 44);
@@ -287,7 +287,7 @@ static void refuse_with_sense(struct iscsi_task *task, unsigned key, unsigned as
 
     if (!scsi_command_cancel(&task->scsi))
         return;
-    put_u16(sense + 12, (uint16_t)asc);
+    put16(sense + 12, (uint16_t)asc);
     memcpy(task->scsi.sense, sense, sizeof sense);
     task->scsi.sense_bytes = sizeof sense;
     task->scsi.status = SCSI_CHECK_CONDITION;
@@ -310,11 +310,11 @@ static bool send_r2t(struct iscsi_task *task, uint32_t bytes)
     *r2t = (struct r2t){.offset = task->asked, .bytes = bytes, .tag = c->next_target_tag};
     for (unsigned i = 0; i < 8; i++)
         bhs[8 + i] = (uint8_t)(task->scsi.lun >> (56 - 8 * i));
-    put_u32(bhs + 16, task->tag);
-    put_u32(bhs + 20, r2t->tag);
-    put_u32(bhs + 36, task->r2t_sn++);
-    put_u32(bhs + 40, r2t->offset);
-    put_u32(bhs + 44, bytes);
+    put32(bhs + 16, task->tag);
+    put32(bhs + 20, r2t->tag);
+    put32(bhs + 36, task->r2t_sn++);
+    put32(bhs + 40, r2t->offset);
+    put32(bhs + 44, bytes);
     task->r2t_count++;
     task->asked += bytes;
     return conn_send_copy(c, bhs, NULL, 0, false);
@@ -358,7 +358,7 @@ static const char *find_fault(const struct conn *c)
         return "immediate data, which was not agreed on";
     if (data > c->parameters.first_burst_bytes)
         return "more immediate data than FirstBurstLength";
-    if (data > get_u32(c->head + 20))
+    if (data > get32(c->head + 20))
         return "more immediate data than the command expects";
     if ((data || !is_final) && !is_write)
         return "data for a command that does not write";
@@ -402,7 +402,7 @@ static void decode(struct iscsi_task *task)
     struct conn *c = task->conn;
 
     task->scsi.nexus = c->nexus;
-    task->scsi.lun = get_u64(c->head + 8);
+    task->scsi.lun = get64(c->head + 8);
     task->scsi.attribute = c->head[1] & COMMAND_ATTRIBUTE;
     task->scsi.done = on_done;
     read_cdb(task);
@@ -467,9 +467,9 @@ void command_begin(struct conn *c)
 
 static const char *check_sequence(const struct iscsi_task *task, const uint8_t *bhs)
 {
-    if (get_u32(bhs + 36) != task->data_sn)
+    if (get32(bhs + 36) != task->data_sn)
         return "DataSN is out of order";
-    if (get_u32(bhs + 40) != task->received)
+    if (get32(bhs + 40) != task->received)
         return "data that is not next";
     return NULL;
 }

@@ -52,16 +52,16 @@ static void begin(struct login *l, const uint8_t *bhs)
 {
     l->has_begun = true;
     memcpy(l->isid, bhs + 8, sizeof l->isid);
-    l->tsih = get_u16(bhs + 14);
-    l->cid = get_u16(bhs + 20);
+    l->tsih = get16(bhs + 14);
+    l->cid = get16(bhs + 20);
     l->tag = pdu_tag(bhs);
     l->stage = (bhs[1] >> 2) & 3;
 }
 
 static bool is_same_login(const struct login *l, const uint8_t *bhs)
 {
-    return memcmp(l->isid, bhs + 8, sizeof l->isid) == 0 && l->tsih == get_u16(bhs + 14) &&
-           l->cid == get_u16(bhs + 20) && l->tag == pdu_tag(bhs) && l->stage == ((bhs[1] >> 2) & 3);
+    return memcmp(l->isid, bhs + 8, sizeof l->isid) == 0 && l->tsih == get16(bhs + 14) &&
+           l->cid == get16(bhs + 20) && l->tag == pdu_tag(bhs) && l->stage == ((bhs[1] >> 2) & 3);
 }
 
 /* From where to where (RFC 7143 6.3): a stage is left forwards, 2 is none. */
@@ -409,9 +409,9 @@ void login_response(const struct login *l, uint8_t bhs[BHS_BYTES])
     bhs[1] = (uint8_t)(l->stage << 2);
     if (l->is_transit)
         bhs[1] |= (uint8_t)(TRANSIT | l->next_stage);
-    put_u24(bhs + 5, (uint32_t)l->reply_length);
+    put24(bhs + 5, (uint32_t)l->reply_length);
     memcpy(bhs + 8, l->isid, sizeof l->isid);
-    put_u16(bhs + 14, l->tsih);
-    put_u32(bhs + 16, l->tag);
-    put_u16(bhs + 36, (uint16_t)l->status);
+    put16(bhs + 14, l->tsih);
+    put32(bhs + 16, l->tag);
+    put16(bhs + 36, (uint16_t)l->status);
 }

@@ -17,7 +17,7 @@ static void respond(struct conn *c, uint32_t tag, uint8_t response)
 {
     uint8_t bhs[BHS_BYTES] = {PDU_TASK_MANAGEMENT_RESPONSE, PDU_FINAL, response};
 
-    put_u32(bhs + 16, tag);
+    put32(bhs + 16, tag);
     conn_send_copy(c, bhs, NULL, 0, true);
 }
 
@@ -42,7 +42,7 @@ static struct scsi_command *find_command(struct conn *c, unsigned function)
 
     if (function != SCSI_ABORT_TASK && function != SCSI_QUERY_TASK)
         return NULL;
-    task = task_find(c, get_u32(c->head + 20));
+    task = task_find(c, get32(c->head + 20));
     return task && task->state != TASK_SENDING ? &task->scsi : NULL;
 }
 
@@ -60,7 +60,7 @@ void management_request(struct conn *c)
     m->due_ns = c->shard->now_ns + MANAGEMENT_LIMIT_NS;
     m->scsi.nexus = c->nexus;
     m->scsi.function = c->head[1] & 0x7f;
-    m->scsi.lun = get_u64(c->head + 8);
+    m->scsi.lun = get64(c->head + 8);
     m->scsi.command = find_command(c, m->scsi.function);
     m->scsi.done = on_managed;
     list_append(&c->managements, &m->link);
@@ -91,9 +91,9 @@ static void respond_logout(struct conn *c, uint32_t tag, uint8_t response)
 {
     uint8_t bhs[BHS_BYTES] = {PDU_LOGOUT_RESPONSE, PDU_FINAL, response};
 
-    put_u32(bhs + 16, tag);
-    put_u16(bhs + 40, (uint16_t)c->parameters.time_to_wait_s);
-    put_u16(bhs + 42, (uint16_t)c->parameters.time_to_retain_s);
+    put32(bhs + 16, tag);
+    put16(bhs + 40, (uint16_t)c->parameters.time_to_wait_s);
+    put16(bhs + 42, (uint16_t)c->parameters.time_to_retain_s);
     conn_send_copy(c, bhs, NULL, 0, true);
 }
 
@@ -113,7 +113,7 @@ void logout_request(struct conn *c)
         respond_logout(c, tag, RECOVERY_NOT_SUPPORTED);
     } else if (reason > REMOVE_FOR_RECOVERY) {
         conn_reject(c, REJECT_INVALID_FIELD);
-    } else if (reason == CLOSE_CONNECTION && get_u16(c->head + 20) != c->cid) {
+    } else if (reason == CLOSE_CONNECTION && get16(c->head + 20) != c->cid) {
         respond_logout(c, tag, CID_NOT_FOUND);
     } else {
         c->state = CONN_IN_LOGOUT;
@@ -141,8 +141,8 @@ void nop_request(struct conn *c)
     if (pdu_tag(c->head) == NO_TAG)
         return;
     memcpy(bhs + 8, c->head + 8, 8);
-    put_u32(bhs + 16, pdu_tag(c->head));
-    put_u32(bhs + 20, NO_TAG);
+    put32(bhs + 16, pdu_tag(c->head));
+    put32(bhs + 20, NO_TAG);
     conn_send_copy(c, bhs, c->scratch, bytes, true);
 }
 
@@ -152,7 +152,7 @@ void conn_ping(struct conn *c)
 
     c->next_target_tag += c->next_target_tag + 1 == NO_TAG ? 2 : 1;
     c->ping_tag = c->next_target_tag;
-    put_u32(bhs + 16, NO_TAG);
-    put_u32(bhs + 20, c->ping_tag);
+    put32(bhs + 16, NO_TAG);
+    put32(bhs + 20, c->ping_tag);
     conn_send_copy(c, bhs, NULL, 0, false);
 }

@@ -69,7 +69,7 @@ static bool take_read_length(const uint8_t *body, unsigned bytes, struct pdu_ext
     if (out->has_read_length || bytes != 5)
         return false;
     out->has_read_length = true;
-    out->read_bytes = get_u32(body + 1);
+    out->read_bytes = get32(body + 1);
     return true;
 }
 
@@ -83,7 +83,7 @@ bool pdu_parse_ahs(const uint8_t *ahs, unsigned length, struct pdu_extension *ou
 
         if (length - at < 4)
             return false;
-        bytes = get_u16(ahs + at);
+        bytes = get16(ahs + at);
         whole = (3 + bytes + 3) / 4 * 4;
         if (whole > length - at)
             return false;

@@ -75,45 +75,6 @@ enum async_event {
     ASYNC_SESSION_DROPS = 3
 };
 
-static inline uint16_t get_u16(const uint8_t *p)
-{
-    return (uint16_t)((unsigned)p[0] << 8 | p[1]);
-}
-static inline uint32_t get_u24(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
-}
-static inline uint32_t get_u32(const uint8_t *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof v);
-    return __builtin_bswap32(v);
-}
-static inline uint64_t get_u64(const uint8_t *p)
-{
-    return (uint64_t)get_u32(p) << 32 | get_u32(p + 4);
-}
-static inline void put_u16(uint8_t *p, uint16_t v)
-{
-    p[0] = (uint8_t)(v >> 8);
-    p[1] = (uint8_t)v;
-}
-static inline void put_u24(uint8_t *p, uint32_t v)
-{
-    p[0] = (uint8_t)(v >> 16);
-    p[1] = (uint8_t)(v >> 8);
-    p[2] = (uint8_t)v;
-}
-static inline void put_u32(uint8_t *p, uint32_t v)
-{
-    v = __builtin_bswap32(v);
-    memcpy(p, &v, sizeof v);
-}
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "get_u32 and put_u32 are written for little-endian machines"
-#endif
-
 /* Fields that many PDUs share. */
 static inline unsigned pdu_opcode(const uint8_t *bhs)
 {
@@ -129,7 +90,7 @@ static inline unsigned pdu_ahs_bytes(const uint8_t *bhs)
 }
 static inline uint32_t pdu_data_bytes(const uint8_t *bhs)
 {
-    return get_u24(bhs + 5);
+    return get24(bhs + 5);
 }
 static inline unsigned pdu_pad_bytes(uint32_t data_bytes)
 {
@@ -137,19 +98,19 @@ static inline unsigned pdu_pad_bytes(uint32_t data_bytes)
 }
 static inline uint32_t pdu_tag(const uint8_t *bhs)
 {
-    return get_u32(bhs + 16);
+    return get32(bhs + 16);
 }
 static inline uint32_t pdu_target_tag(const uint8_t *bhs)
 {
-    return get_u32(bhs + 20);
+    return get32(bhs + 20);
 }
 static inline uint32_t pdu_command_sn(const uint8_t *bhs)
 {
-    return get_u32(bhs + 24);
+    return get32(bhs + 24);
 }
 static inline uint32_t pdu_expected_status_sn(const uint8_t *bhs)
 {
-    return get_u32(bhs + 28);
+    return get32(bhs + 28);
 }
 
 /* Serial number arithmetic of 32 bits (RFC 1982): a comes before b. */

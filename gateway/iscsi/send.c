@@ -56,12 +56,12 @@ static void add_digests(const struct conn *c, struct out *out)
 
 void conn_send(struct conn *c, struct out *out, bool has_status)
 {
-    put_u24(out->head + 5, out->data_bytes);
+    put24(out->head + 5, out->data_bytes);
     if (out->head[0] != PDU_DATA_IN || has_status)
-        put_u32(out->head + 24, c->status_sn);
+        put32(out->head + 24, c->status_sn);
     c->status_sn += has_status;
-    put_u32(out->head + 28, c->expected_command_sn);
-    put_u32(out->head + 32, conn_max_command_sn(c));
+    put32(out->head + 28, c->expected_command_sn);
+    put32(out->head + 32, conn_max_command_sn(c));
     add_digests(c, out);
     append(c, out);
 }
@@ -93,7 +93,7 @@ void conn_reject(struct conn *c, enum reject_reason reason)
 {
     uint8_t bhs[BHS_BYTES] = {PDU_REJECT, PDU_FINAL, (uint8_t)reason};
 
-    put_u32(bhs + 16, NO_TAG);
+    put32(bhs + 16, NO_TAG);
     conn_send_copy(c, bhs, c->head, BHS_BYTES, true);
 }
 
@@ -101,11 +101,11 @@ void conn_send_async(struct conn *c, enum async_event event, uint16_t p1, uint16
 {
     uint8_t bhs[BHS_BYTES] = {PDU_ASYNC, PDU_FINAL};
 
-    put_u32(bhs + 16, NO_TAG);
+    put32(bhs + 16, NO_TAG);
     bhs[36] = (uint8_t)event;
-    put_u16(bhs + 38, p1);
-    put_u16(bhs + 40, p2);
-    put_u16(bhs + 42, p3);
+    put16(bhs + 38, p1);
+    put16(bhs + 40, p2);
+    put16(bhs + 42, p3);
     conn_send_copy(c, bhs, NULL, 0, true);
 }
 

@@ -24,8 +24,8 @@ static void send_piece(struct conn *c, const char *data, size_t bytes, bool is_l
     uint8_t bhs[BHS_BYTES] = {PDU_TEXT_RESPONSE, is_last ? PDU_FINAL : PDU_CONTINUE};
 
     memcpy(bhs + 8, c->head + 8, 8);
-    put_u32(bhs + 16, pdu_tag(c->head));
-    put_u32(bhs + 20, is_last ? NO_TAG : c->text_tag);
+    put32(bhs + 16, pdu_tag(c->head));
+    put32(bhs + 20, is_last ? NO_TAG : c->text_tag);
     conn_send_copy(c, bhs, data, bytes, true);
 }
 

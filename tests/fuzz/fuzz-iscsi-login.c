@@ -59,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(bhs, data + at, BHS_BYTES);
         at += BHS_BYTES;
         bytes = (uint32_t)MIN(pdu_data_bytes(bhs), size - at);
-        put_u24(bhs + 5, bytes);
+        put24(bhs + 5, bytes);
         goes_on = step(l, bhs, data + at, data[0]);
         at += bytes;
     }

@@ -52,7 +52,7 @@ static unsigned send_flags(struct client *c, unsigned flags, const char *text, s
     if (length)
         memcpy(data, text, length);
     c->bhs[1] = (uint8_t)flags;
-    put_u24(c->bhs + 5, (uint32_t)length);
+    put24(c->bhs + 5, (uint32_t)length);
     c->next = login_request(c->login, c->bhs, data);
     free(data);
     if (c->next == LOGIN_LOOK_UP) {
@@ -64,7 +64,7 @@ static unsigned send_flags(struct client *c, unsigned flags, const char *text, s
         c->next = LOGIN_RESPOND;
     }
     login_response(c->login, c->response);
-    return get_u16(c->response + 36);
+    return get16(c->response + 36);
 }
 #define SEND(c, flags, text) send_flags(c, flags, text, sizeof(text) - 1)
 
@@ -436,7 +436,7 @@ static void test_plain_login(void)
              0);
     CHECK(login_is_complete(c.login));
     CHECK_EQ(c.response[1], T(1, 3));
-    CHECK_EQ(get_u16(c.response + 14), 99);
+    CHECK_EQ(get16(c.response + 14), 99);
     CHECK(says(&c, "TargetPortalGroupTag", "7"));
     CHECK(says(&c, "HeaderDigest", "CRC32C"));
     CHECK(says(&c, "X-org.example", "NotUnderstood"));
