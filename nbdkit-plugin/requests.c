@@ -66,7 +66,6 @@ static COLD int no_memory(void)
 static int execute(struct connection *c, unsigned op, uint32_t flags, uint64_t offset,
                    uint32_t length, void *data)
 {
-    struct sluice_request *pub;
     struct request *r;
     int error, result;
 
@@ -75,14 +74,9 @@ static int execute(struct connection *c, unsigned op, uint32_t flags, uint64_t o
     r = request_new(c->engine, &c->session->client);
     if (UNLIKELY(!r))
         return no_memory();
-    pub = request_public(r);
-    pub->op = (uint8_t)op;
-    pub->flags = (uint16_t)flags;
-    pub->offset = offset;
-    pub->length = length;
-    pub->data = data;
+    request_fill(r, op, flags, offset, length, data);
     error = request_execute(r);
-    result = LIKELY(!error) ? 0 : failed(c, pub, error);
+    result = LIKELY(!error) ? 0 : failed(c, request_public(r), error);
     request_free(r);
     return result;
 }

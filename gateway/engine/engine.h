@@ -145,10 +145,14 @@ struct chain *engine_swap_chain(struct engine *engine, struct chain *chain);
 typedef void request_done_fn(struct request *request);
 
 /*
- * A new request of the calling thread's home.  The submitter fills pub.op (or an engine_op), flags,
- * offset, length, data, and done/owner if it does not block.  NULL for ENOMEM.
+ * A new request of the calling thread's home.  The submitter calls request_fill(), and
+ * request_set_done() if it does not block.  NULL for ENOMEM.
  */
 struct request *request_new(struct engine *engine, const struct sluice_client *client) MUST_CHECK;
+/* What is asked for: an operation and its flags (SLUICE_OP_, SLUICE_FLAG_, or an engine_op), bytes,
+ * and the data of a read or a write (NULL else), which stay the caller's. */
+void request_fill(struct request *request, unsigned op, uint32_t flags, uint64_t offset,
+                  uint64_t length, void *data);
 /* The public half: what filters see. */
 struct sluice_request *request_public(struct request *request);
 void request_set_done(struct request *request, request_done_fn *done, void *owner);

@@ -162,6 +162,16 @@ struct request *request_new(struct engine *engine, const struct sluice_client *c
     return r;
 }
 
+void request_fill(struct request *r, unsigned op, uint32_t flags, uint64_t offset, uint64_t length,
+                  void *data)
+{
+    r->pub.op = (uint8_t)op;
+    r->pub.flags = (uint16_t)flags;
+    r->pub.offset = offset;
+    r->pub.length = length;
+    r->pub.data = data;
+}
+
 struct request *request_new_child(struct request *parent)
 {
     struct request *r = request_new(parent->engine, parent->pub.client);

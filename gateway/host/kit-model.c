@@ -145,16 +145,11 @@ void kit_op_random(struct kit_op *op, struct kit_slice *slice, uint64_t most)
 struct request *kit_op_request(struct kit_model *m, struct kit_op *op)
 {
     struct request *r = request_new(disk_engine(m->disk), &m->client);
-    struct sluice_request *pub;
+    void *data = op->op == SLUICE_OP_READ || op->op == SLUICE_OP_WRITE ? op->data : NULL;
 
     if (!r)
         return NULL;
-    pub = request_public(r);
-    pub->op = (uint8_t)op->op;
-    pub->flags = (uint16_t)op->flags;
-    pub->offset = op->offset;
-    pub->length = op->length;
-    pub->data = op->op == SLUICE_OP_READ || op->op == SLUICE_OP_WRITE ? op->data : NULL;
+    request_fill(r, op->op, op->flags, op->offset, op->length, data);
     atomic_fetch_add(&m->requests, 1);
     return r;
 }

@@ -27,19 +27,14 @@ static struct sluice_io *io_of(struct own_io *own)
 static struct request *make_request(struct seat *seat, const struct sluice_io *io)
 {
     struct request *r = request_new(disk_engine(seat->disk), &seat->client);
-    struct sluice_request *pub;
 
     if (!r)
         return NULL;
-    pub = request_public(r);
-    pub->op = io->op;
-    pub->origin = io->origin == SLUICE_ORIGIN_GUEST || io->origin >= SLUICE_ORIGIN_COUNT
-                      ? SLUICE_ORIGIN_FILTER
-                      : io->origin;
-    pub->flags = io->flags;
-    pub->offset = io->offset;
-    pub->length = io->length;
-    pub->data = io->data;
+    request_fill(r, io->op, io->flags, io->offset, io->length, io->data);
+    request_public(r)->origin =
+        io->origin == SLUICE_ORIGIN_GUEST || io->origin >= SLUICE_ORIGIN_COUNT
+            ? SLUICE_ORIGIN_FILTER
+            : io->origin;
     request_set_entry(r, &seat->station);
     return r;
 }

@@ -136,26 +136,10 @@ static bool read_record(int fd, off_t at, struct record *record, uint8_t *data)
            record->data_crc == crc32c(0, data, record->length);
 }
 
-static const struct sluice_client replay_client = {
-    .front_end = "iscsi", .address = "", .initiator = "", .session = 0};
-
 static int write_again(struct scsi_lu *lu, const struct record *record, uint8_t *data)
 {
-    struct request *r = request_new(lu->engine, &replay_client);
-    struct sluice_request *pub;
-    int error;
-
-    if (!r)
-        return ENOMEM;
-    pub = request_public(r);
-    pub->op = SLUICE_OP_WRITE;
-    pub->flags = SLUICE_FLAG_FUA | SLUICE_FLAG_ATOMIC;
-    pub->offset = record->offset;
-    pub->length = record->length;
-    pub->data = data;
-    error = request_execute(r);
-    request_free(r);
-    return error;
+    return lu_execute(lu, SLUICE_OP_WRITE, SLUICE_FLAG_FUA | SLUICE_FLAG_ATOMIC, record->offset,
+                      record->length, data);
 }
 
 static int replay_slot(struct scsi_lu *lu, unsigned slot, uint8_t *data)

@@ -18,32 +18,9 @@
 #define TRIM_CHUNK (UINT64_C(1) << 30)
 #define OVERWRITE_HEADER_BYTES 4u
 
-static const struct sluice_client erase_client = {
-    .front_end = "iscsi", .address = "", .initiator = "", .session = 0};
-
 /* --- the work
  * ------------------------------------------------------------------------------
  */
-
-static int execute(struct scsi_lu *lu, unsigned op, uint32_t flags, uint64_t offset,
-                   uint64_t length, void *data)
-{
-    struct request *r = request_new(lu->engine, &erase_client);
-    struct sluice_request *pub;
-    int error;
-
-    if (!r)
-        return ENOMEM;
-    pub = request_public(r);
-    pub->op = (uint8_t)op;
-    pub->flags = (uint16_t)flags;
-    pub->offset = offset;
-    pub->length = length;
-    pub->data = data;
-    error = request_execute(r);
-    request_free(r);
-    return error;
-}
 
 static bool must_stop(const struct scsi_lu *lu)
 {
@@ -58,10 +35,10 @@ static int pass(struct scsi_lu *lu, unsigned op, void *data, uint64_t chunk)
     while (at < size && !error && !must_stop(lu)) {
         uint64_t length = MIN(size - at, chunk);
 
-        error = execute(lu, op, 0, at, length, data);
+        error = lu_execute(lu, op, 0, at, length, data);
         at += length;
     }
-    return error ? error : execute(lu, SLUICE_OP_FLUSH, 0, 0, 0, NULL);
+    return error ? error : lu_execute(lu, SLUICE_OP_FLUSH, 0, 0, 0, NULL);
 }
 
 /* The pattern repeats within each block (SBC-4 5.30.2.2); INVERT: every second

@@ -117,18 +117,12 @@ enum job_next job_request_of(struct scsi_job *job, struct scsi_nexus_lu *of, uns
                              uint32_t flags, uint64_t offset, uint64_t length, void *data)
 {
     struct request *r = request_new(of->lu->engine, &of->session->client);
-    struct sluice_request *pub;
 
     if (!r) {
         job->error = ENOMEM;
         return JOB_AGAIN;
     }
-    pub = request_public(r);
-    pub->op = (uint8_t)op;
-    pub->flags = (uint16_t)flags;
-    pub->offset = offset;
-    pub->length = length;
-    pub->data = data;
+    request_fill(r, op, flags, offset, length, data);
     request_set_done(r, on_request_done, job);
     if (job->token)
         request_set_lock_token(r, job->token);

@@ -166,3 +166,22 @@ unsigned lu_port_groups(const struct scsi_nexus_lu *n, struct scsi_port_group *o
         out[i] = lu->groups[i];
     return lu->group_count;
 }
+
+/* --- requests of the logical unit itself ------------------------------------------------------ */
+
+static const struct sluice_client unit_client = {
+    .front_end = "iscsi", .address = "", .initiator = "", .session = 0};
+
+int lu_execute(struct scsi_lu *lu, unsigned op, uint32_t flags, uint64_t offset, uint64_t length,
+               void *data)
+{
+    struct request *r = request_new(lu->engine, &unit_client);
+    int error;
+
+    if (!r)
+        return ENOMEM;
+    request_fill(r, op, flags, offset, length, data);
+    error = request_execute(r);
+    request_free(r);
+    return error;
+}

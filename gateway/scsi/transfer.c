@@ -46,18 +46,12 @@ enum io_status transfer(struct scsi_command *c, unsigned op, uint32_t flags, uin
 {
     struct scsi_nexus_lu *n = c->nexus_lu;
     struct request *r = request_new(n->lu->engine, &n->session->client);
-    struct sluice_request *pub;
 
     if (UNLIKELY(!r)) {
         c->status = SCSI_BUSY;
         return IO_DONE;
     }
-    pub = request_public(r);
-    pub->op = (uint8_t)op;
-    pub->flags = (uint16_t)flags;
-    pub->offset = offset;
-    pub->length = length;
-    pub->data = data;
+    request_fill(r, op, flags, offset, length, data);
     request_set_done(r, on_done, c);
     c->request = r;
     if (request_submit(r) == IO_PENDING)
