@@ -30,13 +30,13 @@ void cache_sleep(pthread_cond_t *cond, pthread_mutex_t *mutex)
 {
     struct timespec until;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until); /* the time of day may jump */
     until.tv_nsec += NAP_NS;
     if (until.tv_nsec >= 1000000000) {
         until.tv_nsec -= 1000000000;
         until.tv_sec++;
     }
-    pthread_cond_timedwait(cond, mutex, &until);
+    pthread_cond_clockwait(cond, mutex, CLOCK_MONOTONIC, &until);
 }
 
 void cache_wake(pthread_cond_t *cond)

@@ -34,34 +34,6 @@ struct serve {
 /* --- listeners
  * ---------------------------------------------------------------------------------------- */
 
-static int listen_tcp(const struct config_address *a, struct err *e)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
-                    *found;
-    char port[8];
-    int fd, r, one = 1;
-
-    snprintf(port, sizeof port, "%u", a->port);
-    r = getaddrinfo(a->host, port, &hints, &found);
-    if (r)
-        return err_set(e, EINVAL, "cannot listen on %s: %s", a->text, gai_strerror(r));
-    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0) {
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        if (found->ai_family == AF_INET6)
-            setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    }
-    if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
-        r = err_set(e, errno, "cannot listen on %s: %s", a->text, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        freeaddrinfo(found);
-        return r;
-    }
-    freeaddrinfo(found);
-    return fd;
-}
-
 /* A socket file that nobody answers on is left over from a gateway that was killed. */
 static int remove_stale(const struct sockaddr_un *un, struct err *e)
 {
@@ -121,7 +93,8 @@ static int open_listeners(struct serve *s, struct err *e)
         return 0;
     for (unsigned i = 0; i < nbd->count; i++) {
         const struct config_address *a = &nbd->item[i];
-        int fd = a->kind == ADDRESS_TCP ? listen_tcp(a, e) : listen_unix(a, e);
+        int fd = a->kind == ADDRESS_TCP ? listen_tcp(a->host, a->port, a->text, 0, e)
+                                        : listen_unix(a, e);
 
         if (fd < 0)
             return fd;

@@ -243,4 +243,12 @@ enum io_status file_submit(struct file *file, struct io *io) MUST_CHECK;
  */
 void io_set_chaos(uint32_t seed);
 
+/* --- sockets -------------------------------------------------------------------------------- */
+
+/* A listening socket on an address (or "localhost"); flags: SOCK_NONBLOCK or 0; text: the address
+ * as it was written, for the reason.  The descriptor, close on exec, or a negative errno. Blocks.
+ */
+int listen_tcp(const char *host, uint16_t port, const char *text, int flags,
+               struct err *e) MUST_CHECK;
+
 #endif

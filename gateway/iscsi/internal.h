@@ -253,7 +253,6 @@ void conn_send(struct conn *c, struct out *out, bool has_status);
 bool conn_send_copy(struct conn *c, const uint8_t bhs[BHS_BYTES], const void *data, size_t bytes,
                     bool has_status);
 void conn_reject(struct conn *c, enum reject_reason reason);
-void conn_send_async(struct conn *c, enum async_event event, uint16_t p1, uint16_t p2, uint16_t p3);
 void conn_flush(struct conn *c);
 void conn_drop_outs(struct conn *c);
 

@@ -248,3 +248,16 @@ void key_write_binary(struct key_writer *w, const char *key, const uint8_t *data
     }
     key_write(w, slice_of(key), (struct slice){text, at});
 }
+
+bool text_append(char **text, size_t *length, const void *data, size_t bytes)
+{
+    char *longer = realloc(*text, *length + bytes + 1);
+
+    if (!longer)
+        return false;
+    *text = longer;
+    if (bytes)
+        memcpy(longer + *length, data, bytes);
+    *length += bytes;
+    return true;
+}

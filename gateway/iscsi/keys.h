@@ -73,4 +73,8 @@ void key_write_text(struct key_writer *w, const char *key, const char *value);
 void key_write_number(struct key_writer *w, const char *key, uint32_t value);
 void key_write_binary(struct key_writer *w, const char *key, const uint8_t *data, size_t length);
 
+/* Puts `bytes` more behind a text that comes in several PDUs, with room for a NUL; *text is
+ * malloc'ed and may move.  False for ENOMEM. */
+bool text_append(char **text, size_t *length, const void *data, size_t bytes) MUST_CHECK;
+
 #endif

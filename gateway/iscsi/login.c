@@ -97,19 +97,9 @@ static const char *find_fault(const struct login *l, const uint8_t *bhs)
 
 static bool gather(struct login *l, const uint8_t *data, uint32_t bytes)
 {
-    char *longer;
-
     l->total_text += bytes;
-    if (l->total_text > NEGOTIATION_BYTES_MAX)
-        return false;
-    longer = realloc(l->text, l->text_length + bytes + 1);
-    if (!longer)
-        return false;
-    l->text = longer;
-    if (bytes)
-        memcpy(l->text + l->text_length, data, bytes);
-    l->text_length += bytes;
-    return true;
+    return l->total_text <= NEGOTIATION_BYTES_MAX &&
+           text_append(&l->text, &l->text_length, data, bytes);
 }
 
 static void forget_text(struct login *l)

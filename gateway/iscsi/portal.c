@@ -14,7 +14,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define BACKLOG 1024
 #define ACCEPTS_AT_A_TIME 64
 
 /* --- strangers
@@ -153,35 +152,10 @@ static void start_portal(struct task *task)
     p->is_resting = loop_watch(p->iscsi->shard[0]->loop, &p->watch) < 0;
 }
 
-static int open_listener(const struct config_address *a, struct err *e)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *found;
-    char port[8];
-    int fd, one = 1, r;
-
-    snprintf(port, sizeof port, "%u", a->port);
-    r = getaddrinfo(a->host, port, &hints, &found);
-    if (r)
-        return err_set(e, EINVAL, "cannot listen on %s: %s", a->text, gai_strerror(r));
-    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0)
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (fd >= 0 && found->ai_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
-        r = err_set(e, errno, "cannot listen on %s: %s", a->text, strerror(errno));
-        cleanup_close(&fd);
-        fd = r;
-    }
-    freeaddrinfo(found);
-    return fd;
-}
-
 int iscsi_listen(struct iscsi *iscsi, const struct config_address *address, struct err *e)
 {
     struct portal *p;
-    int fd = open_listener(address, e);
+    int fd = listen_tcp(address->host, address->port, address->text, SOCK_NONBLOCK, e);
 
     if (fd < 0)
         return fd;

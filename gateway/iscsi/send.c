@@ -97,18 +97,6 @@ void conn_reject(struct conn *c, enum reject_reason reason)
     conn_send_copy(c, bhs, c->head, BHS_BYTES, true);
 }
 
-void conn_send_async(struct conn *c, enum async_event event, uint16_t p1, uint16_t p2, uint16_t p3)
-{
-    uint8_t bhs[BHS_BYTES] = {PDU_ASYNC, PDU_FINAL};
-
-    put32(bhs + 16, NO_TAG);
-    bhs[36] = (uint8_t)event;
-    put16(bhs + 38, p1);
-    put16(bhs + 40, p2);
-    put16(bhs + 42, p3);
-    conn_send_copy(c, bhs, NULL, 0, true);
-}
-
 /* --- sending
  * ---------------------------------------------------------------------------------------- */
 

@@ -145,18 +145,9 @@ static bool make_reply(struct conn *c)
 static bool gather(struct conn *c)
 {
     uint32_t bytes = pdu_data_bytes(c->head);
-    char *longer;
 
-    if (c->text_in_bytes + bytes > NEGOTIATION_BYTES_MAX)
-        return false;
-    longer = realloc(c->text_in, c->text_in_bytes + bytes + 1);
-    if (!longer)
-        return false;
-    c->text_in = longer;
-    if (bytes)
-        memcpy(c->text_in + c->text_in_bytes, c->scratch, bytes);
-    c->text_in_bytes += bytes;
-    return true;
+    return c->text_in_bytes + bytes <= NEGOTIATION_BYTES_MAX &&
+           text_append(&c->text_in, &c->text_in_bytes, c->scratch, bytes);
 }
 
 static void begin_or_gather(struct conn *c)

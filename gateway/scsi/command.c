@@ -221,11 +221,3 @@ void commands_abort(struct scsi_nexus_lu *n, const struct scsi_command *but, boo
         command_stop(c);
     }
 }
-
-const char *scsi_command_name(const struct scsi_command *c)
-{
-    bool unused;
-    const struct scsi_operation *o = operation_find(c->cdb, &unused);
-
-    return o ? o->name : unknown_operation.name;
-}

@@ -116,11 +116,6 @@ void scsi_lu_put(struct scsi_lu *lu)
     free(lu);
 }
 
-struct disk *scsi_lu_disk(const struct scsi_lu *lu)
-{
-    return lu->disk;
-}
-
 void lu_reset(struct scsi_lu *lu)
 {
     mode_reset(lu);

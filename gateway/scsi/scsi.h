@@ -118,9 +118,6 @@ enum io_status scsi_command_start(struct scsi_command *command) MUST_CHECK;
  */
 bool scsi_command_cancel(struct scsi_command *command);
 
-/* The name of the command in its CDB, for people. */
-const char *scsi_command_name(const struct scsi_command *command);
-
 /* --- task management ---------------------------------------------------------------------- */
 
 /* Numbers of RFC 7143 11.5.1 and RFC 7144 4.1. */
@@ -219,7 +216,6 @@ int scsi_lu_create(struct disk *disk, const struct scsi_lu_settings *settings, s
                    struct err *e) MUST_CHECK;
 struct scsi_lu *scsi_lu_get(struct scsi_lu *lu);
 void scsi_lu_put(struct scsi_lu *lu); /* the last one frees; may block */
-struct disk *scsi_lu_disk(const struct scsi_lu *lu);
 /* How the disk is reached, here and at the peer.  Sessions learn of a change by a unit attention
  * (2A/06).  None: each target port is in a group of its own number, active. Any thread. */
 void scsi_lu_set_port_groups(struct scsi_lu *lu, const struct scsi_port_group *groups,
@@ -230,7 +226,6 @@ void scsi_lu_set_port_groups(struct scsi_lu *lu, const struct scsi_port_group *g
 /* name: the iSCSI name, lower case. */
 int scsi_target_create(const char *name, struct scsi_target **out, struct err *e) MUST_CHECK;
 void scsi_target_free(struct scsi_target *target); /* no nexus left; lets go of its LUNs */
-const char *scsi_target_name(const struct scsi_target *target);
 
 #define SCSI_LUN_MAX 16383u /* flat addressing, SAM-5 4.7.7.3 */
 #define SCSI_LUNS_MAX 256u  /* of one target */
@@ -240,8 +235,6 @@ int scsi_target_add_lun(struct scsi_target *target, uint16_t lun, struct scsi_lu
                         struct err *e) MUST_CHECK;
 /* When it returns, no session has anything in flight there.  Blocks. */
 int scsi_target_remove_lun(struct scsi_target *target, uint16_t lun, struct err *e) MUST_CHECK;
-void scsi_target_for_each_lun(struct scsi_target *target,
-                              void (*fn)(uint16_t lun, struct scsi_lu *lu, void *arg), void *arg);
 
 /* --- I_T nexuses -------------------------------------------------------------------------- */
 

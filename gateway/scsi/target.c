@@ -38,11 +38,6 @@ void scsi_target_free(struct scsi_target *t)
     free(t);
 }
 
-const char *scsi_target_name(const struct scsi_target *t)
-{
-    return t->name;
-}
-
 /* --- errands to all nexuses --------------------------------------------------------------- */
 
 /* One change on its way to one nexus. */
@@ -251,13 +246,4 @@ int scsi_target_remove_lun(struct scsi_target *t, uint16_t lun, struct err *e)
     errands_free(&all);
     scsi_lu_put(lu);
     return 0;
-}
-
-void scsi_target_for_each_lun(struct scsi_target *t,
-                              void (*fn)(uint16_t lun, struct scsi_lu *lu, void *arg), void *arg)
-{
-    SCOPED_LOCK(&t->mutex);
-
-    for (unsigned i = 0; i < t->count; i++)
-        fn(t->luns[i].lun, t->luns[i].lu, arg);
 }
