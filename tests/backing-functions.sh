@@ -6,8 +6,7 @@ set -u
 dir=$(mktemp -d "${TMPDIR:-/tmp}/sluice-backing.XXXXXX") || exit 99
 plugin=$top_builddir/.libs/nbdkit-forgetful-plugin.so
 driver=$top_builddir/tests/backing-driver
-# The system's own starts in a tenth of the time that a version manager's stand-in takes.
-python=$(PATH=/usr/bin:$PATH command -v python3)
+. "$top_srcdir/tests/python.sh"
 
 # What was started in a subshell is known by its file too.  tests/functions.sh calls it as well, for tests
 # that source both.
@@ -32,10 +31,6 @@ need() {
     for program; do
         command -v "$program" >/dev/null || { echo "$program is not installed"; exit 77; }
     done
-}
-
-free_port() {
-    $python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
 # until_true SECONDS COMMAND...

@@ -11,6 +11,7 @@
 : "${top_srcdir:=$(cd "$(dirname "$0")/.." && pwd)}"
 : "${top_builddir:=$PWD}"
 set -u
+. "$top_srcdir/tests/python.sh"
 work=$(mktemp -d "${TMPDIR:-/tmp}/sluice-test.XXXXXX")
 config=$work/etc
 sock=$work/nbd.sock

@@ -6,11 +6,9 @@
 #   $port, $portal              where it is
 #   url TARGET [LUN]            the URL of a LUN of `target: TARGET`
 prefix=iqn.2024-01.org.sluice
-# The system's own starts in a tenth of the time that a version manager's stand-in takes.
-python=$(PATH=/usr/bin:$PATH command -v python3)
 
 make_iscsi_config() {
-    port=$($python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    port=$(free_port)
     portal=127.0.0.1:$port
     make_config "${1:-}"
     sed -i "s|^  control:|  iscsi: [\"$portal\"]\n  control:|" "$config/gateway.yaml"

@@ -6,8 +6,7 @@
 . "${top_srcdir:?}/tests/functions.sh"
 requires jq python3
 times=${TIMES:-100}
-python=$(PATH=/usr/bin:$PATH command -v python3)
-port=$($python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(free_port)
 make_config
 sed -i "s/^  nbd: .*/  nbd: [\"unix:$(echo "$sock" | sed 's:/:\\/:g')\", \"127.0.0.1:$port\"]/" "$config/gateway.yaml"
 disk d <<END

@@ -54,7 +54,7 @@ openssl verify -verify_hostname gw-a -CAfile "$pki/ca.pem" "$pki/gw-a.pem" >/dev
 openssl verify -CAfile "$work/other/ca.pem" "$pki/gw-a.pem" >/dev/null 2>&1 && fail "another authority"
 
 # --- in use ---
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.2", 0)); print(s.getsockname()[1])')
+port=$(free_port)
 make_config "tls: { ca: $pki/ca.pem, cert: $pki/gw-a.pem, key: $pki/gw-a.key }"
 sed -i "s,\"unix:$sock\",\"unix:$sock\"\, \"0.0.0.0:$port\"," "$config/gateway.yaml"
 disk vm <<END

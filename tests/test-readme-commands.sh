@@ -13,7 +13,7 @@ ours() {
 block() {
     awk -v want="$1" '/^```yaml$/ { n++; on = n == want; next } /^```$/ { on = 0 } on' "$readme" | ours
 }
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(free_port)
 mkdir -p "$config/disks.d"
 block 1 >"$config/gateway.yaml"
 block 2 >"$config/disks.d/vm1.yaml"
