@@ -164,7 +164,7 @@ guest_boot() {
     mkfifo "$work/guest.in"
     : >"$guest_console"
     echo 0 >"$work/guest.job"
-    qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none -accel tcg,thread=multi -cpu max \
+    qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none -accel "${guest_accel:-tcg,thread=multi}" -cpu max \
         -m "${guest_memory:-256}" -kernel "$guest_folder/vmlinux" -initrd "$archive" \
         -append "console=ttyS0 loglevel=2 panic=-1 mitigations=off nokaslr random.trust_cpu=on audit=0" \
         -serial stdio "$@" <"$work/guest.in" >"$guest_console" 2>"$work/qemu.log" &
