@@ -139,6 +139,23 @@ answer_number() {
     echo "${rest%% *}"
 }
 
+is_listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# start_sshd: on $ssh_port, for the user that $dir/user identifies, known as $dir/known says; needs ssh-keygen and
+# sshd.  The process is the master; its sessions are found by their parent.
+start_sshd() {
+    ssh_port=$(free_port)
+    ssh-keygen -q -t ed25519 -N '' -f "$dir/host"
+    ssh-keygen -q -t ed25519 -N '' -f "$dir/user"
+    cp "$dir/user.pub" "$dir/authorized"
+    echo "[127.0.0.1]:$ssh_port $(cut -d' ' -f1,2 "$dir/host.pub")" >"$dir/known"
+    [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
+    server sshd "$(command -v sshd)" -D -e -f /dev/null -p "$ssh_port" -h "$dir/host" -o ListenAddress=127.0.0.1 \
+        -o AuthorizedKeysFile="$dir/authorized" -o StrictModes=no -o PidFile=none -o UsePAM=no \
+        -o PermitRootLogin=yes -o Subsystem="sftp internal-sftp" -o MaxStartups=100
+    until_true 20 is_listening "$ssh_port" || fail "no sshd: $(cat "$dir/sshd.log")"
+}
+
 # --- tests/fake-iscsi-target.py ------------------------------------------------------------------------
 
 fake_iscsi() {
@@ -146,14 +163,12 @@ fake_iscsi() {
     uri=iscsi://127.0.0.1:$port/iqn.fake/0
 }
 
-is_listening() { (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; }
-
 # start_fake FAULT COUNT ABILITY...: and opens it; reconnect=DURATION
 start_fake() {
     rm -f "$dir/disk" "$dir/disk.good"
     truncate -s 1M "$dir/disk"
     server fake "$python" "$top_srcdir/tests/fake-iscsi-target.py" "$port" "$dir/disk" "$@"
-    until_true 10 is_listening || fail "no target"
+    until_true 10 is_listening "$port" || fail "no target"
     drive kind=iscsi uri="$uri" ${reconnect:+reconnect=$reconnect}
     expect_open ok
 }

@@ -79,17 +79,8 @@ mkdir "$dir/www"
 cp --sparse=always "$work/ref" "$dir/www/image"
 http_port=$(free_port)
 server http "$python" "$top_srcdir/tests/range-http-server.py" "$http_port" "$dir/www"
-ssh_port=$(free_port)
-ssh-keygen -q -t ed25519 -N '' -f "$dir/host"
-ssh-keygen -q -t ed25519 -N '' -f "$dir/user"
-cp "$dir/user.pub" "$dir/authorized"
-echo "[127.0.0.1]:$ssh_port $(cut -d' ' -f1,2 "$dir/host.pub")" >"$dir/known"
-mkdir -p /run/sshd
-server sshd "$(command -v sshd)" -D -e -f /dev/null -p "$ssh_port" -h "$dir/host" -o ListenAddress=127.0.0.1 \
-    -o AuthorizedKeysFile="$dir/authorized" -o StrictModes=no -o PidFile=none -o UsePAM=no -o PermitRootLogin=yes \
-    -o Subsystem="sftp internal-sftp"
-is_listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-for port in "$http_port" "$ssh_port"; do within 20 is_listening "$port" || fail "no server on $port"; done
+start_sshd
+within 20 is_listening "$http_port" || fail "no web server"
 within 20 is_there nbd || fail "no qemu-nbd"
 within 20 is_there dies || fail "no nbdkit"
 

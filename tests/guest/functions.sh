@@ -6,7 +6,7 @@
 #
 #   guest_kernel                       downloads and unpacks the kernel package, once a build folder
 #   guest_archive FILE ITEM...         the archive it boots from: modules, programs and files
-#   guest_files FILE             a tar archive of a real tree, the kernel package's own modules
+#   guest_files FILE [FOLDER...] a tar archive of a real tree, the kernel package's own modules
 #   guest_boot FILE QEMU-ARGUMENT...   starts it with this archive; ready when it returns
 #   guest SECONDS COMMAND              runs a command in it; its output and exit code are the guest's
 #   guest_start COMMAND                the same without waiting; then guest_wait $guest_job SECONDS
@@ -78,12 +78,16 @@ guest_kernel() {
     guest_version=$(cat "$guest_folder/version")
 }
 
-# guest_files FILE: a tar archive of a real tree, the package's own modules, with their sums in SHA256SUMS.
+# guest_files FILE [FOLDER...]: a tar archive of a real tree, the package's own modules (default: 45 MiB of them),
+# with their sums in SHA256SUMS.
 guest_files() {
+    local archive=$1
+    shift
+    [ $# -gt 0 ] || set -- fs lib crypto
     (
-        cd "$guest_folder/lib/modules/$guest_version" && find kernel/fs kernel/lib kernel/crypto -type f | sort >"$work/names" &&
+        cd "$guest_folder/lib/modules/$guest_version" && find "${@/#/kernel/}" -type f | sort >"$work/names" &&
             xargs sha256sum <"$work/names" >"$work/SHA256SUMS" &&
-            tar c -f "$1" --owner=0 --group=0 -T "$work/names" -C "$work" SHA256SUMS
+            tar c -f "$archive" --owner=0 --group=0 -T "$work/names" -C "$work" SHA256SUMS
     ) || fail "no archive of files for the guest"
 }
 
