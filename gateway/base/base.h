@@ -257,6 +257,15 @@ uint32_t crc32c(uint32_t crc, const void *data, size_t length);
 /* The same without special instructions; for the test that compares both. */
 uint32_t crc32c_by_tables(uint32_t crc, const void *data, size_t length);
 
+/* What configure was told; a moved installation is found beside the program first (cli/common.c).
+ */
+extern const struct installation {
+    const char *settings; /* the folder of gateway.yaml */
+    const char *plugin;   /* the file */
+    const char *filters;  /* the folder */
+    const char *kit;      /* the folder of what filter authors start from */
+} installation;
+
 /* 16 random bytes as a version 4 UUID in text (36 characters and a terminator). */
 void uuid_make(char text[37]);
 bool uuid_is_valid(const char *text);

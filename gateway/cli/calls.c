@@ -259,7 +259,7 @@ int cli_filter_verb(struct cli *cli, int (*unknown)(int argc, char **argv))
     cli->verb = verb;
     cli->folder = cli_take_option(cli, "--config");
     if (!cli->folder)
-        cli->folder = SLUICE_SYSCONFDIR;
+        cli->folder = installation.settings;
     cli->is_json = cli_take_flag(cli, "--json");
     code = ask(cli,
                json_pack("{s:s, s:s, s:s, s:s, s:o}", "verb", "filter", "filter", cli->argv[0],

@@ -159,20 +159,20 @@ static void find_part(const char *variable, const char *beside, const char *conf
 void cli_find_plugin(const struct cli *cli, char *out, size_t out_size)
 {
     (void)cli;
-    find_part("SLUICE_PLUGIN", "lib/sluice/nbdkit-sluice-plugin.so",
-              SLUICE_PLUGINDIR "/nbdkit-sluice-plugin.so", out, out_size);
+    find_part("SLUICE_PLUGIN", "lib/sluice/nbdkit-sluice-plugin.so", installation.plugin, out,
+              out_size);
 }
 
 void cli_find_filters(const struct cli *cli, char *out, size_t out_size)
 {
     (void)cli;
-    find_part("SLUICE_FILTER_PATH", "lib/sluice/filters", SLUICE_FILTERDIR, out, out_size);
+    find_part("SLUICE_FILTER_PATH", "lib/sluice/filters", installation.filters, out, out_size);
 }
 
 void cli_find_kit(const struct cli *cli, char *out, size_t out_size)
 {
     (void)cli;
-    find_part("SLUICE_KIT", "share/sluice/kit", SLUICE_KITDIR, out, out_size);
+    find_part("SLUICE_KIT", "share/sluice/kit", installation.kit, out, out_size);
 }
 
 /* --- the configuration

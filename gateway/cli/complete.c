@@ -81,7 +81,7 @@ static const char *folder_of(int argc, char **argv)
     for (int i = 0; i + 1 < argc; i++)
         if (strcmp(argv[i], "--config") == 0)
             return argv[i + 1];
-    return SLUICE_SYSCONFDIR;
+    return installation.settings;
 }
 
 static void offer_filters(const char *typed)

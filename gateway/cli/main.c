@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DEFAULT_FOLDER SLUICE_SYSCONFDIR
-
 static bool matches(const struct cli_verb *v, int argc, char **argv, int *words)
 {
     const char *space = strchr(v->name, ' ');
@@ -129,7 +127,7 @@ int main(int argc, char **argv)
     }
     cli.folder = cli_take_option(&cli, "--config");
     if (!cli.folder)
-        cli.folder = DEFAULT_FOLDER;
+        cli.folder = installation.settings;
     cli.is_json = strstr(v->arguments, "--json") && cli_take_flag(&cli, "--json");
     return finish_output(&cli, v->run(&cli));
 }

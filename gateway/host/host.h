@@ -16,7 +16,7 @@
 
 /* --- loader --------------------------------------------------------------------------------- */
 
-/* Folders searched for NAME.so, first wins; default: SLUICE_FILTERDIR. Copied. */
+/* Folders searched for NAME.so, first wins; default: installation.filters. Copied. */
 int host_set_filter_path(const char *const *folders, unsigned count) MUST_CHECK;
 /* name: a filter's name, or a path with a slash.  Loads once; checks versions, names, every
  * operation handled or unseen, holds_data with extents and prefetch, and the tables.  (Whether a

@@ -98,7 +98,7 @@ static int read_template(const char *name, char out[TEMPLATE_MAX], struct err *e
     FILE *f;
     size_t n;
 
-    snprintf(path, sizeof path, "%s/%s", kit ? kit : SLUICE_KITDIR, name);
+    snprintf(path, sizeof path, "%s/%s", kit ? kit : installation.kit, name);
     f = fopen(path, "re");
     if (!f)
         return err_set(e, errno, "cannot read the template %s: %s", path, strerror(errno));

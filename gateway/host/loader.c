@@ -28,7 +28,6 @@ static pthread_mutex_t loader_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct loaded *all_loaded;      /* [L loader_mutex] */
 static char *search_path[FOLDERS_MAX]; /* [L loader_mutex] */
 static unsigned search_count;          /* [L loader_mutex] */
-static char default_folder[] = SLUICE_FILTERDIR;
 
 /* --- the path -----------------------------------------------------------------------------------
  */
@@ -62,7 +61,7 @@ static unsigned folder_count(void)
 
 static const char *folder(unsigned index)
 {
-    return search_count ? search_path[index] : default_folder;
+    return search_count ? search_path[index] : installation.filters;
 }
 
 /* --- loading ------------------------------------------------------------------------------------
