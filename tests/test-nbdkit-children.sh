@@ -10,15 +10,16 @@ has_child() { [ -n "$(child)" ]; }
 kill_child() { kill -9 "$(child)"; }
 
 # --- the memory plugin -----------------------------------------------------------------------------
-exec {stray}<"$0" # open in the driver as well, and not close-on-exec
+self=$(realpath "$0")
+exec {stray}<"$self" # open in the driver as well, and not close-on-exec
 drive kind=nbdkit plugin=memory arg=size=8M
 expect_open ok
 expect "ok size=8388608 * ro=0 flush=1 fua=1 trim=1 zero=1 *" info
 expect "ok connected=1 * connected to nbdkit plugin memory" status
 pid=$(child)
-ls -l "/proc/$driver_pid/fd" | grep -q "$0" || fail "the driver should have $0 open"
+ls -l "/proc/$driver_pid/fd" | grep -q "$self" || fail "the driver should have $self open"
 ls -l "/proc/$pid/fd" >"$dir/fds"
-grep -q "$0" "$dir/fds" && fail "the child has inherited $0"
+grep -q "$self" "$dir/fds" && fail "the child has inherited $self"
 [ "$(grep -c socket: "$dir/fds")" -le 3 ] || fail "the child has sockets of ours: $(cat "$dir/fds")"
 grep -q '^SigBlk:.*0000000000000000$' "/proc/$pid/status" || fail "the child blocks signals"
 expect ok write 0 4096 1

@@ -140,18 +140,25 @@ static void adopt(struct gateway_export *x, const struct building *b)
         close_seat(&gone[i]);
 }
 
-static int set_chain(struct gateway_export *x, const struct building *b, uint64_t *pause_ns,
-                     struct err *e)
+static void note_swap(struct chain_change *change, const struct disk_swap *swap)
+{
+    if (!change || !swap->pause_ns)
+        return;
+    change->pause_ns += swap->pause_ns;
+    change->deferred = change->swaps++ ? MIN(change->deferred, swap->deferred) : swap->deferred;
+}
+
+static int set_chain(struct gateway_export *x, const struct building *b,
+                     struct chain_change *change, struct err *e)
 {
     struct station *stations[CHAIN_FILTERS_MAX];
-    uint64_t pause = 0;
+    struct disk_swap swap = {0};
     int r;
 
     for (unsigned i = 0; i < b->count; i++)
         stations[i] = b->seat[i].station;
-    r = disk_set_chain(x->disk, stations, b->count, &pause, e);
-    if (pause_ns)
-        *pause_ns += pause;
+    r = disk_set_chain(x->disk, stations, b->count, &swap, e);
+    note_swap(change, &swap);
     if (r == 0)
         adopt(x, b);
     return r;
@@ -159,7 +166,7 @@ static int set_chain(struct gateway_export *x, const struct building *b, uint64_
 
 /* Those that are to be replaced leave first. */
 static int drop_replaced(struct gateway_export *x, const struct disk_config *policy,
-                         uint64_t *pause_ns, struct err *e)
+                         struct chain_change *change, struct err *e)
 {
     struct building b = {.count = 0};
 
@@ -169,7 +176,7 @@ static int drop_replaced(struct gateway_export *x, const struct disk_config *pol
         if (!f || can_stay(&x->seat[i], f))
             b.seat[b.count++] = x->seat[i];
     }
-    return b.count == x->seat_count ? 0 : set_chain(x, &b, pause_ns, e);
+    return b.count == x->seat_count ? 0 : set_chain(x, &b, change, e);
 }
 
 static void note_bypassed(struct gateway_export *x, const char *text)
@@ -220,18 +227,19 @@ static int refuse_left_out(struct gateway_export *x, const struct disk_config *p
 }
 
 int export_change_chain(struct gateway_export *x, struct config_ref *config,
-                        const struct disk_config *policy, uint64_t *pause_ns, struct err *e)
+                        const struct disk_config *policy, struct chain_change *change,
+                        struct err *e)
 {
     struct building b = {.count = 0};
     int r = refuse_left_out(x, policy, e);
 
     if (r == 0)
-        r = drop_replaced(x, policy, pause_ns, e);
+        r = drop_replaced(x, policy, change, e);
 
     for (unsigned i = 0; i < policy->filter_count && r == 0; i++)
         r = add_filter(x, config, &policy->filters[i], &b, e);
     if (r == 0)
-        r = set_chain(x, &b, pause_ns, e);
+        r = set_chain(x, &b, change, e);
     if (r < 0)
         close_new(&b);
     else

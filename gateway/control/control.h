@@ -106,8 +106,8 @@ struct reload_options {
 /*
  * Reads the folder anew, plans and applies; on any error the running state stays as it was and the
  * error says so.  *report (JSON, may be NULL): {"actions": [{"kind", "disk", "text",
- * "pause_ns"}...], "problems": ["file:line:column: ..."], "refused", "needs_restart"}.  Blocks; one
- * at a time.
+ * "pause_ns", "deferred"}...], "problems": ["file:line:column: ..."], "refused", "needs_restart"}.
+ * Blocks; one at a time.
  */
 int gateway_reload(struct gateway *gateway, const struct reload_options *options, json_t **report,
                    struct err *e) MUST_CHECK;

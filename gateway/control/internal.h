@@ -104,9 +104,14 @@ unsigned exports_take(struct gateway *g, const char *name, struct gateway_export
                       unsigned most);
 
 /* chain.c */
+struct chain_change {
+    unsigned swaps;
+    uint64_t pause_ns; /* of all of them */
+    uint64_t deferred; /* requests that filters held at each, at least */
+};
 /* Makes its chain that of `policy`; stations that stay are kept. [C] or OPENING */
 int export_change_chain(struct gateway_export *x, struct config_ref *config,
-                        const struct disk_config *policy, uint64_t *pause_ns,
+                        const struct disk_config *policy, struct chain_change *change,
                         struct err *e) MUST_CHECK;
 /* LIVE options and on_stall of one filter. [C] */
 int export_change_policy(struct gateway_export *x, struct config_ref *config,

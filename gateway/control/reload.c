@@ -247,15 +247,16 @@ static bool is_first_chain_step(const struct reload *r, unsigned at)
 static int step_chain(struct reload *r, unsigned at, bool is_undo, struct err *e)
 {
     const struct plan_action *a = &r->plan->actions[at];
-    uint64_t pause_ns = 0;
+    struct chain_change change = {0};
+    json_t *said = json_array_get(r->actions, at);
     int result;
 
     if (!is_first_chain_step(r, at))
         return 0;
     result = export_change_chain(export_find(r->gateway, a->new_disk->name), side(r, is_undo),
-                                 is_undo ? a->old_disk : a->new_disk, &pause_ns, e);
-    json_object_set_new(json_array_get(r->actions, at), "pause_ns",
-                        json_integer((json_int_t)pause_ns));
+                                 is_undo ? a->old_disk : a->new_disk, &change, e);
+    json_object_set_new(said, "pause_ns", json_integer((json_int_t)change.pause_ns));
+    json_object_set_new(said, "deferred", json_integer((json_int_t)change.deferred));
     return result;
 }
 

@@ -87,10 +87,14 @@ void disk_for_each_session(struct disk *disk,
  * Makes stations[0..count) the chain.  Those new to the disk are told ATTACH, those gone DETACH
  * (long phase first, while serving), the rest nothing; then QUIESCE, drain, swap, RESUME.  On a
  * refusal or when the drain takes longer than the quiesce limit everything is as before and *e says
- * who and why.  pause_ns (may be NULL): how long requests were held.  Blocks.
+ * who and why.  *swap (may be NULL) is filled when it came to a swap.  Blocks.
  */
+struct disk_swap {
+    uint64_t pause_ns; /* how long requests were held */
+    uint64_t deferred; /* requests that filters held when the gate closed */
+};
 int disk_set_chain(struct disk *disk, struct station *const *stations, unsigned count,
-                   uint64_t *pause_ns, struct err *e) MUST_CHECK;
+                   struct disk_swap *swap, struct err *e) MUST_CHECK;
 
 /* --- control events
  * ------------------------------------------------------------------------------------- */

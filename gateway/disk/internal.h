@@ -36,8 +36,9 @@ struct disk {
     uint64_t quiesce_limit_ns, event_limit_ns, prepare_ttl_ns; /* [C] */
 
     pthread_mutex_t control;
-    struct station *station[CHAIN_FILTERS_MAX];   /* [C] the chain in place */
-    unsigned count;                               /* [C] */
+    struct station *station[CHAIN_FILTERS_MAX]; /* [C] the chain in place */
+    unsigned count;                             /* [C] */
+    uint64_t held_at_gate; /* [C] by filters, when quiesce last closed the gate */
     struct prepared prepared[SLUICE_EVENT_COUNT]; /* [C] */
     bool is_stopped;                              /* [C] */
 

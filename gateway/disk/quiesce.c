@@ -48,12 +48,22 @@ static void resume_filters(struct disk *disk)
     stations_inform(disk, disk->station, disk->count, &event, SLUICE_PHASE_COMMIT);
 }
 
+static uint64_t held_by_filters(const struct disk *disk)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < disk->count; i++)
+        sum += atomic_load_explicit(&disk->station[i]->stats.held_now, memory_order_relaxed);
+    return sum;
+}
+
 int quiesce_begin(struct disk *disk, struct err *e)
 {
     struct sluice_event event = {.kind = SLUICE_EVENT_QUIESCE, .name = ""};
     int r;
 
     engine_gate_close(disk->engine, GATE_QUIESCE);
+    disk->held_at_gate = held_by_filters(disk);
     r = stations_prepare(disk, disk->station, disk->count, &event, SLUICE_PHASE_PREPARE, e);
     if (r == 0) {
         r = drain(disk, e);
@@ -150,8 +160,8 @@ static void find_change(const struct disk *disk, struct station *const *stations
 static const struct sluice_event attach_event = {.kind = SLUICE_EVENT_ATTACH, .name = ""};
 static const struct sluice_event detach_event = {.kind = SLUICE_EVENT_DETACH, .name = ""};
 
-static void swap(struct disk *disk, struct chain *chain, struct station *const *stations,
-                 unsigned count)
+static void put_chain(struct disk *disk, struct chain *chain, struct station *const *stations,
+                      unsigned count)
 {
     chain_destroy(engine_swap_chain(disk->engine, chain));
     if (count)
@@ -171,7 +181,7 @@ static int swap_quiesced(struct disk *disk, struct chain *chain, struct station 
     engine_gate_close(disk->engine, GATE_SWAP);
     r = drain(disk, e);
     if (r == 0)
-        swap(disk, chain, stations, count);
+        put_chain(disk, chain, stations, count);
     engine_gate_open(disk->engine, GATE_SWAP);
     if (r == 0)
         stations_inform(disk, c->leaves, c->leave_count, &detach_event, SLUICE_PHASE_COMMIT);
@@ -179,7 +189,8 @@ static int swap_quiesced(struct disk *disk, struct chain *chain, struct station 
 }
 
 static int change_chain(struct disk *disk, struct chain *chain, struct station *const *stations,
-                        unsigned count, const struct change *c, uint64_t *pause_ns, struct err *e)
+                        unsigned count, const struct change *c, struct disk_swap *swap,
+                        struct err *e)
 {
     uint64_t since = clock_now_ns();
     int r = quiesce_begin(disk, e);
@@ -188,8 +199,8 @@ static int change_chain(struct disk *disk, struct chain *chain, struct station *
         return r;
     r = swap_quiesced(disk, chain, stations, count, c, e);
     quiesce_end(disk);
-    if (pause_ns)
-        *pause_ns = clock_now_ns() - since;
+    if (swap)
+        *swap = (struct disk_swap){clock_now_ns() - since, disk->held_at_gate};
     return r;
 }
 
@@ -208,7 +219,7 @@ static int prepare_change(struct disk *disk, const struct change *c, struct err 
 }
 
 int disk_set_chain(struct disk *disk, struct station *const *stations, unsigned count,
-                   uint64_t *pause_ns, struct err *e)
+                   struct disk_swap *swap, struct err *e)
 {
     struct change c = {.join_count = 0};
     struct chain *chain;
@@ -222,7 +233,7 @@ int disk_set_chain(struct disk *disk, struct station *const *stations, unsigned 
     find_change(disk, stations, count, &c);
     r = prepare_change(disk, &c, e);
     if (r == 0) {
-        r = change_chain(disk, chain, stations, count, &c, pause_ns, e);
+        r = change_chain(disk, chain, stations, count, &c, swap, e);
         stations_inform(disk, c.joins, c.join_count, &attach_event,
                         r ? SLUICE_PHASE_ABORT : SLUICE_PHASE_COMMIT);
         if (r < 0)

@@ -10,7 +10,7 @@
 struct delay {
     struct sluice_disk *disk;
     struct sluice_value op;
-    uint64_t time_ns;
+    uint64_t time_ns, spread_ns;
     bool is_declared;
 };
 
@@ -20,11 +20,13 @@ struct delayed {
     struct sluice_request *request;
 };
 
-enum { O_OP, O_TIME, O_DECLARED };
+enum { O_OP, O_TIME, O_DECLARED, O_SPREAD };
 static const struct sluice_option options[] = {
     OPTION_OP,
     {"time", SLUICE_TYPE_DURATION, 0, 0, 0, "10ms", NULL, "How long."},
     {"declared", SLUICE_TYPE_BOOL, 0, 0, 0, "false", NULL, "Say that it is wanted."},
+    {"spread", SLUICE_TYPE_DURATION, 0, 0, 0, "0s", NULL,
+     "How much longer, by the request's id, so that not all end at once."},
     SLUICE_OPTIONS_END,
 };
 
@@ -38,9 +40,17 @@ static int delay_open(struct sluice_disk *disk, const struct sluice_value *v, vo
     d->disk = disk;
     d->op = v[O_OP];
     d->time_ns = (uint64_t)v[O_TIME].integer;
+    d->spread_ns = (uint64_t)v[O_SPREAD].integer;
     d->is_declared = v[O_DECLARED].integer;
     *instance = d;
     return 0;
+}
+
+#define STEPS 16
+
+static uint64_t delay_of(const struct delay *d, const struct sluice_request *r)
+{
+    return d->time_ns + d->spread_ns / STEPS * (r->id % STEPS);
 }
 
 static void on_time(struct sluice_timer *timer)
@@ -62,7 +72,7 @@ static struct sluice_verdict start(void *instance, struct sluice_request *r, voi
     held->request = r;
     if (d->is_declared)
         sluice_hold(d->disk, r, "delay: because it was told to");
-    sluice_timer_start(d->disk, &held->timer, d->time_ns);
+    sluice_timer_start(d->disk, &held->timer, delay_of(d, r));
     return sluice_defer();
 }
 
