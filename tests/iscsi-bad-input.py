@@ -184,8 +184,20 @@ def write_with_r2t():
 
 @group
 def data_out():
+    for what, sn in ("DataSN 27", 27), ("DataSN -1", NO_TAG):  # a PDU was lost: the command is, nothing else
+        i, task, target_tag = write_with_r2t()
+        i.data_out(task, target_tag, sn, 0, bytes(8192))
+        status, _, pdu = i.result()
+        assert status == 2 and pdu.data[4] & 0xF == 0xB and pdu.data[14:16] == b"\x47\x05", (what, pdu.data)
+        assert i.test_unit_ready() == 0, what
+        i.close()
+    i, task, target_tag = write_with_r2t()
+    i.data_out(task, target_tag, 0, 0, b"a" * 4096, False)
+    i.data_out(task, target_tag, 2, 4096, b"b" * 2048, False)
+    i.data_out(task, target_tag, 3, 6144, b"b" * 2048)
+    assert i.result()[0] == 2 and i.test_unit_ready() == 0, "a gap in DataSN"
+    i.close()
     for what, sn, offset, size, final, tag in (
-            ("DataSN 27", 27, 0, 8192, True, 0), ("DataSN -1", NO_TAG, 0, 8192, True, 0),
             ("an offset ahead", 0, 4096, 4096, True, 0), ("past the end", 0, 0, 12288, True, 0),
             ("F too early", 0, 0, 4096, True, 0), ("no F", 0, 0, 8192, False, 0),
             ("a wrong tag", 0, 0, 8192, True, 5), ("unsolicited", 0, 0, 8192, True, None)):

@@ -97,6 +97,7 @@ void engine_capabilities(const struct engine *engine, struct engine_capabilities
         .can_zero = true, /* what cannot is given written zeros */
         .can_fast_zero = info->can_fast_zero,
         .can_extents = true,
+        .knows_extents = info->can_extents,
         .can_prefetch = true,
     };
 }

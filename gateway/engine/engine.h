@@ -115,6 +115,7 @@ uint32_t engine_unit(const struct engine *engine);
 /* What front ends may promise for the chain in place. */
 struct engine_capabilities {
     bool can_flush, can_trim, can_zero, can_fast_zero, can_extents, can_prefetch;
+    bool knows_extents; /* without it the answer to extents is always: all of it is data */
 };
 void engine_capabilities(const struct engine *engine, struct engine_capabilities *out);
 

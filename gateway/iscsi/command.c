@@ -5,7 +5,9 @@
  * A command is decoded when its header is there, so that its buffer is known before the first byte
  * of its data: immediate, unsolicited and solicited data are all received into the memory that goes
  * down the chain.  DataPDUInOrder and DataSequenceInOrder are Yes, so the next byte of a command is
- * always the one after the last; anything else ends the session (ErrorRecoveryLevel 0).
+ * always the one after the last; anything else ends the session (ErrorRecoveryLevel 0).  A DataSN
+ * out of order says that a PDU was lost: the command ends with CHECK CONDITION when all of its data
+ * that is on the way has come (RFC 7143 7.8, 7.9).
  *
  * Status rides on the last Data-In where it is GOOD.
  */
@@ -14,6 +16,7 @@
 #include <stdio.h>
 
 #define ASC_DATA_TIMEOUT 0x4b06u /* INITIATOR RESPONSE TIMEOUT */
+#define ASC_DATA_LOST 0x4705u    /* PROTOCOL SERVICE CRC ERROR */
 #define SENSE_ABORTED_COMMAND 0xb
 
 /* --- finding
@@ -72,6 +75,7 @@ static struct iscsi_task *task_begin(struct conn *c)
     task->is_unsolicited_open = !(c->head[1] & PDU_FINAL);
     task->progress_ns = c->shard->now_ns;
     task->outs_left = 0;
+    task->has_lost_data = false;
     task->next = *bucket;
     *bucket = task;
     list_append(&c->tasks, &task->link);
@@ -334,8 +338,12 @@ static void ask_for_data(struct iscsi_task *task)
 /* A piece has come, or the header of a command without any: what next? */
 static void go_on(struct iscsi_task *task)
 {
-    if (task->is_unsolicited_open)
+    if (task->is_unsolicited_open || (task->has_lost_data && task->r2t_count))
         return;
+    if (task->has_lost_data) {
+        refuse_with_sense(task, SENSE_ABORTED_COMMAND, ASC_DATA_LOST);
+        return;
+    }
     if (task->received >= task->wanted_bytes) {
         run(task);
         return;
@@ -407,6 +415,7 @@ static void decode(struct iscsi_task *task)
     task->scsi.done = on_done;
     read_cdb(task);
     scsi_command_decode(&task->scsi);
+    task->scsi.expected_bytes = expected(task);
     if (task->scsi.direction == SCSI_DATA_OUT && task->is_write)
         task->wanted_bytes = MIN(task->scsi.transfer_bytes, task->expected_bytes);
 }
@@ -432,7 +441,7 @@ static void receive_into(struct conn *c, struct iscsi_task *task)
     uint32_t bytes = pdu_data_bytes(c->head);
 
     c->data_task = task;
-    if (task->received >= task->wanted_bytes || !task->buffer)
+    if (task->has_lost_data || task->received >= task->wanted_bytes || !task->buffer)
         return;
     c->data = (uint8_t *)task->buffer + task->received;
     c->room_left = MIN(bytes, task->wanted_bytes - task->received);
@@ -465,38 +474,46 @@ void command_begin(struct conn *c)
 /* --- data that was asked for, or comes unasked
  * ----------------------------------------------------------------- */
 
-static const char *check_sequence(const struct iscsi_task *task, const uint8_t *bhs)
+/* A gap in the numbers: from then on what comes is only waited for. */
+static bool is_lost(struct iscsi_task *task, const uint8_t *bhs)
 {
     if (get32(bhs + 36) != task->data_sn)
-        return "DataSN is out of order";
-    if (get32(bhs + 40) != task->received)
-        return "data that is not next";
-    return NULL;
+        task->has_lost_data = true;
+    return task->has_lost_data;
 }
 
-static const char *check_unsolicited(const struct iscsi_task *task, const uint8_t *bhs)
+static const char *check_offset(const struct iscsi_task *task, const uint8_t *bhs)
+{
+    return get32(bhs + 40) == task->received ? NULL : "data that is not next";
+}
+
+static const char *check_unsolicited(struct iscsi_task *task, const uint8_t *bhs)
 {
     uint32_t most = MIN(task->conn->parameters.first_burst_bytes, task->expected_bytes);
 
     if (!task->is_unsolicited_open)
         return "unsolicited data after its end";
+    if (is_lost(task, bhs))
+        return NULL;
     if (pdu_data_bytes(bhs) > most - MIN(most, task->received))
         return "more unsolicited data than FirstBurstLength";
-    return check_sequence(task, bhs);
+    return check_offset(task, bhs);
 }
 
-static const char *check_solicited(const struct iscsi_task *task, const uint8_t *bhs)
+static const char *check_solicited(struct iscsi_task *task, const uint8_t *bhs)
 {
     const struct r2t *r2t = &task->r2t[task->r2t_first];
     uint32_t end = task->received + pdu_data_bytes(bhs);
 
     if (task->r2t_count == 0 || r2t->tag != pdu_target_tag(bhs))
         return "data with a tag that was not given, or out of turn";
+    if (is_lost(task, bhs))
+        return NULL;
     if (end > r2t->offset + r2t->bytes)
         return "more data than was asked for";
     if (!!(bhs[1] & PDU_FINAL) != (end == r2t->offset + r2t->bytes))
         return "F does not stand where the data ends";
-    return check_sequence(task, bhs);
+    return check_offset(task, bhs);
 }
 
 void data_out_begin(struct conn *c)

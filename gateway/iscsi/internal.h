@@ -115,6 +115,7 @@ struct iscsi_task {
     uint32_t asked;        /* by R2Ts, up to here */
     uint32_t data_sn, r2t_sn;
     bool is_unsolicited_open; /* the initiator's first burst has not ended */
+    bool has_lost_data;       /* a DataSN was out of order: refused when the rest has come */
     struct r2t r2t[R2T_MAX];
     unsigned r2t_first, r2t_count;
     uint64_t progress_ns;

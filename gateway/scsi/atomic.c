@@ -202,12 +202,6 @@ void atomic_close(struct scsi_lu *lu)
 
 void decode_write_atomic(struct scsi_command *c)
 {
-    const struct scsi_lu *lu = c->nexus_lu->lu;
-
-    if (lu && !lu_is_atomic(lu)) {
-        sense_set(c, SENSE_ILLEGAL_REQUEST, ASC_INVALID_OPCODE);
-        return;
-    }
     if (c->cdb[1] >> 5) {
         sense_bad_cdb(c, 1, 7);
         return;

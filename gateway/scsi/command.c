@@ -71,6 +71,10 @@ static void decode_cdb(struct scsi_command *c)
             sense_set(c, SENSE_ILLEGAL_REQUEST, ASC_INVALID_OPCODE);
         return;
     }
+    if (c->nexus_lu->lu && !operation_is_offered(c->operation, c->nexus_lu->lu)) {
+        sense_set(c, SENSE_ILLEGAL_REQUEST, ASC_INVALID_OPCODE);
+        return;
+    }
     if (c->cdb_bytes < c->operation->cdb_bytes) {
         sense_bad_cdb(c, 0, NO_BIT);
         return;

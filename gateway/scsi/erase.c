@@ -265,19 +265,11 @@ static enum io_status order_erasure(struct scsi_command *c, const struct erase_o
     return job_start(job);
 }
 
-static bool check_allowed(struct scsi_command *c)
-{
-    if (!c->nexus_lu->lu || c->nexus_lu->lu->may_erase)
-        return true;
-    sense_set(c, SENSE_ILLEGAL_REQUEST, ASC_INVALID_OPCODE);
-    return false;
-}
-
 void decode_sanitize(struct scsi_command *c)
 {
     uint32_t length = get16(c->cdb + 7), most;
 
-    if (!c->nexus_lu->lu || !check_allowed(c))
+    if (!c->nexus_lu->lu)
         return;
     most = c->nexus_lu->lu->block_bytes + OVERWRITE_HEADER_BYTES;
     if (c->operation->service_action == SANITIZE_OVERWRITE
@@ -339,8 +331,6 @@ enum io_status run_exit_failure_mode(struct scsi_command *c)
  * no defect list. */
 void decode_format_unit(struct scsi_command *c)
 {
-    if (!check_allowed(c))
-        return;
     if (c->cdb[1] & 0x10)
         c->transfer_bytes = c->cdb[1] & 0x20 ? 8 : 4;
 }

@@ -33,12 +33,15 @@
 #define OP_PAST_RESERVATION 0x20u /* never conflicts (or decides itself) */
 #define OP_HAS_FUA 0x40u          /* byte 1, bit 3 */
 #define OP_CHANGES 0x80u          /* changes the medium: not on one that is write protected */
+#define OP_NOT_EVERYWHERE 0x100u  /* some disks do not have it: see operation_is_offered() */
 
+struct scsi_lu;
 struct scsi_operation {
     const char *name;
     uint8_t opcode, cdb_bytes;
     int16_t service_action; /* or ANY_SERVICE_ACTION */
-    uint8_t direction, flags;
+    uint8_t direction;
+    uint16_t flags;
     uint8_t usage[SCSI_CDB_BYTES]; /* bits that are looked at (SPC-4 6.34.3); others must be 0 */
     /* Reads the CDB: sets transfer_bytes, lba, blocks, or sense. */
     void (*decode)(struct scsi_command *command);
@@ -47,6 +50,9 @@ struct scsi_operation {
 
 /* NULL with *is_service_action_wrong when the opcode is known. */
 const struct scsi_operation *operation_find(const uint8_t *cdb, bool *is_service_action_wrong);
+/* Whether this disk has the command. */
+bool operation_is_offered(const struct scsi_operation *operation, const struct scsi_lu *lu);
+bool lu_may_erase_blocks(const struct scsi_lu *lu);
 extern const struct scsi_operation scsi_operations[];
 extern const unsigned scsi_operation_count;
 
@@ -456,6 +462,7 @@ enum io_status run_or_write(struct scsi_command *c);
 #define WRITE_SAME_BYTES_MAX (UINT64_C(4) << 30)
 #define UNMAP_DESCRIPTORS_MAX 256u
 bool lu_is_thin(const struct scsi_lu *lu);
+bool lu_may_unmap(const struct scsi_lu *lu);
 void decode_write_same(struct scsi_command *c);
 void decode_unmap(struct scsi_command *c);
 void decode_get_lba_status(struct scsi_command *c);
@@ -543,6 +550,7 @@ enum io_status run_copy_status(struct scsi_command *c);
 enum io_status run_copy_parameters(struct scsi_command *c);
 /* erase.c */
 #define SANITIZE_OVERWRITE 0x01
+#define SANITIZE_BLOCK_ERASE 0x02
 int erase_open(struct scsi_lu *lu, struct err *e); /* goes on with one that a restart ended */
 void erase_close(struct scsi_lu *lu);
 void decode_sanitize(struct scsi_command *c);

@@ -66,8 +66,9 @@
     }
 #define SANITIZE(action_name, action, direction, run)                                \
     {                                                                                \
-        "SANITIZE: " action_name, 0x48, 10, action, direction, W | OP_SERVES_ALWAYS, \
-            {0, 0xa0, 0, 0, 0, 0, 0, FF2}, decode_sanitize, run                      \
+        "SANITIZE: " action_name, 0x48, 10, action, direction,                       \
+            W | OP_SERVES_ALWAYS | OP_NOT_EVERYWHERE, {0, 0xa0, 0, 0, 0, 0, 0, FF2}, \
+            decode_sanitize, run                                                     \
     }
 
 /* Sorted by opcode, then by service action. */
@@ -87,7 +88,7 @@ const struct scsi_operation scsi_operations[] = {
      6,
      NO_ACTION,
      OUT,
-     W | OP_SERVES_ALWAYS,
+     W | OP_SERVES_ALWAYS | OP_NOT_EVERYWHERE,
      {0, 0x38, 0, 0, 0},
      decode_format_unit,
      run_format_unit},
@@ -181,12 +182,12 @@ const struct scsi_operation scsi_operations[] = {
      10,
      NO_ACTION,
      OUT,
-     W,
+     W | OP_NOT_EVERYWHERE,
      {0, 0x01, 0, 0, 0, 0, 0x3f, FF2},
      decode_unmap,
      run_unmap},
-    SANITIZE("OVERWRITE", 0x01, OUT, run_sanitize),
-    SANITIZE("BLOCK ERASE", 0x02, NONE, run_sanitize),
+    SANITIZE("OVERWRITE", SANITIZE_OVERWRITE, OUT, run_sanitize),
+    SANITIZE("BLOCK ERASE", SANITIZE_BLOCK_ERASE, NONE, run_sanitize),
     SANITIZE("EXIT FAILURE MODE", 0x1f, NONE, run_exit_failure_mode),
     {"LOG SENSE",
      0x4d,
@@ -293,7 +294,7 @@ const struct scsi_operation scsi_operations[] = {
      16,
      NO_ACTION,
      OUT,
-     WF,
+     WF | OP_NOT_EVERYWHERE,
      {0, 0xf8, FF8, FF2, FF2, 0x3f},
      decode_write_atomic,
      run_write_atomic},
@@ -387,4 +388,41 @@ const struct scsi_operation *operation_find(const uint8_t *cdb, bool *is_service
         *is_service_action_wrong = true;
     }
     return NULL;
+}
+
+/* --- what not every disk has ------------------------------------------------------------- */
+
+static bool may_erase(const struct scsi_lu *lu)
+{
+    return lu->may_erase;
+}
+
+/* By giving back space, so only where that shows (SBC-4 4.11.2). */
+bool lu_may_erase_blocks(const struct scsi_lu *lu)
+{
+    return lu->may_erase && lu_may_unmap(lu);
+}
+
+static const struct {
+    uint8_t opcode;
+    int16_t service_action;
+    bool (*is_there)(const struct scsi_lu *lu);
+} conditions[] = {
+    {0x04, NO_ACTION, may_erase},
+    {0x42, NO_ACTION, lu_may_unmap},
+    {0x48, SANITIZE_BLOCK_ERASE, lu_may_erase_blocks},
+    {0x48, NO_ACTION, may_erase},
+    {0x9c, NO_ACTION, lu_is_atomic},
+};
+
+bool operation_is_offered(const struct scsi_operation *o, const struct scsi_lu *lu)
+{
+    if (LIKELY(!(o->flags & OP_NOT_EVERYWHERE)))
+        return true;
+    for (unsigned i = 0; i < ARRAY_SIZE(conditions); i++)
+        if (conditions[i].opcode == o->opcode &&
+            (conditions[i].service_action == NO_ACTION ||
+             conditions[i].service_action == o->service_action))
+            return conditions[i].is_there(lu);
+    return true;
 }

@@ -20,7 +20,14 @@ bool lu_is_thin(const struct scsi_lu *lu)
     struct engine_capabilities can;
 
     engine_capabilities(lu->engine, &can);
-    return can.can_trim && can.can_extents;
+    return can.can_trim && can.knows_extents; /* what is unmapped has to show in GET LBA STATUS */
+}
+
+/* Of a disk that may not be written the initiator is told that, not that there is no such command.
+ */
+bool lu_may_unmap(const struct scsi_lu *lu)
+{
+    return lu_is_thin(lu) || disk_is_read_only(lu->disk);
 }
 
 /* --- WRITE SAME --------------------------------------------------------------------------- */
@@ -38,7 +45,7 @@ void decode_write_same(struct scsi_command *c)
         sense_bad_cdb(c, 1, 4);
         return;
     }
-    if (c->cdb[1] & WS_UNMAP && !lu_is_thin(c->nexus_lu->lu)) {
+    if (c->cdb[1] & WS_UNMAP && !lu_may_unmap(c->nexus_lu->lu)) {
         sense_bad_cdb(c, 1, 3);
         return;
     }
@@ -115,9 +122,7 @@ void decode_unmap(struct scsi_command *c)
 {
     if (!c->nexus_lu->lu)
         return;
-    if (!lu_is_thin(c->nexus_lu->lu))
-        sense_set(c, SENSE_ILLEGAL_REQUEST, ASC_INVALID_OPCODE);
-    else if (c->cdb[1] & 1)
+    if (c->cdb[1] & 1)
         sense_bad_cdb(c, 1, 0); /* ANCHOR */
     else
         c->transfer_bytes = get16(c->cdb + 7);
@@ -291,26 +296,9 @@ static enum job_next status_step(struct scsi_job *job)
     return JOB_END;
 }
 
-/* A disk that does not know answers that all of it is mapped. */
-static enum io_status all_mapped(struct scsi_command *c)
-{
-    uint8_t answer[STATUS_HEADER_BYTES + STATUS_DESCRIPTOR_BYTES] = {0};
-    struct status_list list = {.bytes = answer, .most = 1};
-
-    status_add(&list, c->lba, lu_blocks(c->nexus_lu->lu) - c->lba, MAPPED);
-    put32(answer, sizeof answer - 4);
-    command_answer(c, answer, sizeof answer, c->blocks);
-    return IO_DONE;
-}
-
 enum io_status run_get_lba_status(struct scsi_command *c)
 {
-    struct engine_capabilities can;
-    struct scsi_job *job;
+    struct scsi_job *job = job_new(c, status_step, PARAMETER_DATA_MAX);
 
-    engine_capabilities(c->nexus_lu->lu->engine, &can);
-    if (!can.can_extents)
-        return all_mapped(c);
-    job = job_new(c, status_step, PARAMETER_DATA_MAX);
     return job ? job_start(job) : IO_DONE;
 }

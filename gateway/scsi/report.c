@@ -35,6 +35,8 @@ static enum io_status report_all(struct scsi_command *c)
     for (unsigned i = 0; i < scsi_operation_count; i++) {
         const struct scsi_operation *o = &scsi_operations[i];
 
+        if (!operation_is_offered(o, c->nexus_lu->lu))
+            continue;
         memset(at, 0, 8);
         at[0] = o->opcode;
         if (has_service_action(o))
@@ -102,7 +104,7 @@ enum io_status run_report_opcodes(struct scsi_command *c)
     }
     if (o && has_service_action(o))
         o = action > 0x1f ? NULL : operation_find(cdb, &is_wrong);
-    return report_one(c, o);
+    return report_one(c, o && operation_is_offered(o, c->nexus_lu->lu) ? o : NULL);
 }
 
 /* --- REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS ------------------------------------------- */

@@ -201,9 +201,9 @@ static size_t block_limits(const struct scsi_nexus_lu *n, uint8_t *out)
 
 static size_t characteristics(const struct scsi_nexus_lu *n, uint8_t *out)
 {
-    (void)n;
     put16(out, 1); /* non-rotating */
-    out[3] = 0x50; /* WABEREQ, WACEREQ 01b: what was erased reads without an error */
+    if (lu_may_erase_blocks(n->lu))
+        out[3] = 0x40; /* WABEREQ 01b: what was erased reads without an error */
     return 0x3c;
 }
 

@@ -83,10 +83,7 @@ static bool check_cscds(struct scsi_command *c, struct copy *copy, const uint8_t
             illegal(c, ASC_UNSUPPORTED_CSCD);
             return false;
         }
-        if (cscd[1] >> 6) {
-            sense_bad_list(c, HEADER_BYTES + i * CSCD_BYTES + 1, 7);
-            return false;
-        }
+        /* LU ID TYPE is ignored: this descriptor has no LU IDENTIFIER (SPC-4 6.4.6.1). */
         copy->cscd[i] = cscd[1] & 0x3f ? NULL : find_by_name(c->nexus, cscd);
         if (copy->cscd[i] && get24(cscd + 29) != copy->cscd[i]->lu->block_bytes)
             copy->cscd[i] = NULL;
