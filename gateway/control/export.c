@@ -151,6 +151,8 @@ static int open_parts(struct gateway_export *x, struct disk **disk, struct err *
         x->disk = *disk;
         r = export_change_chain(x, config, policy, NULL, e);
     }
+    if (r == 0)
+        r = scsi_disk_recover(*disk, e);
     config_ref_put(config);
     return r;
 }

@@ -8,7 +8,7 @@
  *
  * The record, in `atomic-redo` of the disk's state folder, holds the whole
  * write.  After a crash a whole record is written again before the disk is
- * served; a torn one says that the write had not begun.  The range stays
+ * served, to whomever and however; a torn one says that the write had not begun.  The range stays
  * locked, also against NBD, until the record is durably gone: a record that
  * outlived a later write would undo that.
  */
@@ -136,58 +136,78 @@ static bool read_record(int fd, off_t at, struct record *record, uint8_t *data)
            record->data_crc == crc32c(0, data, record->length);
 }
 
-static int write_again(struct scsi_lu *lu, const struct record *record, uint8_t *data)
-{
-    return lu_execute(lu, SLUICE_OP_WRITE, SLUICE_FLAG_FUA | SLUICE_FLAG_ATOMIC, record->offset,
-                      record->length, data);
-}
-
-static int replay_slot(struct scsi_lu *lu, unsigned slot, uint8_t *data)
+static int replay_slot(struct disk *disk, int fd, unsigned slot, uint8_t *data)
 {
     off_t at = slot * SLOT_BYTES;
     struct record record;
     int error;
 
-    if (!read_record(lu->atomic_fd, at, &record, data))
+    if (!read_record(fd, at, &record, data))
         return 0;
-    error = write_again(lu, &record, data);
+    error = unit_execute(disk_engine(disk), SLUICE_OP_WRITE, SLUICE_FLAG_FUA | SLUICE_FLAG_ATOMIC,
+                         record.offset, record.length, data);
     if (!error)
-        error = clear_record_at(lu->atomic_fd, at);
+        error = clear_record_at(fd, at);
     if (!error)
         log_line(LOG_LEVEL_NOTICE, "finished an atomic write of %llu bytes at %llu disk=%s",
                  (unsigned long long)record.length, (unsigned long long)record.offset,
-                 disk_name(lu->disk));
+                 disk_name(disk));
     return error;
 }
 
-static int replay(struct scsi_lu *lu, const char *path, struct err *e)
+static int replay(struct disk *disk, int fd, const char *path, struct err *e)
 {
     CLEANUP_FREE uint8_t *data = aligned_alloc(4096, ATOMIC_BYTES_MAX);
     int error = data ? 0 : ENOMEM;
 
     for (unsigned slot = 0; slot < ATOMIC_SLOTS && !error; slot++)
-        error = replay_slot(lu, slot, data);
+        error = replay_slot(disk, fd, slot, data);
     return error ? err_set(e, error, "cannot finish an atomic write recorded in %s: %s", path,
                            strerror(error))
                  : 0;
 }
 
+/* 1: there is a file to be opened; 0: the disk has no state. */
+static int file_path(const struct disk *disk, char *path, size_t size, struct err *e)
+{
+    const char *folder = disk_state_folder(disk);
+
+    if (!folder)
+        return 0;
+    if (snprintf(path, size, "%s/%s", folder, FILE_NAME) >= (int)size)
+        return err_set(e, ENAMETOOLONG, "the state folder's name is too long: %s", folder);
+    return 1;
+}
+
+int scsi_disk_recover(struct disk *disk, struct err *e)
+{
+    char path[PATH_MAX];
+    int r = file_path(disk, path, sizeof path, e), fd;
+
+    if (r <= 0)
+        return r;
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : err_set(e, errno, "cannot open %s: %s", path, strerror(errno));
+    r = replay(disk, fd, path, e);
+    close(fd);
+    return r;
+}
+
 int atomic_open(struct scsi_lu *lu, struct err *e)
 {
-    const char *folder = disk_state_folder(lu->disk);
     char path[PATH_MAX];
+    int r = file_path(lu->disk, path, sizeof path, e);
 
     lu->atomic_fd = -1;
-    if (!folder || disk_is_read_only(lu->disk))
-        return 0;
-    if (snprintf(path, sizeof path, "%s/%s", folder, FILE_NAME) >= (int)sizeof path)
-        return err_set(e, ENAMETOOLONG, "the state folder's name is too long: %s", folder);
+    if (r <= 0 || disk_is_read_only(lu->disk))
+        return MIN(r, 0);
     lu->atomic_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (lu->atomic_fd < 0)
         return err_set(e, errno, "cannot open %s: %s", path, strerror(errno));
     if (file_sync_folder(path) < 0)
         return err_set(e, EIO, "cannot make the name of %s stable", path);
-    return replay(lu, path, e);
+    return replay(lu->disk, lu->atomic_fd, path, e);
 }
 
 void atomic_close(struct scsi_lu *lu)

@@ -183,6 +183,8 @@ static inline uint64_t lu_blocks(const struct scsi_lu *lu)
 /* Any thread: what a reset of the logical unit does beside ending commands. */
 void lu_reset(struct scsi_lu *lu);
 /* A request of the unit itself, through the whole chain. 0 or a positive errno. Blocks. */
+int unit_execute(struct engine *engine, unsigned op, uint32_t flags, uint64_t offset,
+                 uint64_t length, void *data);
 int lu_execute(struct scsi_lu *lu, unsigned op, uint32_t flags, uint64_t offset, uint64_t length,
                void *data);
 

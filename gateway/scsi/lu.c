@@ -167,10 +167,10 @@ unsigned lu_port_groups(const struct scsi_nexus_lu *n, struct scsi_port_group *o
 static const struct sluice_client unit_client = {
     .front_end = "iscsi", .address = "", .initiator = "", .session = 0};
 
-int lu_execute(struct scsi_lu *lu, unsigned op, uint32_t flags, uint64_t offset, uint64_t length,
-               void *data)
+int unit_execute(struct engine *engine, unsigned op, uint32_t flags, uint64_t offset,
+                 uint64_t length, void *data)
 {
-    struct request *r = request_new(lu->engine, &unit_client);
+    struct request *r = request_new(engine, &unit_client);
     int error;
 
     if (!r)
@@ -179,4 +179,10 @@ int lu_execute(struct scsi_lu *lu, unsigned op, uint32_t flags, uint64_t offset,
     error = request_execute(r);
     request_free(r);
     return error;
+}
+
+int lu_execute(struct scsi_lu *lu, unsigned op, uint32_t flags, uint64_t offset, uint64_t length,
+               void *data)
+{
+    return unit_execute(lu->engine, op, flags, offset, length, data);
 }

@@ -208,6 +208,12 @@ struct scsi_lu_settings {
 };
 
 /*
+ * Carries out what a crash left of an atomic write: before anybody may use the disk, over NBD too,
+ * and whether or not it is a logical unit this time.  An error: it must not be used.  Blocks.
+ */
+int scsi_disk_recover(struct disk *disk, struct err *e) MUST_CHECK;
+
+/*
  * The logical unit of a disk: reads its reservations from the disk's state folder and carries out
  * what a crash left of an atomic write, so before anybody else may use the disk.  Blocks.  The disk
  * outlives it.
