@@ -48,7 +48,19 @@ static void forget_tag(struct iscsi_task *task)
 
 uint32_t conn_max_command_sn(const struct conn *c)
 {
-    return c->expected_command_sn + (COMMAND_WINDOW - c->window_used) - 1;
+    return c->expected_command_sn + (COMMAND_WINDOW - conn_window_used(c)) - 1;
+}
+
+/* Only the loop changes it, others look: no more than a load and a store. */
+static void count_place(struct iscsi_task *task, int change)
+{
+    struct conn *c = task->conn;
+
+    if (task->is_immediate)
+        c->immediate_used += (unsigned)change;
+    else
+        atomic_store_explicit(&c->window_used, conn_window_used(c) + (unsigned)change,
+                              memory_order_relaxed);
 }
 
 /* --- beginning and end of a task
@@ -79,7 +91,7 @@ static struct iscsi_task *task_begin(struct conn *c)
     task->next = *bucket;
     *bucket = task;
     list_append(&c->tasks, &task->link);
-    *(task->is_immediate ? &c->immediate_used : &c->window_used) += 1;
+    count_place(task, 1);
     return task;
 }
 
@@ -98,7 +110,7 @@ static void give_buffer(struct iscsi_task *task)
 static void leave_window(struct iscsi_task *task)
 {
     forget_tag(task);
-    *(task->is_immediate ? &task->conn->immediate_used : &task->conn->window_used) -= 1;
+    count_place(task, -1);
     if (task->conn->data_task == task)
         task->conn->data_task = NULL;
 }
@@ -378,7 +390,7 @@ static const char *find_fault(const struct conn *c)
 static bool has_place(struct conn *c)
 {
     return pdu_is_immediate(c->head) ? c->immediate_used < IMMEDIATE_MAX
-                                     : c->window_used < COMMAND_WINDOW;
+                                     : conn_window_used(c) < COMMAND_WINDOW;
 }
 
 static enum reject_reason find_rejection(struct conn *c)

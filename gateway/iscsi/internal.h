@@ -208,7 +208,8 @@ struct conn {
     struct scsi_nexus *nexus; /* [J] */
     bool is_nexus_closing;
     uint32_t expected_command_sn, status_sn;
-    unsigned window_used, immediate_used;
+    _Atomic unsigned window_used; /* [A] written by the loop alone */
+    unsigned immediate_used;
     struct list tasks;
     struct iscsi_task *bucket[TASK_BUCKETS];
     size_t buffer_bytes;
@@ -225,6 +226,11 @@ struct conn {
     uint32_t text_tag;
     _Atomic uint64_t commands, bytes_in, bytes_out;
 };
+
+static inline unsigned conn_window_used(const struct conn *c)
+{
+    return atomic_load_explicit(&c->window_used, memory_order_relaxed);
+}
 
 /* conn.c */
 void conn_accept(struct iscsi *iscsi, int fd, const struct sockaddr_storage *peer);

@@ -264,7 +264,7 @@ static void view_of(const struct conn *c, struct iscsi_session_view *v)
         .commands = atomic_load_explicit(&c->commands, memory_order_relaxed),
         .bytes_in = atomic_load_explicit(&c->bytes_in, memory_order_relaxed),
         .bytes_out = atomic_load_explicit(&c->bytes_out, memory_order_relaxed),
-        .tasks = c->window_used,
+        .tasks = conn_window_used(c),
         .loop = c->shard->index,
     };
     memcpy(v->isid, c->isid, sizeof v->isid);

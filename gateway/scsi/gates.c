@@ -49,7 +49,7 @@ static uint16_t not_active(const struct scsi_nexus_lu *n)
 
 static uint16_t not_ready(const struct scsi_command *c)
 {
-    uint32_t gates = atomic_load_explicit(&c->nexus_lu->lu->gates, memory_order_relaxed);
+    uint32_t gates = atomic_load_explicit(&c->nexus_lu->lu->gates, memory_order_acquire);
 
     if (LIKELY(gates == 0) || c->operation->flags & OP_SERVES_ALWAYS)
         return 0;

@@ -165,9 +165,10 @@ struct scsi_lu {
     int atomic_fd;                    /* [I] of the redo file; -1: no atomic writes */
     uint32_t atomic_slots;            /* [L] bits of those in use */
     struct {
-        bool is_running, is_failed; /* [L] with LU_ERASING */
-        struct scsi_job *waiter;    /* [L] the command that waits for the end */
-        struct erase_order order;   /* of the one that claimed it */
+        bool is_running;          /* [L] with LU_ERASING */
+        _Atomic bool is_failed;   /* changed under the mutex */
+        struct scsi_job *waiter;  /* [L] the command that waits for the end */
+        struct erase_order order; /* of the one that claimed it */
         pthread_t thread;
         bool has_thread;
         _Atomic bool must_stop;

@@ -66,7 +66,7 @@ static bool reap(struct scsi_job *job)
         return false;
     if (!job->error || job->sees_errors)
         return true;
-    sense_from_error(c, job->error, request_miscompare_offset(job->last));
+    sense_from_error(c, job->error, job->last ? request_miscompare_offset(job->last) : 0);
     return false;
 }
 

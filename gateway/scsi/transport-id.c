@@ -46,13 +46,20 @@ static bool parse_isid(const char *text, uint8_t isid[6])
     return text[12] == 0;
 }
 
+/* Of the characters that a login may have in it: another name could never be there, nor be stored.
+ */
 static bool take_name(struct initiator_port *out, const char *text, size_t length)
 {
     if (length == 0 || length >= sizeof out->name)
         return false;
     memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < length; i++)
-        out->name[i] = (char)tolower((unsigned char)text[i]);
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if (!isalnum(c) && c != '-' && c != '.' && c != ':')
+            return false;
+        out->name[i] = (char)tolower(c);
+    }
     return true;
 }
 

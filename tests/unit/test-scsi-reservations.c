@@ -7,6 +7,8 @@
  */
 #include "scsi-fixture.h"
 
+#include <sys/stat.h>
+
 enum { REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT_AND_ABORT, IGNORE, MOVE };
 
 #define KEY_A 0x1111u
@@ -53,6 +55,21 @@ static uint8_t write_as(struct scsi_nexus *nexus)
 
 /* --- what is wrong
  * -------------------------------------------------------------------------- */
+
+/* A job that fails before its first request has no request to ask. */
+static void test_a_store_that_fails_is_told(void)
+{
+    char path[400];
+
+    set_up();
+    snprintf(path, sizeof path, "%s/reservations.json", disk_state_folder(fx.disk));
+    CHECK_EQ(mkdir(path, 0700), 0);
+    strcat(path, "/in-the-way");
+    CHECK_EQ(mkdir(path, 0700), 0);
+    CHECK_EQ(out_of(fx.first, REGISTER, 0, 0, KEY_A, 1), SCSI_CHECK_CONDITION); /* APTPL */
+    CHECK(last_sense() != 0);
+    fixture_end();
+}
 
 static void test_wrong_orders_change_nothing(void)
 {
@@ -135,6 +152,8 @@ static void test_transport_ids_are_taken_by_length(void)
     spec_i_pt(id, 40, 40, 0x52600);
     CHECK_EQ(count_keys(fx.first), 0);
     id[0] = 0x45;
+    memcpy(id + 4, "iqn.1998-01.or\xff:x,i,0x800000000009\0\0", 36);
+    spec_i_pt(id, 40, 40, 0x52600);
     memcpy(id + 4, "iqn.1998-01.org:x,i,0x800000000009\0\0", 36);
     spec_i_pt(id, 40, 40, 0);
     CHECK_EQ(count_keys(fx.first), 2);
@@ -332,6 +351,7 @@ static void test_reserve_ends_with_its_session(void)
 
 int main(void)
 {
+    RUN(test_a_store_that_fails_is_told);
     RUN(test_wrong_orders_change_nothing);
     RUN(test_list_lengths_are_exact);
     RUN(test_transport_ids_are_taken_by_length);
