@@ -368,7 +368,10 @@ struct sluice_file_io {
 #define SLUICE_FILE_DIRECT 0x2u
 #define SLUICE_FILE_LOCK 0x4u
 
-/* Messages to the same filter on the same disk (or group) at the peer gateway. */
+/* Messages to the same filter on the same disk (or group) at the peer gateway.  Called one at a time,
+ * not before the filter's open() has returned, on a thread that must not block: connected, when both
+ * sides have the channel open; then messages, whole and in order; then lost, after which nothing that
+ * was sent may be taken for delivered; connected again, when there is a new connection. */
 struct sluice_channel;
 struct sluice_channel_handlers {
     uint32_t struct_size;
@@ -376,7 +379,10 @@ struct sluice_channel_handlers {
     void (*message)(void *instance, const void *data, size_t length);
     void (*writable)(void *instance); /* flow control opened again */
     void (*lost)(void *instance, const char *reason);
+    const char *peer; /* a name of gateway.yaml's peers; NULL or "": the only one */
+    bool is_group;    /* one channel for the disk's group, opened by one of its instances */
 };
+#define SLUICE_CHANNEL_MESSAGE_MAX ((1u << 20) + (64u << 10)) /* bytes of one message */
 
 #define SLUICE_EXTENT_HOLE 0x1u
 #define SLUICE_EXTENT_ZERO 0x2u
@@ -451,6 +457,8 @@ struct sluice_host {
 
     int (*tier_file)(struct sluice_disk *, const char *tier, uint64_t size_bytes, char *path, size_t capacity,
                      struct sluice_error *);
+
+    void (*channel_pause)(struct sluice_channel *, bool is_paused);
 };
 
 /* The disk as one instance sees it; handed to open() and valid until close(). */
@@ -699,19 +707,32 @@ static inline void sluice_gate(struct sluice_disk *disk, bool is_closed, const c
 {
     disk->host->gate(disk, is_closed, reason);
 }
-/* -ENOTSUP with a sentence where no peer can be had.  The table is borrowed until close. */
+/* With a sentence: -ENOTSUP where no peer can be had, -ENOENT (no such peer), -EEXIST (the channel is
+ * open already).  From open() on. */
 static inline int sluice_channel_open(struct sluice_disk *disk,
                                       const struct sluice_channel_handlers *handlers,
                                       struct sluice_channel **channel, struct sluice_error *error)
 {
     return disk->host->channel_open(disk, handlers, channel, error);
 }
-/* 0; -EAGAIN: full, writable() will be called; -ENOTCONN. */
+/* Copies the message and sends it at once; any thread.  0; -EAGAIN: full, writable() will be called;
+ * -ENOTCONN: not connected, or lost() is about to be called; -EMSGSIZE; -ENOMEM. */
 static inline int sluice_channel_send(struct sluice_disk *disk, struct sluice_channel *channel,
                                       const void *data, size_t length)
 {
     return disk->host->channel_send(channel, data, length);
 }
+/* While paused no message() is called, and the other side's channel becomes full; others go on. */
+static inline int sluice_channel_pause(struct sluice_disk *disk, struct sluice_channel *channel,
+                                       bool is_paused)
+{
+    if (disk->host->struct_size <
+        offsetof(struct sluice_host, channel_pause) + sizeof disk->host->channel_pause)
+        return -ENOSYS;
+    disk->host->channel_pause(channel, is_paused);
+    return 0;
+}
+/* No handler runs when it returns, but the one that it is called from. */
 static inline void sluice_channel_close(struct sluice_disk *disk, struct sluice_channel *channel)
 {
     disk->host->channel_close(channel);

@@ -62,6 +62,36 @@ void cli_print_disk(const json_t *disk)
         print_trouble(disk);
 }
 
+static bool is_connected(const json_t *peer)
+{
+    return strcmp(text_of(peer, "state"), "connected") == 0;
+}
+
+static void print_peer(const json_t *peer)
+{
+    const char *reason = text_of(peer, "reason");
+
+    if (is_connected(peer))
+        printf("%-20s connected  %s, %s, round trip %.2f ms, %lld of %lld channels\n",
+               text_of(peer, "name"), text_of(peer, "remote"), text_of(peer, "tls"),
+               (double)integer_of(peer, "round_trip_ns") / 1e6,
+               (long long)integer_of(peer, "channels_connected"),
+               (long long)integer_of(peer, "channels"));
+    else
+        printf("%-20s NOT CONNECTED to %s%s%s\n", text_of(peer, "name"), text_of(peer, "address"),
+               reason[0] ? ": " : "", reason);
+}
+
+/* Trouble first: those that are not connected before the disks, the others after them. */
+static void print_peers(const json_t *status, bool which)
+{
+    size_t i;
+    json_t *peer;
+
+    json_array_foreach(json_object_get(status, "peers"), i, peer) if (is_connected(peer) == which)
+        print_peer(peer);
+}
+
 int cli_status(struct cli *cli)
 {
     int code = cli_expect_positions(cli, 0, 0);
@@ -74,6 +104,8 @@ int cli_status(struct cli *cli)
     status = cli_fetch_status(cli, NULL, &code);
     if (!status)
         return code;
+    if (!cli->is_json)
+        print_peers(status, false);
     json_array_foreach(json_object_get(status, "disks"), i, disk)
     {
         if (!is_ok(disk) && !cli->is_json)
@@ -85,6 +117,8 @@ int cli_status(struct cli *cli)
         cli_print_json(status);
     else
         printf("%u %sdisk%s ok\n", well, troubled ? "more " : "", well == 1 ? "" : "s");
+    if (!cli->is_json)
+        print_peers(status, true);
     json_decref(status);
     return troubled ? EXIT_FALSE : EXIT_OK;
 }

@@ -198,6 +198,10 @@ struct gateway_config {
         const char *ca, *certificate, *key; /* absolute */
         struct config_origin origin;
     } tls;
+    struct {
+        uint64_t heartbeat_ns, timeout_ns, window_bytes;
+        unsigned streams;
+    } link;
     struct peer_config *peers; /* sorted by name, as tiers and disks are */
     unsigned peer_count;
     struct tier_config *tiers;

@@ -292,6 +292,9 @@ static void check_tls(struct binder *b, const struct gateway_config *config)
 {
     const struct disk_config *disk = find_disk_with_tls(config);
 
+    if (config->listen.peer.count > 0 && !config->tls.is_set)
+        binder_say_at(b, &config->listen.peer.item[0].origin, "listen.peer[0]",
+                      "gateways are known by their certificates: it needs tls:");
     for (unsigned i = 0; i < config->listen.nbd.count && disk && !config->tls.is_set; i++) {
         const struct config_address *listener = &config->listen.nbd.item[i];
 

@@ -55,8 +55,9 @@ static const struct config_key listen_keys[] = {
     ROW("iscsi", TYPE_TCP_LISTENER, KEY_LIST, 0, 0, NULL, NULL,
         "Where iSCSI initiators connect: ADDRESS:PORT; without it nowhere.", gateway_config,
         listen.iscsi, PLAN_RESTART),
-    NOT_YET("the link between gateways", "peer", TYPE_TCP_LISTENER, KEY_LIST,
-            "Where other gateways connect.", gateway_config, listen.peer),
+    ROW("peer", TYPE_TCP_LISTENER, KEY_LIST, 0, 0, NULL, NULL,
+        "Where other gateways connect: ADDRESS:PORT; without it nowhere.", gateway_config,
+        listen.peer, PLAN_RESTART),
     NOT_YET("the HTTP listener", "http", TYPE_TCP_LISTENER, KEY_LIST,
             "Where /metrics and /healthz are served.", gateway_config, listen.http),
     ROW("control", TYPE_UNIX_LISTENER, 0, 0, 0, NULL, NULL,
@@ -85,6 +86,30 @@ static void check_tls(struct binder *b, const struct config_node *node, void *ba
         config->tls.origin = node->key_at;
 }
 static const struct config_table tls_table = {TABLE(tls_keys), .check = check_tls};
+
+static const struct config_key link_keys[] = {
+    ROW("heartbeat", SLUICE_TYPE_DURATION, 0, 10000000, MINUTE, "1s", NULL,
+        "How often a peer is asked whether it is there.", gateway_config, link.heartbeat_ns,
+        PLAN_RESTART),
+    ROW("timeout", SLUICE_TYPE_DURATION, 0, 100000000, 60 * MINUTE, "5s", NULL,
+        "A peer that nothing was heard of for so long is lost.", gateway_config, link.timeout_ns,
+        PLAN_RESTART),
+    ROW("streams", SLUICE_TYPE_INTEGER, 0, 1, 16, "1", NULL,
+        "Connections for data to each peer; more than one where one core cannot encrypt it all.",
+        gateway_config, link.streams, PLAN_RESTART),
+    ROW("window", SLUICE_TYPE_SIZE, 0, 2 << 20, 256 << 20, "8MiB", NULL,
+        "What each disk or group may have on its way to a peer.", gateway_config, link.window_bytes,
+        PLAN_RESTART),
+};
+
+static void check_link(struct binder *b, const struct config_node *node, void *base)
+{
+    const struct gateway_config *config = base;
+
+    if (node && config->link.timeout_ns && config->link.timeout_ns < 2 * config->link.heartbeat_ns)
+        binder_say(b, &node->at, "timeout must be at least two heartbeats");
+}
+static const struct config_table link_table = {TABLE(link_keys), .check = check_link};
 
 static const struct config_key peer_keys[] = {
     ROW("address", TYPE_ENDPOINT, KEY_REQUIRED, 0, 0, NULL, NULL,
@@ -180,6 +205,7 @@ static const struct config_key gateway_keys[] = {
         PLAN_RESTART),
     GROUP("listen", "Where the gateway listens.", listen_table),
     GROUP("tls", "The certificates of this gateway.", tls_table),
+    GROUP("link", "The connections to other gateways.", link_table),
     NAMED("peers", "The other gateways, by name.", gateway_config, peers, peer_table, PLAN_GATEWAY),
     NAMED("tiers", "Fast local storage for filters, by name.", gateway_config, tiers, tier_table,
           PLAN_RESTART),

@@ -330,6 +330,8 @@ int gateway_start(struct gateway *g, struct err *e)
     if (r < 0)
         return r;
     r = targets_start(g, e);
+    if (r == 0)
+        r = peer_link_start(g, e);
     if (r < 0)
         return r;
     exports_open(g, clock_now_ns() + START_WAIT_NS);
@@ -454,6 +456,7 @@ int gateway_stop(struct gateway *g)
     targets_stop(g);
     is_locked = wait_for_change(g);
     g->stop_result = stop_disks(g);
+    peer_link_stop(g);
     backing_service_stop();
     g->is_stopped = true;
     if (is_locked)

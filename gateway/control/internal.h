@@ -10,6 +10,7 @@
 #define SLUICE_CONTROL_INTERNAL_H
 
 #include "control/control.h"
+#include "peer/peer.h"
 
 enum export_state { EXPORT_OPENING, EXPORT_READY, EXPORT_FAILED, EXPORT_LEAVING };
 
@@ -71,6 +72,7 @@ struct gateway {
     _Atomic bool is_stopped;        /* written under stop_mutex */
     uint64_t started_ns;
     struct iscsi *iscsi; /* [I] after start; NULL: there are no portals */
+    struct peers *peers; /* [I] after start; NULL: there is no link to other gateways */
 };
 
 /* config-ref */
@@ -135,6 +137,13 @@ void export_set_target(struct gateway_export *x);
 void export_unset_target(struct gateway_export *x);
 json_t *export_target_json(struct gateway_export *x); /* [E] */
 json_t *targets_sessions_json(struct gateway *g);
+
+/* link.c */
+int peer_link_start(struct gateway *g, struct err *e) MUST_CHECK;
+/* The configuration has changed, or the certificates may have. */
+void peer_link_reload(struct gateway *g, const struct gateway_config *config);
+void peer_link_stop(struct gateway *g);
+json_t *peer_link_json(struct gateway *g);
 
 /* socket.c */
 int control_socket_start(struct gateway *g, struct err *e) MUST_CHECK;

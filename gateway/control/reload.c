@@ -380,6 +380,7 @@ static void commit(struct reload *r)
     old = g->config;
     g->config = config_ref_get(r->next);
     pthread_mutex_unlock(&g->exports_mutex);
+    peer_link_reload(g, r->next->config);
     config_ref_put(old);
     exports_retry(g, clock_now_ns());
 }

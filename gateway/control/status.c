@@ -226,13 +226,14 @@ static json_t *add_gateway(struct gateway *g, json_t *disks)
 {
     SCOPED_LOCK(&g->exports_mutex);
 
-    return json_pack("{s:i, s:s, s:s, s:s?, s:o, s:o, s:o, s:o, s:o}", "schema_version",
+    return json_pack("{s:i, s:s, s:s, s:s?, s:o, s:o, s:o, s:o, s:o, s:o}", "schema_version",
                      SCHEMA_VERSION, "gateway",
                      g->config->config->name ? g->config->config->name : "", "version",
                      PACKAGE_VERSION, "folder", g->options.folder, "listen_nbd",
                      list_listeners(&g->config->config->listen.nbd), "listen_iscsi",
                      list_listeners(&g->config->config->listen.iscsi), "iscsi_sessions",
-                     targets_sessions_json(g), "process", process_to_json(g), "disks", disks);
+                     targets_sessions_json(g), "peers", peer_link_json(g), "process",
+                     process_to_json(g), "disks", disks);
 }
 
 #define EXPORTS_MAX 4096u

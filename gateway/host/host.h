@@ -61,6 +61,29 @@ struct host_tier {
 };
 int host_set_tiers(const struct host_tier *tiers, unsigned count) MUST_CHECK;
 
+/* --- channels to the peer gateway --------------------------------------------------------------
+ */
+
+struct host_channel_events {
+    void (*connected)(void *context, const char *peer);
+    void (*message)(void *context, const void *data, size_t length);
+    void (*writable)(void *context);
+    void (*lost)(void *context, const char *reason);
+};
+/* How the filters' channels are carried; as the calls of the peer room.  peer NULL: the only one.
+ */
+struct host_channels {
+    int (*open)(void *context, const char *peer, const char *key,
+                const struct host_channel_events *events, void *event_context, void **carrier,
+                struct err *e);
+    void (*start)(void *carrier);
+    int (*send)(void *carrier, const void *data, size_t length);
+    void (*pause)(void *carrier, bool is_paused);
+    void (*close)(void *carrier);
+};
+/* Before the first station is opened; without it no filter can have a channel. */
+void host_set_channels(const struct host_channels *table, void *context);
+
 /* --- stations ------------------------------------------------------------------------------- */
 
 struct station_settings {

@@ -57,6 +57,8 @@ struct seat {
     bool is_idle;             /* [M] */
     struct list locks;        /* [M] held_lock.link */
     struct list files;        /* [M] sluice_file.link */
+    struct list channels;     /* [M] sluice_channel.link */
+    bool is_open;             /* [M] open() has returned */
     struct list shares;       /* under the registry's mutex */
     struct list timers;       /* [T] set ones */
     struct list tiers;        /* under the tiers' mutex */
@@ -94,7 +96,7 @@ void seat_leave(struct seat *seat);
 
 /* What a filter had not given back when it was closed. */
 struct leftovers {
-    unsigned locks, files, shares;
+    unsigned locks, files, shares, channels;
     uint64_t memory_bytes;
     bool was_stuck; /* something never ended: the instance was left behind, not closed */
 };
@@ -184,6 +186,15 @@ void seat_drop_folder(struct seat *seat);
 int seat_record_put(struct seat *seat, const char *key, const void *data, size_t length);
 int seat_record_get(struct seat *seat, const char *key, void *data, size_t capacity,
                     size_t *length);
+
+/* channel.c */
+int seat_channel_open(struct seat *seat, const struct sluice_channel_handlers *handlers,
+                      struct sluice_channel **out, struct err *e);
+void seat_start_channels(struct seat *seat);
+int host_channel_send(struct sluice_channel *channel, const void *data, size_t length);
+void host_channel_pause(struct sluice_channel *channel, bool is_paused);
+void host_channel_close(struct sluice_channel *channel);
+unsigned seat_drop_channels(struct seat *seat);
 
 /* shared.c */
 void shared_lock(void);

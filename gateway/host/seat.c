@@ -84,6 +84,7 @@ static void init_sync(struct seat *seat)
     pthread_cond_init(&seat->idle_cond, NULL);
     list_init(&seat->locks);
     list_init(&seat->files);
+    list_init(&seat->channels);
     list_init(&seat->shares);
     list_init(&seat->timers);
     list_init(&seat->tiers);
@@ -202,6 +203,7 @@ int host_station_open(struct disk *disk, const struct sluice_filter *filter,
         seat_close(seat, &none);
         return r;
     }
+    seat_start_channels(seat);
     *out = &seat->station;
     return 0;
 }
@@ -215,6 +217,9 @@ static void blame(struct seat *seat, const struct leftovers *left)
                  left->locks);
     if (left->files)
         seat_log(seat, LOG_LEVEL_ERROR, "left %u files open (bug of the filter)", left->files);
+    if (left->channels)
+        seat_log(seat, LOG_LEVEL_ERROR, "left %u channels open (bug of the filter)",
+                 left->channels);
     if (left->shares)
         seat_log(seat, LOG_LEVEL_ERROR, "left %u shared states held (bug of the filter)",
                  left->shares);
@@ -239,6 +244,7 @@ void seat_close(struct seat *seat, struct leftovers *out)
     out->locks = seat_drop_locks(seat);
     if (filter)
         filter->close(seat->station.instance);
+    out->channels = seat_drop_channels(seat);
     out->files = seat_drop_files(seat);
     out->shares = seat_drop_shares(seat);
     out->memory_bytes = atomic_load(&seat->memory_bytes);

@@ -143,19 +143,7 @@ static void do_gate(struct sluice_disk *disk, bool is_closed, const char *reason
 static int do_channel_open(struct sluice_disk *disk, const struct sluice_channel_handlers *handlers,
                            struct sluice_channel **out, struct sluice_error *error)
 {
-    (void)disk, (void)handlers, (void)out;
-    return err_set(as_err(error), ENOTSUP, "peer channels need the replication service");
-}
-
-static int do_channel_send(struct sluice_channel *channel, const void *data, size_t length)
-{
-    (void)channel, (void)data, (void)length;
-    return -ENOTCONN;
-}
-
-static void do_channel_close(struct sluice_channel *channel)
-{
-    (void)channel;
+    return seat_channel_open(seat_of(disk), handlers, out, as_err(error));
 }
 
 static bool do_memory_take(struct sluice_disk *disk, uint64_t bytes)
@@ -265,8 +253,8 @@ const struct sluice_host host_table = {
     .record_put = do_record_put,
     .record_get = do_record_get,
     .channel_open = do_channel_open,
-    .channel_send = do_channel_send,
-    .channel_close = do_channel_close,
+    .channel_send = host_channel_send,
+    .channel_close = host_channel_close,
     .memory_take = do_memory_take,
     .memory_give = do_memory_give,
     .health = do_health,
@@ -286,4 +274,5 @@ const struct sluice_host host_table = {
     .progress = do_progress,
     .file_wait = host_file_wait,
     .tier_file = do_tier_file,
+    .channel_pause = host_channel_pause,
 };

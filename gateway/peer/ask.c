@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ask.c: questions to a peer and their answers, on the control connection: how a verb that was given
- * to one gateway reaches the other.  The asker waits on its own thread; the asked one thinks on a
- * thread of its own, a few at a time.
+ * ask.c: questions to a peer and their answers, on the control connection: how a verb that was
+ * given to one gateway reaches the other.  The asker waits on its own thread; the asked one thinks
+ * on a thread of its own, a few at a time.
  */
 #include "internal.h"
 

@@ -29,8 +29,7 @@ static uint32_t hash_key(const char *key)
 
 static struct peer_channel *find_by_number(struct peer *peer, uint32_t number)
 {
-    struct peer_channel *ch =
-        number % SLOTS < peer->slot_count ? peer->slot[number % SLOTS] : NULL;
+    struct peer_channel *ch = number % SLOTS < peer->slot_count ? peer->slot[number % SLOTS] : NULL;
 
     return ch && ch->number == number && !ch->is_closed ? ch : NULL;
 }
@@ -327,8 +326,7 @@ static void post_tell(struct peer_channel *ch)
 
 static struct remote_channel *make_remote(struct peer *peer, const char *key)
 {
-    struct remote_channel *r =
-        peer->remote_count < REMOTES_MAX ? calloc(1, sizeof *r) : NULL;
+    struct remote_channel *r = peer->remote_count < REMOTES_MAX ? calloc(1, sizeof *r) : NULL;
 
     if (!r)
         return NULL;
@@ -488,7 +486,8 @@ void channels_flush(struct wire *c)
     flush_and_put(stream);
 }
 
-/* --- sets come and go --------------------------------------------------------------------------- */
+/* --- sets come and go ---------------------------------------------------------------------------
+ */
 
 static void flush_all(struct peer *peer)
 {

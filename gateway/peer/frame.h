@@ -11,7 +11,7 @@
 
 #define FRAME_HEAD_BYTES 16u
 #define FRAME_VERSION 1u
-#define PEER_NAME_MAX 64u  /* with its end */
+#define PEER_NAME_MAX 64u /* with its end */
 #define PEER_KEY_MAX 160u
 #define PEER_TEXT_MAX 400u
 

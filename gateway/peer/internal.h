@@ -31,7 +31,8 @@
 struct tls {
     SSL_CTX *context;
     _Atomic unsigned references;
-    int64_t end; /* of our certificate: seconds since 1970 */
+    int64_t end;     /* of our certificate: seconds since 1970 */
+    uint8_t sum[32]; /* SHA-256 of the files */
 };
 int tls_read(const struct peers_settings *files, struct tls **out, struct err *e) MUST_CHECK;
 struct tls *tls_get(struct tls *tls);
@@ -67,44 +68,44 @@ enum wire_state {
 };
 
 struct wire {
-    struct peers *peers;    /* [I] */
-    struct loop *loop;      /* [C] until it is handed over, then [I] */
-    struct home *home;      /* its loop's */
-    struct watch watch;     /* [L] */
-    enum wire_state state;  /* [L] */
-    bool is_accepted;       /* [I] */
-    bool is_stranger;       /* [C] counted among those that have not said who they are */
-    bool is_waiting;        /* [L] for the socket to take more; the loop flushes then */
-    bool is_watched;        /* [L] */
-    struct peer *peer;      /* [C] [L] */
-    struct set *set;        /* [C] */
-    unsigned number;        /* [C] [L] 0 is control, then streams */
-    struct list link;       /* [C] peers.wires: every one that has not ended */
-    struct timer deadline;  /* [C] of handshake and greeting */
-    struct wire *heir;      /* [C] its successor, begun when a SWITCH has come */
-    struct wire *heir_here; /* [L] the same, a reference, until it has begun */
-    bool is_leaving;        /* [C] it has a successor */
-    bool is_switched_in;    /* [O], written in [L]: SWITCH has come */
-    bool is_switched_out;   /* [O] SWITCH is the last that was queued */
-    char address[ADDRESS_TEXT_MAX];       /* [I] the other end */
-    struct sockaddr_storage other;        /* [I] */
-    _Atomic unsigned references;          /* [A] */
+    struct peers *peers;            /* [I] */
+    struct loop *loop;              /* [C] until it is handed over, then [I] */
+    struct home *home;              /* its loop's */
+    struct watch watch;             /* [L] */
+    enum wire_state state;          /* [L] */
+    bool is_accepted;               /* [I] */
+    bool is_stranger;               /* [C] counted among those that have not said who they are */
+    bool is_waiting;                /* [L] for the socket to take more; the loop flushes then */
+    bool is_watched;                /* [L] */
+    struct peer *peer;              /* [C] [L] */
+    struct set *set;                /* [C] */
+    unsigned number;                /* [C] [L] 0 is control, then streams */
+    struct list link;               /* [C] peers.wires: every one that has not ended */
+    struct timer deadline;          /* [C] of handshake and greeting */
+    struct wire *heir;              /* [C] its successor, begun when a SWITCH has come */
+    struct wire *heir_here;         /* [L] the same, a reference, until it has begun */
+    bool is_leaving;                /* [C] it has a successor */
+    bool is_switched_in;            /* [O], written in [L]: SWITCH has come */
+    bool is_switched_out;           /* [O] SWITCH is the last that was queued */
+    char address[ADDRESS_TEXT_MAX]; /* [I] the other end */
+    struct sockaddr_storage other;  /* [I] */
+    _Atomic unsigned references;    /* [A] */
     struct task flush_task, end_task, ended_task, start_task;
 
     pthread_mutex_t ssl_mutex;
-    SSL *ssl;              /* [T] */
-    struct tls *tls;       /* [I] */
-    struct bytes cipher;   /* [T] came, not yet decrypted; recv() writes past its end, by [L] */
-    struct bytes fill;     /* [T] encrypted, not yet taken to be sent */
-    uint64_t records;      /* [T] written with the present keys */
-    struct bytes plain;    /* [L] */
-    struct bytes sending;  /* [F] */
+    SSL *ssl;             /* [T] */
+    struct tls *tls;      /* [I] */
+    struct bytes cipher;  /* [T] came, not yet decrypted; recv() writes past its end, by [L] */
+    struct bytes fill;    /* [T] encrypted, not yet taken to be sent */
+    uint64_t records;     /* [T] written with the present keys */
+    struct bytes plain;   /* [L] */
+    struct bytes sending; /* [F] */
 
     pthread_mutex_t out_mutex;
-    struct chunk *first, *last, *spare; /* [O] */
-    size_t queued_bytes;                /* [O] */
+    struct chunk *first, *last, *spare;                /* [O] */
+    size_t queued_bytes;                               /* [O] */
     bool is_flushing, is_dead, has_waiters, must_push; /* [O] */
-    _Atomic bool has_failed;            /* [A] once: reason and code are set */
+    _Atomic bool has_failed;                           /* [A] once: reason and code are set */
     int code;
     char reason[300];
     _Atomic uint64_t bytes_in, bytes_out, rekeys; /* [A] */
@@ -171,26 +172,26 @@ struct kept {
 };
 
 struct peer_channel {
-    struct peer *peer;        /* [I] */
-    struct list link;         /* [P] peer.channels */
-    char key[PEER_KEY_MAX];   /* [I] */
+    struct peer *peer;                     /* [I] */
+    struct list link;                      /* [P] peer.channels */
+    char key[PEER_KEY_MAX];                /* [I] */
     struct peer_channel_handlers handlers; /* [I] */
     void *context;                         /* [I] */
-    struct task tell_task;    /* posted while is_tell_posted */
-    uint32_t number;          /* [P] ours */
+    struct task tell_task;                 /* posted while is_tell_posted */
+    uint32_t number;                       /* [P] ours */
     struct remote_channel *remote;         /* [P] paired */
-    struct wire *wire;        /* [P] while linked: the stream's */
-    uint64_t linked, told;    /* [P] serial of the link that is; that the handlers know of; 0: none */
+    struct wire *wire;                     /* [P] while linked: the stream's */
+    uint64_t linked, told; /* [P] serial of the link that is; that the handlers know of; 0: none */
     uint64_t credit, consumed; /* [P] bytes we may send; that the other side is not told of */
     bool is_started, is_opened, is_closed, is_paused; /* [P] */
     bool wants_writable, is_tell_posted;              /* [P] */
-    unsigned uses;            /* [P] threads that attend to it */
-    bool is_busy;             /* [P] a callback runs, in busy_thread */
-    bool is_orphan;           /* [P] closed, and freed by the last who knows of it */
+    unsigned uses;                                    /* [P] threads that attend to it */
+    bool is_busy;                                     /* [P] a callback runs, in busy_thread */
+    bool is_orphan; /* [P] closed, and freed by the last who knows of it */
     pthread_t busy_thread;
     struct kept *kept_first, *kept_last; /* [P] */
-    uint64_t kept_bytes;      /* [P] */
-    char lost_reason[200];    /* [P] */
+    uint64_t kept_bytes;                 /* [P] */
+    char lost_reason[200];               /* [P] */
 };
 
 #define DIAL_ADDRESSES_MAX 8u
@@ -209,14 +210,14 @@ struct set {
 };
 
 struct peer {
-    struct list link;       /* under peers.mutex; never freed before peers_destroy() */
-    struct peers *peers;    /* [I] */
+    struct list link;         /* under peers.mutex; never freed before peers_destroy() */
+    struct peers *peers;      /* [I] */
     char name[PEER_NAME_MAX]; /* [I] */
-    bool is_configured;     /* [C] */
-    char host[256];         /* [C] */
-    uint16_t port;          /* [C] */
-    struct set *set;        /* [C] the one in force, or being made */
-    struct set *coming;     /* [C] a renewal being made */
+    bool is_configured;       /* [C] */
+    char host[256];           /* [C] */
+    uint16_t port;            /* [C] */
+    struct set *set;          /* [C] the one in force, or being made */
+    struct set *coming;       /* [C] a renewal being made */
     struct {
         enum dial_state state;
         struct timer timer;
@@ -224,24 +225,24 @@ struct peer {
         struct resolution *resolution; /* under way; it looks here when it is back */
         struct sockaddr_storage address[DIAL_ADDRESSES_MAX];
         unsigned count, next;
-    } dial; /* [C] */
-    bool is_final;          /* [C] an error of identity: no more dialling */
-    char said[300];         /* [C] the last reason that was logged */
+    } dial;         /* [C] */
+    bool is_final;  /* [C] an error of identity: no more dialling */
+    char said[300]; /* [C] the last reason that was logged */
 
     pthread_mutex_t mutex;
     pthread_cond_t changed; /* with mutex: a callback has ended; a question was answered */
     bool is_up;             /* [P] */
     unsigned stream_count;  /* [P] */
     struct stream stream[PEER_STREAMS_MAX]; /* [P] */
-    struct wire *control;   /* [P] a reference, while up */
-    uint64_t link_serial;   /* [P] */
-    struct list channels, remotes; /* [P] */
-    unsigned remote_count;  /* [P] */
-    struct peer_channel **slot; /* [P] by number % 65536 */
-    unsigned slot_count;    /* [P] */
-    uint32_t next_number;   /* [P] */
-    struct list questions;  /* [P] */
-    uint32_t next_question; /* [P] */
+    struct wire *control;                   /* [P] a reference, while up */
+    uint64_t link_serial;                   /* [P] */
+    struct list channels, remotes;          /* [P] */
+    unsigned remote_count;                  /* [P] */
+    struct peer_channel **slot;             /* [P] by number % 65536 */
+    unsigned slot_count;                    /* [P] */
+    uint32_t next_number;                   /* [P] */
+    struct list questions;                  /* [P] */
+    uint32_t next_question;                 /* [P] */
     _Atomic unsigned thinkers;
     struct {
         char reason[300], address[320], remote[ADDRESS_TEXT_MAX], tls[80];
@@ -273,24 +274,24 @@ struct said {
 };
 
 struct peers {
-    struct peers_settings settings; /* [I] strings owned */
-    uint8_t boot[16];               /* [I] */
-    struct loop *loop;              /* [I] control */
-    struct home *home;              /* [I] */
+    struct peers_settings settings;      /* [I] strings owned */
+    uint8_t boot[16];                    /* [I] */
+    struct loop *loop;                   /* [I] control */
+    struct home *home;                   /* [I] */
     struct loop *bulk[PEER_STREAMS_MAX]; /* [I] */
-    unsigned bulk_count;            /* [I] */
+    unsigned bulk_count;                 /* [I] */
     pthread_mutex_t mutex;
-    pthread_cond_t done;            /* with mutex: a call in the loop has ended; the last job left */
-    struct list list;               /* peers; under mutex, written in the control loop */
-    struct tls *tls;                /* under mutex */
-    unsigned jobs;                  /* under mutex: threads and resolvers that will come back */
-    struct list wires;              /* [C] */
+    pthread_cond_t done; /* with mutex: a call in the loop has ended; the last job left */
+    struct list list;    /* peers; under mutex, written in the control loop */
+    struct tls *tls;     /* under mutex */
+    unsigned jobs;       /* under mutex: threads and resolvers that will come back */
+    struct list wires;   /* [C] */
     struct listener *listener[LISTENERS_MAX]; /* [C] */
-    unsigned listener_count;        /* [C] */
+    unsigned listener_count;                  /* [C] */
     struct stranger stranger[STRANGERS_MAX];  /* [C] */
-    unsigned stranger_count;        /* [C] */
-    struct said said[SAID_MAX];     /* [C] */
-    bool is_stopping;               /* [C] */
+    unsigned stranger_count;                  /* [C] */
+    struct said said[SAID_MAX];               /* [C] */
+    bool is_stopping;                         /* [C] */
 };
 
 /* peers.c */

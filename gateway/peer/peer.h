@@ -7,7 +7,8 @@
  * and some *streams* for bulk.  On the streams run *channels*, found by a key that both sides open:
  * messages of one channel arrive whole, once and in order while the set lives; when it is lost
  * every channel is told so, and connected again when there is a new one.  Each channel has a window
- * of its own, so that one whose reader is slow holds up no other.  docs/peer.md has the wire format.
+ * of its own, so that one whose reader is slow holds up no other.  docs/peer.md has the wire
+ * format.
  *
  * Threads.  One loop for control, one for each stream; senders are any thread.  Callbacks of one
  * channel run in one loop, one at a time, and must not block.
@@ -31,14 +32,15 @@ struct peers;
 /* --- life ----------------------------------------------------------------------------------- */
 
 struct peers_settings {
-    const char *name;                    /* this gateway's; its certificate must have it */
-    const char *ca, *certificate, *key;  /* PEM files */
-    uint64_t heartbeat_ns, timeout_ns;   /* asked that often; lost when silent for so long */
-    unsigned streams;                    /* 1..PEER_STREAMS_MAX, of the sets that this side dials */
-    uint32_t window_bytes;               /* of each channel */
-    uint64_t handshake_ns;               /* a stranger has so long to say who it is; 0: 5 s */
-    uint64_t rekey_records;              /* new keys after so many records; 0: 2^23 */
-    /* What happened: "connected", "lost", "refused"; any thread; text is one "key:value ..." line. */
+    const char *name;                   /* this gateway's; its certificate must have it */
+    const char *ca, *certificate, *key; /* PEM files */
+    uint64_t heartbeat_ns, timeout_ns;  /* asked that often; lost when silent for so long */
+    unsigned streams;                   /* 1..PEER_STREAMS_MAX, of the sets that this side dials */
+    uint32_t window_bytes;              /* of each channel */
+    uint64_t handshake_ns;              /* a stranger has so long to say who it is; 0: 5 s */
+    uint64_t rekey_records;             /* new keys after so many records; 0: 2^23 */
+    /* What happened: "connected", "lost", "refused"; any thread; text is one "key:value ..." line.
+     */
     void (*notify)(void *context, const char *what, const char *peer, const char *text);
     /* A question of a peer; on a thread of its own, may block.  The answer is malloc'ed. */
     char *(*asked)(void *context, const char *peer, const char *question);
@@ -60,11 +62,11 @@ struct peer_target {
  * where an error of identity had ended all trying. Blocks. */
 int peers_configure(struct peers *peers, const struct peer_target *targets, unsigned count,
                     struct err *e) MUST_CHECK;
-/* Reads the certificates anew; on an error the old ones stay.  Sets that this side has dialled move
- * to connections with the new ones without losing a message; new ones use them. Blocks. */
+/* Reads the certificates anew; on an error the old ones stay.  Where they have changed, sets move
+ * to connections with the new ones without losing a message. Blocks. */
 int peers_renew(struct peers *peers, struct err *e) MUST_CHECK;
-/* Says goodbye and ends all sets; channels are told that they are lost.  Nothing can be freed: callers
- * may still be inside. Blocks. */
+/* Says goodbye and ends all sets; channels are told that they are lost.  Nothing can be freed:
+ * callers may still be inside. Blocks. */
 void peers_stop(struct peers *peers);
 /* After peers_stop(), when every channel has been closed and nobody asks. */
 void peers_destroy(struct peers *peers);
@@ -79,8 +81,8 @@ struct peer_channel_handlers {
     void (*lost)(void *context, const char *reason);
 };
 
-/* peer NULL: the only one.  key: at most 150 bytes; -EEXIST when it is open to that peer.  Nothing is
- * called before peer_channel_start(). */
+/* peer NULL: the only one.  key: at most 150 bytes; -EEXIST when it is open to that peer.  Nothing
+ * is called before peer_channel_start(). */
 int peer_channel_open(struct peers *peers, const char *peer, const char *key,
                       const struct peer_channel_handlers *handlers, void *context,
                       struct peer_channel **out, struct err *e) MUST_CHECK;
@@ -110,11 +112,11 @@ struct peer_view {
     const char *tls;            /* "TLSv1.3 TLS_AES_128_GCM_SHA256"; "" */
     bool is_dialled;            /* by this side */
     unsigned streams, channels, channels_connected;
-    uint64_t since_ns, heard_ns;   /* clock_now_ns() scale; 0: never */
-    uint64_t round_trip_ns;        /* of the last heartbeat; 0: unknown */
-    uint64_t bytes_in, bytes_out;  /* of TLS, in this set */
+    uint64_t since_ns, heard_ns;  /* clock_now_ns() scale; 0: never */
+    uint64_t round_trip_ns;       /* of the last heartbeat; 0: unknown */
+    uint64_t bytes_in, bytes_out; /* of TLS, in this set */
     uint64_t messages_in, messages_out, losses, renewals, rekeys;
-    int64_t certificate_end;       /* of the peer's: seconds since 1970; 0: unknown */
+    int64_t certificate_end; /* of the peer's: seconds since 1970; 0: unknown */
 };
 void peers_for_each(struct peers *peers, void (*fn)(const struct peer_view *view, void *arg),
                     void *arg);

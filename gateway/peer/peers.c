@@ -43,8 +43,7 @@ static int call_in(struct peers *peers, struct loop *loop,
                    int (*run)(struct peers *peers, void *arg, struct err *e), void *arg,
                    struct err *e)
 {
-    struct loop_call call = {
-        .task.run = run_call, .peers = peers, .run = run, .arg = arg, .e = e};
+    struct loop_call call = {.task.run = run_call, .peers = peers, .run = run, .arg = arg, .e = e};
 
     home_post(loop_home(loop), &call.task);
     SCOPED_LOCK(&peers->mutex);
@@ -224,7 +223,8 @@ static void end_sets(struct peer *peer, const char *reason)
 
 static void configure_peer(struct peer *peer, const struct peer_target *t)
 {
-    bool has_moved = peer->is_configured && (strcmp(peer->host, t->host) != 0 || peer->port != t->port);
+    bool has_moved =
+        peer->is_configured && (strcmp(peer->host, t->host) != 0 || peer->port != t->port);
 
     set_configured(peer, true);
     snprintf(peer->host, sizeof peer->host, "%s", t->host);
@@ -275,7 +275,8 @@ int peers_configure(struct peers *peers, const struct peer_target *targets, unsi
     return call_in(peers, peers->loop, configure, &c, e);
 }
 
-/* --- listening, renewing ----------------------------------------------------------------------- */
+/* --- listening, renewing -----------------------------------------------------------------------
+ */
 
 struct listening {
     int fd;
@@ -307,19 +308,22 @@ int peers_listen(struct peers *peers, const char *host, uint16_t port, const cha
 static int renew(struct peers *peers, void *arg, struct err *e)
 {
     struct tls *old;
+    bool has_changed;
 
     (void)e;
     {
         SCOPED_LOCK(&peers->mutex);
         old = peers->tls;
         peers->tls = arg;
+        has_changed = memcmp(old->sum, peers->tls->sum, sizeof old->sum) != 0;
     }
     tls_put(old);
     LIST_FOREACH (node, &peers->list) {
         struct peer *peer = LIST_ENTRY(node, struct peer, link);
 
         peer->is_final = false;
-        dial_soon(peer, dial_courtesy_ns(peer));
+        if (has_changed || !peer->set)
+            dial_soon(peer, dial_courtesy_ns(peer));
     }
     return 0;
 }

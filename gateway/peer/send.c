@@ -176,7 +176,8 @@ void wire_free_queue(struct wire *c)
 
 /* --- encrypting ----------------------------------------------------------------------------- */
 
-/* Long before 2^24.5 records, which is what AES-GCM may encrypt with one key (RFC 8446, 5.5). [T] */
+/* Long before 2^24.5 records, which is what AES-GCM may encrypt with one key (RFC 8446, 5.5). [T]
+ */
 static bool renew_keys(struct wire *c)
 {
     if (++c->records < c->peers->settings.rekey_records)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * set.c: the connections to one peer as a whole.  It is up when control and every stream have been
- * greeted, and lost with the first of them.  Heartbeats run on control alone, in a loop without bulk
- * data, so that nothing makes a living peer look dead.
+ * greeted, and lost with the first of them.  Heartbeats run on control alone, in a loop without
+ * bulk data, so that nothing makes a living peer look dead.
  *
  * A renewal is a second set that is made while the first is up.  When it stands, each side sends
  * SWITCH as the last frame of each old connection and goes on, on the new one, which the other side
@@ -356,8 +356,8 @@ void set_control(struct wire *c, const struct frame *frame)
 
 static void lone_wire_ended(struct wire *c)
 {
-    bool is_nothing = c->code == -EBUSY ||
-                      (c->code == -ECONNRESET && atomic_load(&c->bytes_in) == 0);
+    bool is_nothing =
+        c->code == -EBUSY || (c->code == -ECONNRESET && atomic_load(&c->bytes_in) == 0);
 
     if (c->is_accepted && !c->peer && !is_nothing && !c->peers->is_stopping) {
         peers_say_refused(c->peers, c->address, c->reason);

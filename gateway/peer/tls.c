@@ -3,9 +3,9 @@
  * tls.c: what OpenSSL is told, and what its answers mean.
  *
  * TLS 1.3 alone, both sides with a certificate of the configured authority, no resumption and so no
- * early data that could be replayed.  The chain is verified by OpenSSL in the handshake; the name is
- * compared here, after it, with the name the configuration has for the peer: whole, no wildcards,
- * and only with the alternative names, never with the subject.
+ * early data that could be replayed.  The chain is verified by OpenSSL in the handshake; the name
+ * is compared here, after it, with the name the configuration has for the peer: whole, no
+ * wildcards, and only with the alternative names, never with the subject.
  */
 #include "internal.h"
 
@@ -72,6 +72,33 @@ static int fill(SSL_CTX *context, const struct peers_settings *s, struct err *e)
     return check_own_name(context, s, e);
 }
 
+static void add_file(EVP_MD_CTX *sum, const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char data[4096];
+    size_t n;
+
+    while (file && (n = fread(data, 1, sizeof data, file)) > 0)
+        EVP_DigestUpdate(sum, data, n);
+    if (file)
+        fclose(file);
+    EVP_DigestUpdate(sum, "", 1);
+}
+
+static void sum_files(const struct peers_settings *s, uint8_t out[32])
+{
+    EVP_MD_CTX *sum = EVP_MD_CTX_new();
+
+    memset(out, 0, 32);
+    if (sum && EVP_DigestInit_ex(sum, EVP_sha256(), NULL) == 1) {
+        add_file(sum, s->ca);
+        add_file(sum, s->certificate);
+        add_file(sum, s->key);
+        EVP_DigestFinal_ex(sum, out, NULL);
+    }
+    EVP_MD_CTX_free(sum);
+}
+
 int tls_read(const struct peers_settings *files, struct tls **out, struct err *e)
 {
     struct tls *tls = calloc(1, sizeof *tls);
@@ -89,6 +116,7 @@ int tls_read(const struct peers_settings *files, struct tls **out, struct err *e
         return r;
     }
     atomic_store(&tls->references, 1);
+    sum_files(files, tls->sum);
     tls->end = tls_certificate_end(SSL_CTX_get0_certificate(tls->context));
     *out = tls;
     return 0;

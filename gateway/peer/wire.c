@@ -2,10 +2,10 @@
 /*
  * wire.c: one connection: its socket, TLS on it, and the frames that come.
  *
- * OpenSSL sees no socket: it reads from `cipher` and writes to `fill`, so that one system call moves
- * many records and none is made under ssl_mutex, which readers and senders share.  The socket is
- * closed when the last reference goes, so that nobody writes into a descriptor that is another's by
- * then.
+ * OpenSSL sees no socket: it reads from `cipher` and writes to `fill`, so that one system call
+ * moves many records and none is made under ssl_mutex, which readers and senders share.  The socket
+ * is closed when the last reference goes, so that nobody writes into a descriptor that is another's
+ * by then.
  */
 #include "internal.h"
 
@@ -345,7 +345,8 @@ static bool is_here(const struct wire *c)
 
 static bool is_reading(struct wire *c)
 {
-    return is_here(c) && (c->state == WIRE_GREETING || c->state == WIRE_OPEN) && !atomic_load(&c->has_failed);
+    return is_here(c) && (c->state == WIRE_GREETING || c->state == WIRE_OPEN) &&
+           !atomic_load(&c->has_failed);
 }
 
 /* All whole frames in `plain`; room for the rest of one that has begun. */

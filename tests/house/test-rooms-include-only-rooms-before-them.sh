@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# base < io < backing < engine < disk < host < config < scsi < iscsi < control < cli: a room includes only
+# base < io < backing < engine < disk < host < peer < config < scsi < iscsi < control < cli: a room includes only
 # rooms before it, and another room only by its one public header, ROOM/ROOM.h.  The plugin stands beside cli.
 # Filters include sluice-filter.h and their own folder's headers alone; the engine may include it too, for the
 # types both sides share.  Planted violations are found.
@@ -10,7 +10,7 @@
 judge() {
     awk '
     BEGIN {
-        count = split("base io backing engine disk host config scsi iscsi control cli", rooms, " ")
+        count = split("base io backing engine disk host peer config scsi iscsi control cli", rooms, " ")
         for (i = 1; i <= count; i++) place[rooms[i]] = i
     }
     function wrong(why) { printf "%s:%d: %s: %s\n", FILENAME, FNR, header, why }

@@ -67,12 +67,12 @@ static inline void pause_briefly(void)
 }
 
 /* Until the expression is true, at most PATIENCE_NS. */
-#define WAIT_FOR(expression)                                           \
-    do {                                                               \
-        uint64_t wait_until_ns = clock_now_ns() + PATIENCE_NS;         \
-        while (!(expression) && clock_now_ns() < wait_until_ns)        \
-            pause_briefly();                                           \
-        CHECK(expression);                                             \
+#define WAIT_FOR(expression)                                    \
+    do {                                                        \
+        uint64_t wait_until_ns = clock_now_ns() + PATIENCE_NS;  \
+        while (!(expression) && clock_now_ns() < wait_until_ns) \
+            pause_briefly();                                    \
+        CHECK(expression);                                      \
     } while (0)
 
 /* --- certificates --------------------------------------------------------------------------- */
@@ -245,8 +245,8 @@ struct ear {
     _Atomic unsigned connected, lost, writable;
     _Atomic uint64_t messages, bytes;
     _Atomic bool is_connected;
-    uint64_t expected;       /* the next number of a numbered message */
-    _Atomic unsigned wrong;  /* out of order, or told when it was not connected */
+    uint64_t expected;      /* the next number of a numbered message */
+    _Atomic unsigned wrong; /* out of order, or told when it was not connected */
     void (*message)(struct ear *ear, const void *data, size_t length);
     char reason[200];
 };

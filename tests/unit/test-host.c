@@ -485,7 +485,7 @@ static int refuse_to_open(struct probe *p, struct sluice_error *error)
     CHECK(sluice_memory_take(p->disk, MIB)); /* and does not give it back */
     CHECK_EQ(sluice_state_write(p->disk, "mark", "x", 1), 0);
     CHECK_EQ(sluice_channel_open(p->disk, NULL, NULL, (struct sluice_error *)(void *)&e), -ENOTSUP);
-    CHECK_STR(e.text, "peer channels need the replication service");
+    CHECK_STR(e.text, "gateway.yaml names no peers, or no certificates (tls)");
     return sluice_refuse(p->disk, error, ENODEV, "there is no device %s", "sdx");
 }
 

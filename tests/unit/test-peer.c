@@ -42,8 +42,8 @@ static void add_to_sum(struct ear *ear, const void *data, size_t length)
 
 static void test_messages_arrive_whole_and_in_order(void)
 {
-    static const size_t lengths[] = {0, 1, 15, 16, 17, 4096, 16384, 65535, 65536, 300000,
-                                     PEER_MESSAGE_MAX};
+    static const size_t lengths[] = {
+        0, 1, 15, 16, 17, 4096, 16384, 65535, 65536, 300000, PEER_MESSAGE_MAX};
     struct pair p = pair_open(1, 0);
     struct ear a = {.message = NULL}, b = {.message = add_to_sum};
     uint8_t *data = malloc(PEER_MESSAGE_MAX + 1);
@@ -214,6 +214,8 @@ static void renew_again_and_again(struct pair *p)
         WAIT_FOR(look_at(&p->a, "gw-b").view.renewals >= 2 * i &&
                  look_at(&p->b, "gw-a").view.renewals >= 2 * i);
     }
+    make_certificate("gw-a", "ca", "gw-a");
+    make_certificate("gw-b", "ca", "gw-b");
     CHECK_EQ(peers_renew(p->a.peers, &e), 0); /* both at once */
     CHECK_EQ(peers_renew(p->b.peers, &e), 0);
     WAIT_FOR(look_at(&p->a, "gw-b").view.renewals >= 9);
@@ -313,9 +315,8 @@ struct proxy {
 
 static int connect_to(uint16_t port)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons(port),
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) < 0) {
@@ -432,7 +433,8 @@ static void test_two_that_dial_each_other_agree(void)
     CHECK_EQ(losses, 0);
 }
 
-/* --- closing in a callback ---------------------------------------------------------------------- */
+/* --- closing in a callback ----------------------------------------------------------------------
+ */
 
 static void close_in_message(struct ear *ear, const void *data, size_t length)
 {
