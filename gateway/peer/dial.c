@@ -221,6 +221,6 @@ void dial_failed(struct peer *peer, int code, const char *reason)
     peer->is_final |= code == -EKEYREJECTED;
     say_once(peer, code, reason);
     *pause_ns = *pause_ns ? MIN(*pause_ns * 2, PAUSE_MOST_NS) : PAUSE_FIRST_NS;
-    if (!peer->set || !peer->set->is_up) /* a renewal that failed is not tried again by itself */
+    if (!peer->set || peer->wants_renewal)
         dial_soon(peer, with_jitter(*pause_ns));
 }

@@ -225,9 +225,10 @@ struct peer {
         struct resolution *resolution; /* under way; it looks here when it is back */
         struct sockaddr_storage address[DIAL_ADDRESSES_MAX];
         unsigned count, next;
-    } dial;         /* [C] */
-    bool is_final;  /* [C] an error of identity: no more dialling */
-    char said[300]; /* [C] the last reason that was logged */
+    } dial;             /* [C] */
+    bool wants_renewal; /* [C] the set in force has older certificates than ours */
+    bool is_final;      /* [C] an error of identity: no more dialling */
+    char said[300];     /* [C] the last reason that was logged */
 
     pthread_mutex_t mutex;
     pthread_cond_t changed; /* with mutex: a callback has ended; a question was answered */

@@ -322,7 +322,8 @@ static int renew(struct peers *peers, void *arg, struct err *e)
         struct peer *peer = LIST_ENTRY(node, struct peer, link);
 
         peer->is_final = false;
-        if (has_changed || !peer->set)
+        peer->wants_renewal |= has_changed && peer->set;
+        if (peer->wants_renewal || !peer->set)
             dial_soon(peer, dial_courtesy_ns(peer));
     }
     return 0;

@@ -83,8 +83,20 @@ static void show_down(struct peer *peer, const char *reason)
 
 /* --- the end -------------------------------------------------------------------------------- */
 
+/* Those of an earlier set, which had not yet been left. */
+static void end_leaving(struct peer *peer, const char *reason)
+{
+    LIST_FOREACH (node, &peer->peers->wires) {
+        struct wire *c = LIST_ENTRY(node, struct wire, link);
+
+        if (c->is_leaving && c->peer == peer)
+            wire_fail(c, 0, "%s", reason);
+    }
+}
+
 static void tell_lost(struct peer *peer, const char *reason)
 {
+    end_leaving(peer, reason);
     show_down(peer, reason);
     channels_unlink(peer, reason);
     questions_fail(peer, reason);
@@ -217,7 +229,7 @@ int set_dial(struct peer *peer, const struct sockaddr_storage *address)
     int r;
 
     if (peer->coming || (peer->set && !peer->set->is_up))
-        return -EALREADY;
+        return -EBUSY; /* the other side was faster */
     set = set_new(peer, true, peer->set != NULL);
     if (!set)
         return -ENOMEM;
@@ -262,11 +274,22 @@ static void take_over(struct set *set)
     peer->seen.renewals++;
 }
 
+/* Made with the certificates that are in force. */
+static bool is_of_now(const struct set *set)
+{
+    struct tls *tls = peers_tls(set->peer->peers);
+    bool answer = set->wire[0]->tls == tls;
+
+    tls_put(tls);
+    return answer;
+}
+
 static void set_is_up(struct set *set)
 {
     struct peer *peer = set->peer;
 
     set->is_up = true;
+    peer->wants_renewal = !is_of_now(set);
     if (set->is_renewal) {
         take_over(set);
     } else {
@@ -274,6 +297,8 @@ static void set_is_up(struct set *set)
         begin_streams(set);
     }
     dial_succeeded(peer);
+    if (peer->wants_renewal)
+        dial_soon(peer, dial_courtesy_ns(peer));
     show_up(set);
     loop_timer_set(peer->peers->loop, &set->tick, clock_now_ns());
     log_line(LOG_LEVEL_NOTICE, "%s: %s, %s, %u stream%s peer=%s",
@@ -357,7 +382,8 @@ void set_control(struct wire *c, const struct frame *frame)
 static void lone_wire_ended(struct wire *c)
 {
     bool is_nothing =
-        c->code == -EBUSY || (c->code == -ECONNRESET && atomic_load(&c->bytes_in) == 0);
+        c->code == -EBUSY || (c->code == -ECONNRESET &&
+                              (atomic_load(&c->bytes_in) == 0 || SSL_is_init_finished(c->ssl)));
 
     if (c->is_accepted && !c->peer && !is_nothing && !c->peers->is_stopping) {
         peers_say_refused(c->peers, c->address, c->reason);

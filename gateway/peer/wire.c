@@ -472,7 +472,7 @@ static bool is_too_talkative(struct wire *c, ssize_t n)
 {
     uint64_t all = atomic_fetch_add_explicit(&c->bytes_in, (uint64_t)n, memory_order_relaxed);
 
-    return c->state < WIRE_PARKED && all + (uint64_t)n > STRANGER_BYTES_MAX;
+    return (c->is_stranger || c->state == WIRE_HANDSHAKE) && all + (uint64_t)n > STRANGER_BYTES_MAX;
 }
 
 static void read_some(struct wire *c)
