@@ -122,6 +122,8 @@ int wire_watch(struct wire *c) MUST_CHECK;
 void wire_begin(struct wire *c, bool is_connecting);
 /* From any thread; code: a negative errno. Ends it in its loop, once; set_wire_ended() follows. */
 void wire_fail(struct wire *c, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Takes what has arrived. [L] */
+void wire_read(struct wire *c);
 /* Greeted: stops reading. [C] */
 void wire_park(struct wire *c);
 /* A parked one goes on, in this loop. [C] */

@@ -395,9 +395,22 @@ static void lone_wire_ended(struct wire *c)
     }
 }
 
+/* A goodbye on control that nobody has read yet explains the end of a stream. */
+static const struct wire *better_reason(struct set *set, const struct wire *c)
+{
+    struct wire *control = set->wire[0];
+
+    if (!set->is_up || !control || c->code != -ECONNRESET)
+        return c;
+    if (!atomic_load(&control->has_failed) && control->state == WIRE_OPEN)
+        wire_read(control);
+    return control->code == -ESHUTDOWN ? control : c;
+}
+
 void set_wire_ended(struct wire *c)
 {
     struct set *set = c->set;
+    const struct wire *why;
 
     if (!set) {
         lone_wire_ended(c);
@@ -405,5 +418,6 @@ void set_wire_ended(struct wire *c)
     }
     set->wire[c->number] = NULL;
     c->set = NULL;
-    set_drop(set, c->code, c->reason);
+    why = better_reason(set, c);
+    set_drop(set, why->code, why->reason);
 }

@@ -475,7 +475,7 @@ static bool is_too_talkative(struct wire *c, ssize_t n)
     return (c->is_stranger || c->state == WIRE_HANDSHAKE) && all + (uint64_t)n > STRANGER_BYTES_MAX;
 }
 
-static void read_some(struct wire *c)
+void wire_read(struct wire *c)
 {
     for (unsigned i = 0; i < READS_PER_TURN; i++) {
         ssize_t n = receive(c);
@@ -529,7 +529,7 @@ static void on_ready(struct watch *watch, uint32_t events)
             wire_can_write(c);
         if (events & (c->state == WIRE_PARKED ? PARKED_EVENTS : PARKED_EVENTS | EPOLLIN) &&
             !atomic_load(&c->has_failed))
-            read_some(c);
+            wire_read(c);
     }
     wire_put(c);
 }
