@@ -40,7 +40,19 @@ cli_run_fn cli_serve, cli_check, cli_diff, cli_reload, cli_status, cli_watch, cl
     cli_disk_event, cli_disk_reopen, cli_filter_list, cli_filter_show, cli_filter_try, cli_top,
     cli_filter_new, cli_filter_check, cli_pki_init, cli_pki_issue, cli_version, cli_help;
 /* disk show --connect KIND */
+#define CLI_CLIENT_KINDS "qemu|libvirt|nbd-client|uri|linux|esxi|windows|xen|proxmox"
 int cli_connect(struct cli *cli, const char *disk, const char *kind);
+/* What a client on another machine would put as this listener's host. */
+const char *cli_host_of(const struct config_address *a, char *buf, size_t size);
+/* connect-iscsi.c: the kit of a kind of client, or NULL; printing it asks the gateway for the
+ * target's name. */
+struct cli_iscsi_disk {
+    const char *name, *target;
+    const struct iscsi_export_config *policy;
+};
+const char *cli_iscsi_kit(const char *kind);
+int cli_connect_iscsi(struct cli *cli, const struct gateway_config *c, const struct disk_config *d,
+                      const char *kit);
 
 extern const struct cli_verb cli_verbs[];
 extern const unsigned cli_verb_count;

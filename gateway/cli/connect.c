@@ -84,7 +84,7 @@ static const struct {
              {"uri", print_uri}};
 
 /* A wildcard listener is reached by this host's name. */
-static const char *host_of(const struct config_address *a, char *buf, size_t size)
+const char *cli_host_of(const struct config_address *a, char *buf, size_t size)
 {
     if (a->kind != ADDRESS_TCP || (strcmp(a->host, "0.0.0.0") != 0 && strcmp(a->host, "::") != 0))
         return a->host;
@@ -98,33 +98,48 @@ static void print_all(const struct gateway_config *c, const struct disk_config *
         char host[256] = "";
         struct target t = {.disk = d->name, .address = a};
 
-        t.host = host_of(a, host, sizeof host);
+        t.host = cli_host_of(a, host, sizeof host);
         t.is_tls = a->kind == ADDRESS_TCP && !a->is_loopback && d->nbd.tls == EXPORT_TLS_REQUIRE;
         printf("# %s\n", a->text);
         kinds[kind].print(&t);
     }
 }
 
+/* Over NBD where the disk has it and the client can, else over iSCSI. */
+static int connect_disk(struct cli *cli, const struct gateway_config *c,
+                        const struct disk_config *d, unsigned kind, const char *kit)
+{
+    bool has_nbd = d->nbd.is_enabled && c->listen.nbd.count > 0;
+    bool has_iscsi = d->iscsi.is_enabled && c->listen.iscsi.count > 0;
+
+    if (kind < ARRAY_SIZE(kinds) && has_nbd)
+        print_all(c, d, kind);
+    else if (kit && has_iscsi)
+        return cli_connect_iscsi(cli, c, d, kit);
+    else
+        return cli_fail(cli, EXIT_ERROR, "the disk \"%s\" is not exported over %s", d->name,
+                        kit ? "iSCSI" : "NBD");
+    return EXIT_OK;
+}
+
 int cli_connect(struct cli *cli, const char *disk, const char *kind)
 {
+    const char *kit = cli_iscsi_kit(kind);
     struct gateway_config *config;
     const struct disk_config *d;
     unsigned i = 0;
-    int r = EXIT_OK;
+    int r;
 
     while (i < ARRAY_SIZE(kinds) && strcmp(kinds[i].name, kind) != 0)
         i++;
-    if (i == ARRAY_SIZE(kinds))
-        return cli_usage_error(cli, "--connect takes qemu, libvirt, nbd-client or uri, not \"%s\"",
-                               kind);
+    if (i == ARRAY_SIZE(kinds) && !kit)
+        return cli_usage_error(cli, "--connect takes " CLI_CLIENT_KINDS ", not \"%s\"", kind);
     config = cli_load_config(cli);
     if (!config)
         return EXIT_ERROR;
     d = config_find_disk(config, disk);
-    if (d)
-        print_all(config, d, i);
-    else
-        r = cli_fail(cli, EXIT_ERROR, "there is no disk \"%s\"", disk);
+    r = d ? connect_disk(cli, config, d, i, kit)
+          : cli_fail(cli, EXIT_ERROR, "there is no disk \"%s\"", disk);
     config_free(config);
     return r;
 }

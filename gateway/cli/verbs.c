@@ -20,7 +20,7 @@ const struct cli_verb cli_verbs[] = {
     {"disk list", "[--json]", "List the disks.", cli_disk_list},
     {"disk show",
      "DISK [--tasks] [--rates [--interval DURATION] [--count N]] "
-     "[--connect qemu|libvirt|nbd-client|uri] [--json]",
+     "[--connect " CLI_CLIENT_KINDS "] [--json]",
      "Print one disk in full, its requests, what it does a second, or what to paste into a client.",
      cli_disk_show},
     {"disk add",

@@ -7,6 +7,8 @@
 #   guest_kernel                       downloads and unpacks the kernel package, once a build folder
 #   guest_archive FILE ITEM...         the archive it boots from: modules, programs and files
 #   guest_files FILE [FOLDER...] a tar archive of a real tree, the kernel package's own modules
+#   guest_packages NAME...       downloads and unpacks packages, once a build folder; their programs go into archives
+#                                without being installed here
 #   guest_boot FILE QEMU-ARGUMENT...   starts it with this archive; ready when it returns
 #   guest SECONDS COMMAND              runs a command in it; its output and exit code are the guest's
 #   guest_start COMMAND                the same without waiting; then guest_wait $guest_job SECONDS
@@ -15,6 +17,7 @@
 # A test that boots two guests at a time sources this in two subshells.
 
 guest_folder=$top_builddir/tests/guest/kernel
+guest_unpacked=$guest_folder/packages
 guest_console=$work/guest.console
 guest_pid=
 
@@ -91,13 +94,36 @@ guest_files() {
     ) || fail "no archive of files for the guest"
 }
 
+# For a test that asks in vain it is a reason to be skipped.
+guest_packages() {
+    local name
+    mkdir -p "$guest_unpacked"
+    exec 8>"$guest_folder/lock"
+    flock 8
+    for name; do
+        [ ! -e "$guest_unpacked/$name.done" ] || continue
+        (
+            cd "$guest_unpacked" && rm -f "$name"_*.deb
+            apt-get -qq -o APT::Sandbox::User=root download "$name" || { apt-get -qq update && apt-get -qq -o APT::Sandbox::User=root download "$name"; }
+        ) >"$work/download" 2>&1 || {
+            echo "the package $name cannot be downloaded with apt-get"
+            exit 77
+        }
+        dpkg-deb -x "$guest_unpacked/$name"_*.deb "$guest_unpacked" || fail "the package $name cannot be unpacked"
+        touch "$guest_unpacked/$name.done"
+    done
+    exec 8>&-
+}
+
 # Copies a program and what it is linked with into the tree, each to its own path.
 guest_add_program() {
-    local file path
-    path=$(command -v "$1") || fail "the guest needs $1, which is not installed"
-    for file in "$path" $(ldd "$path" 2>/dev/null | grep -o '/[^ ]*'); do
-        mkdir -p "$guest_tree/${file%/*}"
-        [ -e "$guest_tree/$file" ] || cp -L "$file" "$guest_tree/$file"
+    local file path libraries=$guest_unpacked/usr/lib/x86_64-linux-gnu:$guest_unpacked/lib/x86_64-linux-gnu
+    path=$(PATH=$guest_unpacked/usr/sbin:$guest_unpacked/sbin:$guest_unpacked/usr/bin:$PATH command -v "$1") ||
+        fail "the guest needs $1, which is not installed"
+    for file in "$path" $(LD_LIBRARY_PATH=$libraries ldd "$path" 2>/dev/null | grep -o '/[^ ]*'); do
+        path=$guest_tree/${file#"$guest_unpacked"}
+        mkdir -p "${path%/*}"
+        [ -e "$path" ] || cp -L "$file" "$path"
     done
 }
 

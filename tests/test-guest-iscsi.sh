@@ -1,0 +1,154 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# A Linux guest whose own kernel is the initiator (open-iscsi): it logs in as `sluice disk show --connect linux`
+# says, with CHAP both ways and digests of headers and data, and sg3_utils ask all that a cluster would.  Then it
+# has ext4 and XFS by its own initiator and ext4 on a disk that QEMU's libiscsi driver gives it, unpacks files and
+# checks their sums on each, over and over, and keeps a log of stable records, while the gateway is killed -9 and
+# restarted KILLS times (5) amid the writes: no I/O error, no wrong byte.
+. "${top_srcdir:?}/tests/functions.sh"
+. "$top_srcdir/tests/iscsi-functions.sh"
+. "$top_srcdir/tests/guest/functions.sh"
+guest_requires jq mkfs.ext4 mkfs.xfs e2fsck xfs_repair
+kills=${KILLS:-5}
+guest_kernel
+guest_packages open-iscsi libopeniscsiusr libisns0 sg3-utils libsgutils2-1.46-2
+guest_files "$work/files.tar" lib
+
+# --- the disks -----------------------------------------------------------------------------------------
+make_iscsi_config
+secret a.chap "linux:secret-of-the-guest"
+secret m.chap "gateway:secret-of-the-gateway"
+slow="filters: [delay: { op: write, time: 10ms, declared: true }]" # so that there are requests to lose
+# lun NAME SIZE LUN KEYS [LINE]
+lun() {
+    disk "$1" <<END
+size: $2
+backing: { file: $work/$1.raw }
+export: { iscsi: { lun: $3, $4 } }
+${5:-}
+END
+}
+mine="target: guest, chap: a.chap, chap_mutual: m.chap"
+lun ext4 192MiB 0 "$mine" "$slow"
+lun xfs 320MiB 1 "$mine" "$slow"
+lun tools 16MiB 2 "$mine"
+lun copy 16MiB 3 "$mine"
+lun qemu 192MiB 0 "target: qemu" "$slow"
+sed -i 's/export: {/export: { nbd: { enabled: false },/' "$config/disks.d/qemu.yaml"
+serve
+sluice disk show ext4 --connect linux >"$work/kit" || fail "no kit"
+# The guest's network reaches this host as 10.0.2.2; the secrets are what a person would put there.
+sed -i "s/127\.0\.0\.1:/10.0.2.2:/; s/TARGET-USER/gateway/; s/TARGET-SECRET/secret-of-the-gateway/
+    s/USER/linux/; s/SECRET/secret-of-the-guest/" "$work/kit"
+sed -i "/HeaderDigest/{p; s/HeaderDigest/DataDigest/}" "$work/kit"
+cat "$work/kit"
+
+# --- the guest ------------------------------------------------------------------------------------------
+cat >"$work/iscsid.conf" <<END
+iscsid.startup = /bin/true
+node.startup = manual
+END
+echo root:x:0:0:root:/:/bin/sh >"$work/passwd" # iscsid obeys root, by name
+echo "InitiatorName=iqn.2001-04.com.example:guest" >"$work/initiatorname"
+tools="sg_vpd sg_inq sg_opcodes sg_rtpg sg_persist sg_compare_and_write sg_xcopy sg_write_same sg_unmap
+    sg_get_lba_status sg_readcap sg_luns sg_write_atomic sg_sync"
+# shellcheck disable=SC2046
+guest_archive "$work/archive" module:virtio_pci module:virtio_blk module:virtio_net module:ext4 module:xfs \
+    module:crc32c_generic module:iscsi_tcp module:sd_mod module:sg program:iscsid program:iscsiadm \
+    program:mkfs.ext4 program:mkfs.xfs $(for t in $tools; do [ -e "$guest_unpacked/usr/bin/$t" ] && echo "program:$t"; done) \
+    file:/etc/mke2fs.conf:/etc/mke2fs.conf file:"$work"/iscsid.conf:/etc/iscsi/iscsid.conf \
+    file:"$work"/initiatorname:/etc/iscsi/initiatorname.iscsi file:"$work"/kit:/etc/iscsi/kit file:"$work"/passwd:/etc/passwd \
+    file:"$top_srcdir"/tests/guest/unpack-forever:/bin/unpack-forever \
+    file:"$top_srcdir"/tests/guest/record-forever:/bin/record-forever
+guest_memory=384
+# shellcheck disable=SC2046
+set -- $(sluice disk show qemu --connect qemu | sed '/^#/d; s/\\$//')
+echo "mounted with: $*"
+guest_boot "$work/archive" -netdev user,id=n -device virtio-net-pci,netdev=n,romfile= \
+    -drive "if=virtio,format=raw,readonly=on,file=$work/files.tar" "$@"
+echo "up after $SECONDS s"
+# A command is one line.
+guest 60 'mkdir -p /run/lock/iscsi /var/lib/iscsi /etc/iscsi/nodes; ip link set lo up; ip addr add 10.0.2.15/24 dev eth0' || guest_fail "no network"
+guest 60 'ip link set eth0 up; iscsid -c /etc/iscsi/iscsid.conf -i /etc/iscsi/initiatorname.iscsi' || guest_fail "no iscsid"
+guest 60 'sh -e /etc/iscsi/kit' || guest_fail "the kit does not log in"
+guest 60 'n=0; while ! [ -b /dev/sdd ] && [ $n -lt 300 ]; do n=$((n + 1)); sleep 0.1; done; cat /proc/partitions; ls /dev/sd?' ||
+    guest_fail "no disks"
+session=$(sluice status --json | jq -c '.iscsi_sessions[] | select(.initiator == "iqn.2001-04.com.example:guest")')
+echo "$session"
+[ "$(echo "$session" | jq -c '[.header_digest, .data_digest, .authenticated]')" = "[true,true,true]" ] ||
+    fail "digests and CHAP were not agreed on"
+# Which is which: LUNs are scanned at once.
+name_of() { guest 10 "for d in /sys/block/sd?; do case \$(readlink -f \$d/device) in *:$1) basename \$d ;; esac; done"; }
+ext4=$(name_of 0) xfs=$(name_of 1) tools=$(name_of 2) copy=$(name_of 3)
+echo "LUN 0 to 3: $ext4 $xfs $tools $copy"
+
+# --- what a cluster asks -------------------------------------------------------------------------------------
+# try NAME COMMAND...: in the guest, on the disk `tools`.
+try() {
+    local name=$1
+    shift
+    guest 60 "$*" >"$work/try" 2>&1 || { cat "$work/try"; guest_fail "$name"; }
+}
+wants() { grep -qE "$1" "$work/try" || { cat "$work/try"; guest_fail "no \"$1\""; }; }
+for page in sv di bl lbpv bdc sp tpc; do try "sg_vpd $page" "sg_vpd -p $page /dev/$tools"; done
+try "sg_vpd" "sg_vpd -p bl /dev/$tools"
+wants 'Maximum compare and write length: 255'
+try "sg_opcodes" "sg_opcodes /dev/$tools"
+wants 'Compare and write'
+try "sg_rtpg" "sg_rtpg -d /dev/$tools"
+wants 'active/optimized'
+try "sg_persist register" "sg_persist -n -o -G -S 0xabc /dev/$tools"
+try "sg_persist reserve" "sg_persist -n -o -R -K 0xabc -T 5 /dev/$tools"
+try "sg_persist read" "sg_persist -n -i -r /dev/$tools"
+wants 'Write Exclusive, registrants only'
+try "sg_persist full" "sg_persist -n -i -s /dev/$tools"
+wants 'iqn.2001-04.com.example:guest'
+try "sg_persist clear" "sg_persist -n -o -C -K 0xabc /dev/$tools"
+try "data" "head -c 512 /dev/zero >/tmp/old; head -c 512 /dev/urandom >/tmp/new; cat /tmp/old /tmp/new >/tmp/both"
+try "sg_compare_and_write" "sg_compare_and_write -i /tmp/both -l 0 -n 1 /dev/$tools"
+try "sg_compare_and_write again" "! sg_compare_and_write -i /tmp/both -l 0 -n 1 -q /dev/$tools"
+try "what it wrote" "dd if=/dev/$tools bs=512 count=1 iflag=direct 2>/dev/null | cmp - /tmp/new"
+try "sg_write_same" "sg_write_same -i /tmp/new -l 8 -n 64 -x 512 /dev/$tools"
+try "what it wrote" "dd if=/dev/$tools bs=512 skip=71 count=1 iflag=direct 2>/dev/null | cmp - /tmp/new"
+sg_of() { echo "/dev/\$(ls /sys/block/$1/device/scsi_generic)"; }
+try "sg_xcopy" "sg_xcopy if=$(sg_of $tools) of=$(sg_of $copy) bs=512 count=72"
+try "what it copied" "dd if=/dev/$copy bs=512 skip=71 count=1 iflag=direct 2>/dev/null | cmp - /tmp/new"
+try "sg_unmap" "sg_unmap -l 8 -n 64 -f /dev/$tools"
+try "sg_get_lba_status" "sg_get_lba_status -l 8 /dev/$tools"
+wants 'deallocated'
+echo "sg3_utils: $SECONDS s"
+
+# --- file systems, and kills ------------------------------------------------------------------------------------
+guest 60 'dmesg -c >/dev/null; echo 4194304 >/proc/sys/vm/dirty_bytes'
+guest 120 "mkfs.ext4 -q /dev/$ext4 && mkfs.xfs -q /dev/$xfs && mkfs.ext4 -q /dev/vda" || guest_fail "no file systems"
+guest 60 "mkdir /mnt/e /mnt/x /mnt/q; mount -t ext4 /dev/$ext4 /mnt/e && mount -t xfs /dev/$xfs /mnt/x && mount -t ext4 /dev/vda /mnt/q" || guest_fail "no file systems"
+guest_start 'for d in e x q; do sh /bin/unpack-forever /mnt/$d/unpacked /dev/vdb >/tmp/unpack-$d 2>&1 & done; sh /bin/record-forever /mnt/e/records >/tmp/records 2>&1 & true'
+is_amid_writes() {
+    for d in ext4 xfs qemu; do
+        sluice disk show $d --json 2>/dev/null | jq -e '.io | .operations.write.bytes >= 131072' >/dev/null || return 1
+    done
+    sluice disk show ext4 --json 2>/dev/null | jq -e '.io.in_flight > 0' >/dev/null
+}
+for i in $(seq "$kills"); do
+    within 90 is_amid_writes || guest_fail "kill $i: the guest does not write"
+    stop KILL
+    serve
+done
+within 90 is_amid_writes || guest_fail "the guest does not write after the last kill"
+echo "$kills kills amid writes: $SECONDS s"
+guest 180 'touch /tmp/enough; wait; for d in e x q; do cat /tmp/unpack-$d; done; ! cat /tmp/unpack-? | grep -v "^unpacked"' ||
+    guest_fail "a wrong file"
+records=$(guest 60 'cat /tmp/records')
+[ "$records" -ge "$kills" ] || guest_fail "a record was refused: $records"
+guest 120 'for d in e x q; do cd /mnt/$d/unpacked && sha256sum -c SHA256SUMS >/tmp/sums || { grep -v ": OK$" /tmp/sums; exit 1; }; done; cd /; umount /mnt/e && umount /mnt/x && umount /mnt/q' || guest_fail "a wrong byte"
+guest 60 'iscsiadm -m node --logout' || guest_fail "no logout"
+guest 60 'dmesg' >"$work/dmesg"
+grep -vE 'detected conn error|iscsi.*(recover|session)' "$work/dmesg" |
+    grep -iE 'i/o error|ext4-fs error|xfs.*(corrupt|shutdown|error)|buffer i/o|blocked|hung|read-only|warning|bug:' &&
+    fail "the guest complained"
+guest_off 60
+stop TERM
+e2fsck -fn "$work/ext4.raw" >"$work/fsck" 2>&1 || { cat "$work/fsck"; fail "ext4 is not clean"; }
+e2fsck -fn "$work/qemu.raw" >"$work/fsck" 2>&1 || { cat "$work/fsck"; fail "the ext4 by QEMU is not clean"; }
+xfs_repair -n "$work/xfs.raw" >"$work/fsck" 2>&1 || { cat "$work/fsck"; fail "XFS is not clean"; }
+echo "$records records; shut down after $SECONDS s"
