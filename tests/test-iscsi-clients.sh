@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Real initiators: libiscsi's tools and QEMU find targets and LUNs, log in with CHAP one way and both,
 # use digests; who may not is refused with a reason and told of nothing; a reload adds and removes
-# LUNs under a session; status and events say who is there.
+# LUNs under a session; status, tasks, metrics and events say who is there.
 . "${top_srcdir:-.}/tests/functions.sh"
 . "$top_srcdir/tests/iscsi-functions.sh"
-requires jq iscsi-ls iscsi-inq qemu-io qemu-img
+requires jq iscsi-ls iscsi-inq iscsi-perf qemu-io qemu-img
 make_iscsi_config
 secret a.chap "user:secret of the host"
 secret m.chap "gateway:secret of the gateway"
@@ -30,6 +30,12 @@ size: 16MiB
 uuid: 0a1b2c3d-0000-4000-8000-00000000000d
 backing: { file: $work/d.raw }
 export: { iscsi: { initiators: ["iqn.2001-04.com.example:host"], networks: ["127.0.0.0/8"] } }
+END
+disk slow <<END
+size: 16MiB
+backing: { file: $work/slow.raw }
+filters: [delay: { op: read, time: 3s, declared: true }]
+export: { iscsi: { target: slow } }
 END
 serve
 sluice watch >"$work/events" &
@@ -93,5 +99,19 @@ sluice reload || fail "reload"
 gone() { ! session ".target == \"$prefix:both\""; }
 within 10 gone || fail "a session that may use nothing any more is still there"
 exec 4>&-
+
+# A command is among the disk's tasks, with its age and where it is; logins and sessions are counted.
+iscsi-perf -i iqn.2001-04.com.example:slow -t 1 -b 8 -m 2 "$(url slow)" >/dev/null 2>&1 &
+children="$children $!"
+is_listed() {
+    sluice disk show slow --tasks --json 2>/dev/null |
+        jq -e '.tasks | length >= 2 and all(.op == "read" and .where == "filter" and .age_ns > 0)' >/dev/null
+}
+within 10 is_listed || fail "tasks: $(sluice disk show slow --tasks --json)"
+sluice metrics >"$work/metrics"
+value() { sed -n "s/^sluice_iscsi_$1 //p" "$work/metrics"; }
+[ "$(value tasks)" -ge 2 ] && [ "$(value sessions)" -ge 1 ] && [ "$(value logins_refused_total)" -ge 4 ] &&
+    [ "$(value logins_total)" -ge "$(value logouts_total)" ] || fail "metrics: $(grep iscsi "$work/metrics")"
+$python "$top_srcdir/tests/prometheus.py" <"$work/metrics" >/dev/null || fail "metrics are no valid text"
 grep -q '"login\|login' "$work/events" && grep -q "logout" "$work/events" || fail "$(cat "$work/events")"
 stop TERM

@@ -72,6 +72,7 @@ struct gateway {
     _Atomic bool is_stopped;        /* written under stop_mutex */
     uint64_t started_ns;
     struct iscsi *iscsi; /* [I] after start; NULL: there are no portals */
+    _Atomic uint64_t iscsi_logins, iscsi_refused, iscsi_logouts;
     struct peers *peers; /* [I] after start; NULL: there is no link to other gateways */
 };
 
@@ -137,6 +138,7 @@ void export_set_target(struct gateway_export *x);
 void export_unset_target(struct gateway_export *x);
 json_t *export_target_json(struct gateway_export *x); /* [E] */
 json_t *targets_sessions_json(struct gateway *g);
+void targets_metrics(struct gateway *g, FILE *out);
 
 /* link.c */
 int peer_link_start(struct gateway *g, struct err *e) MUST_CHECK;

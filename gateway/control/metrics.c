@@ -214,6 +214,7 @@ int gateway_metrics(struct gateway *g, FILE *out)
     put_process(out, g);
     if (samples)
         put_disks(out, samples, count);
+    targets_metrics(g, out);
     put_filters(out, list, count);
     for (unsigned i = 0; i < count; i++)
         gateway_export_release(list[i]);

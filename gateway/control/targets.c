@@ -17,10 +17,20 @@
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+static void count_event(struct gateway *g, const char *what)
+{
+    _Atomic uint64_t *counter = strcmp(what, "refused") == 0 ? &g->iscsi_refused
+                                : strcmp(what, "login") == 0 ? &g->iscsi_logins
+                                                             : &g->iscsi_logouts;
+
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
 static void notify(void *context, const char *what, const char *target, const char *text)
 {
     struct gateway *g = context;
 
+    count_event(g, what);
     if (strcmp(what, "refused") == 0)
         log_line(LOG_LEVEL_WARNING, "iSCSI: login refused target=%s %s", target, text);
     else
@@ -175,6 +185,43 @@ static void add_session(const struct iscsi_session_view *v, void *arg)
                   (json_int_t)v->first_burst_bytes, "age_ns", (json_int_t)v->age_ns, "commands",
                   (json_int_t)v->commands, "bytes_written", (json_int_t)v->bytes_in, "bytes_read",
                   (json_int_t)v->bytes_out, "in_flight", (int)v->tasks, "loop", (int)v->loop));
+}
+
+struct session_sums {
+    uint64_t sessions, tasks;
+};
+
+static void sum_session(const struct iscsi_session_view *v, void *arg)
+{
+    struct session_sums *sums = arg;
+
+    sums->sessions++;
+    sums->tasks += v->tasks;
+}
+
+void targets_metrics(struct gateway *g, FILE *out)
+{
+    struct session_sums sums = {0};
+
+    if (!g->iscsi)
+        return;
+    iscsi_for_each_session(g->iscsi, sum_session, &sums);
+    const struct {
+        const char *name, *type, *help;
+        uint64_t value;
+    } rows[] = {
+        {"sluice_iscsi_sessions", "gauge", "iSCSI sessions, discovery included.", sums.sessions},
+        {"sluice_iscsi_tasks", "gauge", "iSCSI commands being worked on.", sums.tasks},
+        {"sluice_iscsi_logins_total", "counter", "iSCSI logins that were let in.",
+         atomic_load(&g->iscsi_logins)},
+        {"sluice_iscsi_logins_refused_total", "counter", "iSCSI logins that were refused.",
+         atomic_load(&g->iscsi_refused)},
+        {"sluice_iscsi_logouts_total", "counter", "iSCSI sessions that ended.",
+         atomic_load(&g->iscsi_logouts)},
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+        fprintf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", rows[i].name, rows[i].help,
+                rows[i].name, rows[i].type, rows[i].name, (unsigned long long)rows[i].value);
 }
 
 json_t *targets_sessions_json(struct gateway *g)
