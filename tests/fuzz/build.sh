@@ -16,6 +16,11 @@ sources_of() {
             echo "$top_srcdir/gateway/$room"/*.c
         done
         ;;
+    peer-*)
+        for name in peer/frame base/err base/text base/crc32c; do
+            echo "$top_srcdir/gateway/$name.c"
+        done
+        ;;
     iscsi-*)
         for name in iscsi/pdu iscsi/keys iscsi/negotiate iscsi/chap iscsi/login base/err base/text base/crc32c; do
             echo "$top_srcdir/gateway/$name.c"

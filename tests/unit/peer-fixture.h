@@ -52,7 +52,7 @@ static inline unsigned log_count(const char *text)
     unsigned count = 0;
     SCOPED_LOCK(&log_mutex);
 
-    for (const char *p = log_text; (p = strstr(p, text)) != NULL; p = strchr(p, '\n'))
+    for (const char *p = log_text; (p = strstr(p, text)) != NULL; p = strchr(p, '\n') + 1)
         count++;
     return count;
 }
@@ -79,9 +79,9 @@ static inline void pause_briefly(void)
 
 static inline char *path_of(const char *name)
 {
-    static __thread char buffer[8][300];
+    static __thread char buffer[64][300];
     static __thread unsigned next;
-    char *out = buffer[next++ % 8];
+    char *out = buffer[next++ % 64];
 
     snprintf(out, sizeof buffer[0], "%s/%s", folder, name);
     return out;
