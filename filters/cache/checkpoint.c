@@ -10,7 +10,7 @@
  * The superblock's letter is the lowest bit of its generation; the newer one is never overwritten.
  */
 #include "cache.h"
-#include "crc.h"
+#include "common/crc.h"
 
 #include <errno.h>
 
@@ -37,7 +37,7 @@ static void write_out(struct writer *w, bool is_last)
         bytes += BLOCK_BYTES;
         left = 0;
     }
-    w->crc = cache_crc(w->crc, w->buffer, MIN(bytes, w->used));
+    w->crc = crc_add(w->crc, w->buffer, MIN(bytes, w->used));
     if (!w->error && w->block + bytes / BLOCK_BYTES > w->end)
         w->error = -ENOSPC;
     if (!w->error && bytes)

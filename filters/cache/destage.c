@@ -9,7 +9,7 @@
  * Runs on the keeper's thread.  A backing that fails keeps everything dirty; the step is repeated.
  */
 #include "cache.h"
-#include "crc.h"
+#include "common/crc.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -98,7 +98,7 @@ static void collect(void *arg, const struct chunk_entry *entry, uint32_t slot, c
     if (entry->kind != CHUNK_DIRTY || w->count == w->most ||
         !is_still_dirty(w->c, entry->block, slot))
         return;
-    if (cache_crc(0, data, BLOCK_BYTES) != entry->crc) {
+    if (crc_add(0, data, BLOCK_BYTES) != entry->crc) {
         w->error = EIO;
         return;
     }

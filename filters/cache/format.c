@@ -5,7 +5,7 @@
  */
 #include "format.h"
 
-#include "crc.h"
+#include "common/crc.h"
 
 #include <string.h>
 
@@ -47,17 +47,17 @@ static void seal(void *block)
 {
     struct cursor c = {(uint8_t *)block + CRC_OFFSET};
 
-    put(&c, cache_crc(0, block, BLOCK_BYTES), 4);
+    put(&c, crc_add(0, block, BLOCK_BYTES), 4);
 }
 
 static bool is_whole(const void *block)
 {
     struct cursor c = {(uint8_t *)(uintptr_t)block + CRC_OFFSET};
     static const uint8_t zero[4];
-    uint32_t crc = cache_crc(0, block, CRC_OFFSET);
+    uint32_t crc = crc_add(0, block, CRC_OFFSET);
 
-    crc = cache_crc(crc, zero, sizeof zero);
-    crc = cache_crc(crc, (const uint8_t *)block + CRC_OFFSET + 4, BLOCK_BYTES - CRC_OFFSET - 4);
+    crc = crc_add(crc, zero, sizeof zero);
+    crc = crc_add(crc, (const uint8_t *)block + CRC_OFFSET + 4, BLOCK_BYTES - CRC_OFFSET - 4);
     return get(&c, 4) == crc;
 }
 

@@ -9,7 +9,7 @@
  * reclaim, which needs one block of log for each segment it frees, never waits for itself.
  */
 #include "cache.h"
-#include "crc.h"
+#include "common/crc.h"
 
 #include <errno.h>
 
@@ -304,7 +304,7 @@ static void copy_data(struct chunk *chunk)
             memcpy(to, chunk->source[i], BLOCK_BYTES);
         else
             memset(to, 0, BLOCK_BYTES);
-        h->entry[i].crc = cache_crc(0, to, BLOCK_BYTES);
+        h->entry[i].crc = crc_add(0, to, BLOCK_BYTES);
         to += BLOCK_BYTES;
     }
     format_put_chunk(h, chunk->buffer);

@@ -16,7 +16,7 @@
  * had been durable, the storage has lost what it promised to keep, and the disk is refused (R10).
  */
 #include "cache.h"
-#include "crc.h"
+#include "common/crc.h"
 
 #include <errno.h>
 
@@ -65,7 +65,7 @@ static bool data_is_whole(const struct scan *s, uint32_t block)
     for (uint32_t i = 0; i < s->header.count; i++) {
         if (s->header.entry[i].kind == CHUNK_DROP)
             continue;
-        if (cache_crc(0, data, BLOCK_BYTES) != s->header.entry[i].crc && !MUTANT(10))
+        if (crc_add(0, data, BLOCK_BYTES) != s->header.entry[i].crc && !MUTANT(10))
             return false;
         data += BLOCK_BYTES;
     }
@@ -249,7 +249,7 @@ static int load_checkpoint(struct scan *s)
 
         r = log_io_wait(s->c, SLUICE_OP_READ, block, buffer,
                         (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES);
-        crc = cache_crc(crc, buffer, bytes);
+        crc = crc_add(crc, buffer, bytes);
         for (uint32_t at = 0; at < bytes && r == 0; at += CHECKPOINT_ENTRY_BYTES)
             r = put_checkpoint_entry(s, buffer + at);
         block += bytes / BLOCK_BYTES;

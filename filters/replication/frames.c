@@ -1,120 +1,109 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * frames.c: the codec of frames.h.  What a type may carry is a table; a head that says otherwise is
- * refused before anybody looks at it.
+ * frames.c: see frames.h.  The decoder believes nothing: it comes before everything else that a
+ * peer sends.
  */
 #include "frames.h"
 
-#include "crc.h"
+#include "common/crc.h"
 
-#include <errno.h>
 #include <string.h>
 
-#define MAGIC UINT32_C(0x50524c53) /* "SLRP" */
+#define MAGIC 0x31465253u /* "SRF1" */
 
-enum body_rule { NONE, DATA, ANY }; /* DATA: exactly `length` bytes */
-static const struct rule {
-    uint8_t body;
-    uint64_t length_max; /* of the range; 0: none */
-} rules[REP_FRAME_TYPES] = {
-    [REP_HELLO] = {ANY, 0},
-    [REP_EVIDENCE] = {ANY, 0},
-    [REP_PLAN] = {NONE, 0},
-    [REP_WRITE] = {DATA, REP_BODY_MAX},
-    [REP_TRIM] = {NONE, UINT64_MAX},
-    [REP_ZERO] = {NONE, UINT64_MAX},
-    [REP_MARK] = {NONE, 0},
-    [REP_ACK] = {NONE, 0},
-    [REP_NACK] = {NONE, 0},
-    [REP_HASHES] = {ANY, REP_BODY_MAX},
-    [REP_STAGE] = {NONE, 0},
-    [REP_BLOCK] = {DATA, REP_BODY_MAX},
-    [REP_COMMIT] = {NONE, 0},
-    [REP_COMMITTED] = {NONE, 0},
-    [REP_FETCH] = {NONE, REP_BODY_MAX},
-    [REP_HANDOVER] = {NONE, 0},
-    [REP_PING] = {NONE, 0},
-    [REP_BYE] = {NONE, 0},
-};
-
-static void put(uint8_t *at, uint64_t value, unsigned bytes)
+void le_put(uint8_t **at, uint64_t value, unsigned bytes)
 {
     for (unsigned i = 0; i < bytes; i++)
-        at[i] = (uint8_t)(value >> (8 * i));
+        *(*at)++ = (uint8_t)(value >> (8 * i));
 }
 
-static uint64_t get(const uint8_t *at, unsigned bytes)
+uint64_t le_get(const uint8_t **at, unsigned bytes)
 {
     uint64_t value = 0;
 
     for (unsigned i = 0; i < bytes; i++)
-        value |= (uint64_t)at[i] << (8 * i);
+        value |= (uint64_t) * (*at)++ << (8 * i);
     return value;
 }
 
-void rep_head_encode(uint8_t out[REP_HEAD_BYTES], struct rep_head *head, const void *body)
+/* What a type may carry: its payload's length lies in these bounds; `bytes` is a range of the disk.
+ */
+static const struct shape {
+    uint32_t least, most;
+    bool is_range;
+} shapes[FRAME_TYPES] = {
+    [FRAME_HELLO] = {48, 4096, false}, [FRAME_READY] = {0, FRAME_DATA_MAX, false},
+    [FRAME_BEGIN] = {0, 0, false},     [FRAME_WRITE] = {1, FRAME_DATA_MAX, true},
+    [FRAME_ZERO] = {0, 0, true},       [FRAME_TRIM] = {0, 0, true},
+    [FRAME_FLUSH] = {0, 0, false},     [FRAME_COMMIT] = {32, 4096, false},
+    [FRAME_ACK] = {16, 16, false},     [FRAME_FAIL] = {0, 512, false},
+    [FRAME_TAKEOVER] = {0, 0, false},  [FRAME_HANDOVER] = {0, 0, false},
+};
+
+static uint32_t crc_of(const uint8_t *head, const void *payload, size_t length)
 {
-    head->body_crc = head->body_bytes ? cache_crc(0, body, head->body_bytes) : 0;
-    memset(out, 0, REP_HEAD_BYTES);
-    put(out, MAGIC, 4);
-    out[4] = REP_VERSION;
-    out[5] = head->type;
-    put(out + 6, head->flags, 2);
-    put(out + 8, head->disk, 2);
-    put(out + 12, head->body_bytes, 4);
-    put(out + 16, head->epoch, 8);
-    put(out + 24, head->seq, 8);
-    put(out + 32, head->offset, 8);
-    put(out + 40, head->length, 8);
-    put(out + 48, head->arg, 8);
-    put(out + 56, head->body_crc, 4);
-    put(out + 60, cache_crc(0, out, 60), 4);
+    static const uint8_t none[4];
+    uint32_t crc = crc_add(0, head, 40);
+
+    crc = crc_add(crc, none, sizeof none);
+    crc = crc_add(crc, head + 44, 4);
+    return length ? crc_add(crc, payload, length) : crc;
 }
 
-static void read_head(struct rep_head *head, const uint8_t *at)
+void frame_put(uint8_t *out, const struct frame *f, const void *payload, size_t length)
 {
-    *head = (struct rep_head){.type = at[5],
-                              .flags = (uint16_t)get(at + 6, 2),
-                              .disk = (uint16_t)get(at + 8, 2),
-                              .body_bytes = (uint32_t)get(at + 12, 4),
-                              .epoch = get(at + 16, 8),
-                              .seq = get(at + 24, 8),
-                              .offset = get(at + 32, 8),
-                              .length = get(at + 40, 8),
-                              .arg = get(at + 48, 8),
-                              .body_crc = (uint32_t)get(at + 56, 4)};
+    uint8_t *at = out;
+    uint32_t crc;
+
+    le_put(&at, MAGIC, 4);
+    le_put(&at, FRAME_VERSION, 2);
+    le_put(&at, f->type, 1);
+    le_put(&at, f->flags, 1);
+    le_put(&at, f->epoch, 8);
+    le_put(&at, f->seq, 8);
+    le_put(&at, f->offset, 8);
+    le_put(&at, f->bytes, 8);
+    memset(at, 0, 8);
+    crc = crc_of(out, payload, length);
+    le_put(&at, crc, 4);
 }
 
-static int check_shape(const struct rep_head *head)
+static const char *check_shape(const struct frame *f, size_t length)
 {
-    const struct rule *rule = &rules[head->type];
+    const struct shape *s = &shapes[f->type];
 
-    if (head->length > rule->length_max || head->offset + head->length < head->offset)
-        return -EPROTO;
-    if (rule->body == NONE && head->body_bytes)
-        return -EPROTO;
-    if (rule->body == DATA && (head->body_bytes != head->length || !head->length))
-        return -EPROTO;
-    return 0;
+    if (length < s->least || length > s->most)
+        return "a payload of a length that its type does not have";
+    if (f->type == FRAME_COMMIT && f->bytes != length)
+        return "a commit whose lineage has another length";
+    if (!s->is_range)
+        return NULL;
+    if (f->bytes == 0 || f->offset > UINT64_MAX - f->bytes)
+        return "a range that is none";
+    if (f->type == FRAME_WRITE && f->bytes != length)
+        return "a write whose data have another length";
+    return NULL;
 }
 
-int rep_head_decode(const void *data, size_t bytes, struct rep_head *head, const void **body)
+const char *frame_get(struct frame *f, const void *message, size_t length)
 {
-    const uint8_t *at = data;
+    const uint8_t *head = message, *at = head;
 
-    if (bytes < REP_HEAD_BYTES || get(at, 4) != MAGIC)
-        return -EPROTO;
-    if (at[4] != REP_VERSION)
-        return -EPROTONOSUPPORT;
-    if (get(at + 60, 4) != cache_crc(0, at, 60))
-        return -EBADMSG;
-    read_head(head, at);
-    if (head->body_bytes > REP_BODY_MAX || head->body_bytes != bytes - REP_HEAD_BYTES)
-        return -EPROTO;
-    if (head->type == 0 || head->type >= REP_FRAME_TYPES)
-        return head->flags & REP_FRAME_MAY_IGNORE ? -ENOTSUP : -EPROTONOSUPPORT;
-    *body = at + REP_HEAD_BYTES;
-    if (head->body_crc != (head->body_bytes ? cache_crc(0, *body, head->body_bytes) : 0))
-        return -EBADMSG;
-    return check_shape(head);
+    if (length < FRAME_BYTES)
+        return "shorter than a head";
+    if (le_get(&at, 4) != MAGIC)
+        return "no frame";
+    if (le_get(&at, 2) != FRAME_VERSION)
+        return "of another version of the protocol";
+    f->type = (uint8_t)le_get(&at, 1);
+    f->flags = (uint8_t)le_get(&at, 1);
+    f->epoch = le_get(&at, 8);
+    f->seq = le_get(&at, 8);
+    f->offset = le_get(&at, 8);
+    f->bytes = le_get(&at, 8);
+    if (f->type == 0 || f->type >= FRAME_TYPES)
+        return "of a type that is unknown";
+    if (le_get(&at, 4) != crc_of(head, head + FRAME_BYTES, length - FRAME_BYTES))
+        return "with a wrong checksum";
+    return check_shape(f, length - FRAME_BYTES);
 }

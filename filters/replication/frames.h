@@ -1,58 +1,71 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * frames.h: what two replicating gateways say to each other.  A message is a head of 64 bytes,
- * little endian, and a body; both have a CRC-32C.  docs/replication-protocol.md has the layout byte
- * by byte. The decoder trusts nothing: a head that breaks a rule of the table in frames.c is
- * refused whole.
+ * frames.h: what the two sides say to each other, one frame a message of the channel: a head of
+ * FRAME_BYTES and a payload.  All numbers are little-endian.  docs/replication-protocol.md is this
+ * page for other implementations.
+ *
+ *     0 magic u32   4 version u16   6 type u8   7 flags u8   8 epoch u64   16 seq u64   24 offset
+ * u64 32 bytes u64  40 crc32c u32 (of head and payload, this field zero)   44 reserved u32, zero
  */
 #ifndef SLUICE_REPLICATION_FRAMES_H
 #define SLUICE_REPLICATION_FRAMES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define REP_HEAD_BYTES 64u
-#define REP_VERSION 1u
-#define REP_BODY_MAX (1u << 20)
-#define REP_FRAME_MAY_IGNORE \
-    0x8000u /* an unknown type with this flag is skipped, without it the link ends */
+#define FRAME_BYTES 48u
+#define FRAME_VERSION 1u
+#ifndef FRAME_DATA_MAX
+#define FRAME_DATA_MAX (1u << 20) /* of one WRITE */
+#endif
 
-enum rep_frame_type {
-    REP_HELLO = 1, /* body: lineage; seq: last held; arg: enum rep_hello_flag */
-    REP_EVIDENCE,  /* body: the sender's bitmap, 64-bit words from grain `offset` on */
-    REP_PLAN,      /* arg: enum rep_plan the primary chose; seq: from here on; epoch: of its tip */
-    REP_WRITE,     /* body: data */
-    REP_TRIM,
-    REP_ZERO,
-    REP_MARK,      /* flush: tell when everything up to seq is durable */
-    REP_ACK,       /* seq: in the journal; arg: durable; both cumulative */
-    REP_NACK,      /* seq could not be kept; arg: errno */
-    REP_HASHES,    /* ask (body empty) or tell (8 bytes a grain) the hashes of offset, length */
-    REP_STAGE,     /* what follows is one atomic batch, up to REP_COMMIT */
-    REP_BLOCK,     /* of the batch: what the source holds at offset; body: data */
-    REP_COMMIT,    /* the batch is whole at seq */
-    REP_COMMITTED, /* and is durable here */
-    REP_FETCH,     /* a primary after a crash asks for offset, length; answered by REP_BLOCK */
-    REP_HANDOVER,  /* planned switch: the sender has demoted itself at seq; be primary */
-    REP_PING,
-    REP_BYE,
-    REP_FRAME_TYPES
+enum frame_type {
+    FRAME_HELLO = 1, /* who I am: payload struct hello */
+    FRAME_READY, /* target: send; seq: a nonce; payload: runs of grains that may differ here too */
+    FRAME_BEGIN, /* source: offset: the nonce; what follows, up to COMMIT, is one change;
+                    FRAME_UNSTAGED */
+    FRAME_WRITE, /* offset, data; seq 0: a block of a resync */
+    FRAME_ZERO,  /* offset, bytes */
+    FRAME_TRIM,
+    FRAME_FLUSH,    /* make everything up to seq durable and say so */
+    FRAME_COMMIT,   /* bytes of payload: the source's lineage, which the target takes over */
+    FRAME_ACK,      /* epoch: the nonce; seq: received; offset: journaled; bytes: stable; payload:
+                     * applied, journaled bytes
+                     */
+    FRAME_FAIL,     /* target: it cannot go on; payload: a sentence */
+    FRAME_TAKEOVER, /* target: hand the disk over to me */
+    FRAME_HANDOVER, /* source: I have stepped down; everything up to seq is with you */
+    FRAME_TYPES
+};
+#define FRAME_UNSTAGED \
+    0x1u /* BEGIN: applied as it comes; the target is no consistent instant until COMMIT */
+#define FRAME_COMMITTED 0x1u /* ACK: of the COMMIT */
+#define FRAME_DURABLE 0x2u   /* WRITE, ZERO, TRIM: acknowledge when it is durable (FUA) */
+
+struct frame {
+    uint8_t type, flags;
+    uint64_t epoch, seq, offset, bytes;
 };
 
-struct rep_head {
-    uint8_t type;   /* enum rep_frame_type */
-    uint16_t flags; /* SLUICE_FLAG_* of a write, REP_FRAME_MAY_IGNORE */
-    uint16_t disk;  /* index in the group, in the order of the disks' uuids */
-    uint32_t body_bytes;
-    uint64_t epoch, seq, offset, length, arg;
-    uint32_t body_crc; /* filled by rep_head_encode(), checked by rep_head_decode() */
-};
+/* Writes FRAME_BYTES to out, for a payload that follows it. */
+void frame_put(uint8_t *out, const struct frame *frame, const void *payload, size_t length);
+/* Checks magic, version, type, CRC and that the fields fit the type.  NULL, or what is wrong. */
+const char *frame_get(struct frame *frame, const void *message, size_t length);
 
-/* Body may be NULL when body_bytes is 0. */
-void rep_head_encode(uint8_t out[REP_HEAD_BYTES], struct rep_head *head, const void *body);
-/* `bytes` of a whole message.  0 and *body inside data; or -EPROTO (garbage), -EBADMSG (a CRC),
- * -EPROTONOSUPPORT (another version, or a type that may not be ignored), -ENOTSUP (to be ignored).
- */
-int rep_head_decode(const void *data, size_t bytes, struct rep_head *head, const void **body);
+static inline const uint8_t *frame_payload(const void *message)
+{
+    return (const uint8_t *)message + FRAME_BYTES;
+}
+static inline bool frame_changes_data(const struct frame *f)
+{
+    return f->type == FRAME_WRITE || f->type == FRAME_ZERO || f->type == FRAME_TRIM;
+}
+
+/* --- numbers in payloads and files
+ * -------------------------------------------------------------------- */
+
+void le_put(uint8_t **at, uint64_t value, unsigned bytes);
+uint64_t le_get(const uint8_t **at, unsigned bytes);
 
 #endif

@@ -26,11 +26,6 @@ sources_of() {
             echo "$top_srcdir/gateway/$name.c"
         done
         ;;
-    replication-*)
-        for name in replication/frames replication/lineage cache/crc; do
-            echo "$top_srcdir/filters/$name.c"
-        done
-        ;;
     *)
         for file in "$top_srcdir"/gateway/config/*.c; do
             case $(basename "$file") in lookup.c | manifest-file.c) ;; *) echo "$file" ;; esac
@@ -46,8 +41,7 @@ build_target() {
     # shellcheck disable=SC2046 # lists of words
     "$clang" -std=gnu11 -D_GNU_SOURCE -DSLUICE_NBDKIT='"nbdkit"' -DSLUICE_SYSCONFDIR='"/etc"' \
         -DSLUICE_PLUGINDIR='"/nowhere"' -DSLUICE_FILTERDIR='"/nowhere"' -DSLUICE_KITDIR='"/nowhere"' -O1 -g -pthread \
-        -iquote "$top_srcdir/gateway" -I"$top_srcdir/filters" \
-        -iquote "$top_srcdir/filters/replication" -iquote "$top_srcdir/filters/cache" "$@" "$top_srcdir/tests/fuzz/fuzz-$target.c" \
+        -iquote "$top_srcdir/gateway" -I"$top_srcdir/filters" "$@" "$top_srcdir/tests/fuzz/fuzz-$target.c" \
         $(sources_of "$target") \
         $(pkg-config --cflags --libs yaml-0.1 jansson libcrypto libnbd libiscsi liburing) -o "$out"
 }

@@ -3,7 +3,7 @@
  * crc.c: eight bytes an instruction where the processor has SSE4.2, else bit by bit in nibbles.  A
  * filter may not use the gateway's own code, so it has its own.
  */
-#include "crc.h"
+#include "common/crc.h"
 
 #include <string.h>
 
@@ -38,14 +38,14 @@ __attribute__((target("sse4.2"))) static uint32_t by_hardware(uint32_t crc, cons
     return by_nibbles((uint32_t)wide, p, length);
 }
 
-uint32_t cache_crc(uint32_t crc, const void *data, size_t length)
+uint32_t crc_add(uint32_t crc, const void *data, size_t length)
 {
     if (__builtin_cpu_supports("sse4.2"))
         return ~by_hardware(~crc, data, length);
     return ~by_nibbles(~crc, data, length);
 }
 #else
-uint32_t cache_crc(uint32_t crc, const void *data, size_t length)
+uint32_t crc_add(uint32_t crc, const void *data, size_t length)
 {
     return ~by_nibbles(~crc, data, length);
 }

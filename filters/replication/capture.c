@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * capture.c: a guest's write on the primary.
+ *
+ *     start       its extents are in the activity log, else it waits for them; it gets the next
+ * sequence number and is sent, or marked; then it goes down: local write and network overlap
+ *     completion  sync: waits until the peer has it at the level that the policy asks for
+ *
+ * While the peer is lost and the primary is not alone yet, new writes wait before they begin, and
+ * those that had begun wait at their end: until the peer is back and a batch has brought it
+ * everything, or the primary is alone.
+ */
+#include "replica.h"
+
+#include <errno.h>
+
+#define WINDOW_BYTES (32u << 20) /* async: data sent and not journaled */
+#define SEQ_MARGIN 4096u
+#define SEQ_STEP (1u << 20)
+
+/* --- lists
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+static void append(struct captured ***last, struct captured *c)
+{
+    c->next = NULL;
+    c->link = *last;
+    **last = c;
+    *last = &c->next;
+}
+
+static void take_out(struct captured ***last, struct captured *c)
+{
+    *c->link = c->next;
+    if (c->next)
+        c->next->link = c->link;
+    else
+        *last = c->link;
+    c->link = NULL;
+}
+
+/* --- beginning
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static bool has_numbers(struct replica *r)
+{
+    if (r->seq + 2 * SEQ_MARGIN >= r->super.seq_limit) {
+        r->super.seq_limit = r->seq + SEQ_STEP;
+        super_change(r);
+    }
+    return r->seq + SEQ_MARGIN < r->saved_seq_limit;
+}
+
+static bool may_begin(struct replica *r, struct captured *c)
+{
+    const struct sluice_request *q = c->request;
+
+    if (!r->is_serving || !has_numbers(r))
+        return false;
+    if (!link_mirrors(r) && r->link != LINK_AHEAD && !r->is_alone)
+        return false;
+    if (resync_is_copying(r, q->offset, q->length))
+        return false;
+    return evidence_is_ready(r, q->offset, q->length, &c->ticket);
+}
+
+static bool is_left_behind(struct replica *r)
+{
+    return r->settings.is_async && (r->out_bytes > r->settings.ram_bytes ||
+                                    r->sent_bytes - r->peer_journaled_bytes > WINDOW_BYTES);
+}
+
+static const uint8_t frame_of_op[SLUICE_OP_COUNT] = {
+    [SLUICE_OP_WRITE] = FRAME_WRITE, [SLUICE_OP_ZERO] = FRAME_ZERO, [SLUICE_OP_TRIM] = FRAME_TRIM};
+
+static void send_parts(struct replica *r, const struct sluice_request *q)
+{
+    uint64_t most = q->op == SLUICE_OP_WRITE ? FRAME_DATA_MAX : UINT64_MAX;
+
+    for (uint64_t at = 0; at < q->length;) {
+        uint64_t bytes = q->length - at < most ? q->length - at : most;
+        struct frame f = {.type = frame_of_op[q->op],
+                          .flags = q->flags & SLUICE_FLAG_FUA ? FRAME_DURABLE : 0,
+                          .epoch = lineage_tip(&r->super.lineage).epoch,
+                          .seq = ++r->seq,
+                          .offset = q->offset + at,
+                          .bytes = bytes};
+
+        link_send(r, &f, q->data ? (const uint8_t *)q->data + at : NULL,
+                  q->op == SLUICE_OP_WRITE ? bytes : 0);
+        at += bytes;
+    }
+}
+
+static void capture(struct replica *r, struct captured *c)
+{
+    const struct sluice_request *q = c->request;
+
+    if (link_mirrors(r) && !is_left_behind(r)) {
+        send_parts(r, q);
+    } else {
+        if (link_mirrors(r)) {
+            resync_stop(r);
+            evidence_mark_after(r, r->acked_stable);
+            link_set(r, LINK_AHEAD);
+            sluice_event_emit(r->disk, "ahead", "seq:%llu", (unsigned long long)r->seq);
+        }
+        r->seq++;
+        evidence_mark(r, q->offset, q->length, false);
+    }
+    c->seq = r->seq;
+    evidence_begin_write(r, q->offset, q->length, c->seq);
+    sluice_count(r->disk, COUNT_CAPTURED, 1);
+}
+
+static const char *why_waiting(const struct replica *r)
+{
+    if (!r->is_serving)
+        return "replication: this side does not serve the disk";
+    return r->link == LINK_DOWN || r->link == LINK_RESTING ? "replication: waits for its peer"
+                                                           : NULL;
+}
+
+static struct sluice_verdict start_change(struct replica *r, struct captured *c)
+{
+    const char *reason;
+
+    if (!r->waiting && may_begin(r, c) && sluice_commit(r->disk, c->request)) {
+        capture(r, c);
+        return sluice_pass_and_tell();
+    }
+    reason = why_waiting(r);
+    if (reason)
+        sluice_hold(r->disk, c->request, reason);
+    append(&r->waiting_last, c);
+    replica_kick(r);
+    return sluice_defer();
+}
+
+/* A flush goes down at once; its end waits for the peer's. */
+static struct sluice_verdict start_flush(struct replica *r, struct captured *c)
+{
+    struct frame f = {
+        .type = FRAME_FLUSH, .epoch = lineage_tip(&r->super.lineage).epoch, .seq = r->seq};
+
+    c->is_flush = true;
+    c->seq = r->seq;
+    if (link_mirrors(r) && !r->settings.is_async)
+        link_send(r, &f, NULL, 0);
+    return sluice_pass_and_tell();
+}
+
+struct sluice_verdict capture_start(struct replica *r, struct sluice_request *request,
+                                    struct captured *c)
+{
+    struct sluice_verdict v;
+
+    replica_lock(r);
+    c->request = request;
+    v = request->op == SLUICE_OP_FLUSH ? start_flush(r, c) : start_change(r, c);
+    replica_unlock(r);
+    return v;
+}
+
+void capture_admit(struct replica *r)
+{
+    struct captured *c, *next;
+
+    for (c = r->waiting; c; c = next) {
+        next = c->next;
+        if (!may_begin(r, c))
+            continue;
+        take_out(&r->waiting_last, c);
+        if (!sluice_commit(r->disk, c->request))
+            continue; /* cancelled: capture_cancel() finds it in no list */
+        capture(r, c);
+        sluice_resume(r->disk, c->request, sluice_pass_and_tell());
+    }
+}
+
+/* --- ending
+ * --------------------------------------------------------------------------------------------------------------
+ */
+
+static uint64_t acknowledged(const struct replica *r)
+{
+    switch (r->settings.level) {
+    case ACK_RECEIVED:
+        return r->acked_received;
+    case ACK_JOURNALED:
+        return r->acked_journaled;
+    default:
+        return r->acked_applied;
+    }
+}
+
+static bool may_end(const struct replica *r, const struct captured *c)
+{
+    bool is_durable = c->is_flush || (c->request->flags & SLUICE_FLAG_FUA);
+
+    if (r->settings.is_async || r->is_alone || c->request->error)
+        return true;
+    if (r->link != LINK_STREAMING && !(MUTANT(3) && r->link == LINK_RESYNC))
+        return false;
+    return (is_durable && !MUTANT(4) ? r->acked_stable : acknowledged(r)) >= c->seq;
+}
+
+struct sluice_verdict capture_end(struct replica *r, struct sluice_request *q, struct captured *c)
+{
+    struct sluice_verdict v = sluice_pass();
+
+    replica_lock(r);
+    if (!c->is_flush) {
+        evidence_end_write(r, q->offset, q->length);
+        if (q->error) {
+            evidence_mark(r, q->offset, q->length, !MUTANT(5));
+            r->resync_wanted = true;
+        }
+        if (r->link == LINK_RESYNC || r->is_demoting)
+            replica_kick(r);
+    }
+    if (!may_end(r, c)) {
+        append(&r->unacked_last, c);
+        if (!link_mirrors(r))
+            sluice_hold(r->disk, q, "replication: waits for its peer");
+        v = sluice_defer();
+    }
+    replica_unlock(r);
+    return v;
+}
+
+void capture_release(struct replica *r)
+{
+    struct captured *c, *next;
+
+    for (c = r->unacked; c; c = next) {
+        next = c->next;
+        if (!may_end(r, c))
+            continue;
+        take_out(&r->unacked_last, c);
+        sluice_resume(r->disk, c->request, sluice_pass());
+    }
+}
+
+static void refuse_all(struct replica *r, struct captured ***last, struct captured **first)
+{
+    while (*first) {
+        struct captured *c = *first;
+
+        take_out(last, c);
+        sluice_resume(r->disk, c->request, sluice_fail(ESHUTDOWN));
+    }
+}
+
+void capture_abandon(struct replica *r)
+{
+    refuse_all(r, &r->waiting_last, &r->waiting);
+    refuse_all(r, &r->unacked_last, &r->unacked);
+}
+
+enum sluice_cancel_answer capture_cancel(struct replica *r, struct captured *c)
+{
+    enum sluice_cancel_answer answer = SLUICE_CANCEL_RELEASED;
+
+    replica_lock(r);
+    if (c->seq || c->is_flush)
+        answer = SLUICE_CANCEL_BUSY; /* the peer may have it */
+    else if (c->link)
+        take_out(&r->waiting_last, c);
+    replica_unlock(r);
+    return answer;
+}

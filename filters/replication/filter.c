@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * filter.c: the replication filter as the host sees it: table, options, life, control events.
+ */
+#include "replica.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    O_PEER,
+    O_MODE,
+    O_ACK,
+    O_LOSS,
+    O_TIMEOUT,
+    O_WAIT,
+    O_RAM,
+    O_JOURNAL_SIZE,
+    O_JOURNAL_PATH,
+    O_RATE
+};
+static const struct sluice_option options[] = {
+    {"peer", SLUICE_TYPE_STRING, SLUICE_OPTION_REQUIRED, 0, 0, NULL, NULL,
+     "Name of the gateway that holds the other copy."},
+    {"mode", SLUICE_TYPE_ENUM, 0, 0, 0, "sync", "sync|async",
+     "sync: a write is acknowledged when the peer has it too; async: when it is done here."},
+    {"ack", SLUICE_TYPE_ENUM, 0, 0, 0, "journaled", "received|journaled|applied",
+     "sync: what the peer must have done with a write; flush and FUA always wait until it is "
+     "durable there."},
+    {"on_peer_loss", SLUICE_TYPE_ENUM, 0, 0, 0, "degrade", "hold|degrade",
+     "sync: hold writes until the peer is back, or acknowledge alone after peer_timeout."},
+    {"peer_timeout", SLUICE_TYPE_DURATION, 0, 0, INT64_MAX, "5s", NULL,
+     "degrade: how long writes wait for a lost peer."},
+    {"peer_wait", SLUICE_TYPE_DURATION, 0, 0, INT64_MAX, "10s", NULL,
+     "A primary that starts waits so long for its peer before it serves alone."},
+    {"ram", SLUICE_TYPE_SIZE, 0, 1 << 20, 1ll << 40, "16MiB", NULL,
+     "async: what may be queued for the link before the peer is left behind."},
+    {"journal.size", SLUICE_TYPE_SIZE, 0, 4 << 20, 1ll << 44, "256MiB", NULL,
+     "Of the journal of the side that follows; a batch larger than half of it is copied unstaged."},
+    {"journal.path", SLUICE_TYPE_PATH, 0, 0, 0, NULL, NULL,
+     "Its file; default: in the state folder."},
+    {"max_rate", SLUICE_TYPE_RATE, 0, 0, INT64_MAX, NULL, NULL, "Limit of a resync."},
+    SLUICE_OPTIONS_END,
+};
+
+static const struct sluice_counter counters[] = {
+    [COUNT_CAPTURED] = {"captured", SLUICE_COUNTER, "", "Writes, trims and zeros of guests."},
+    [COUNT_SENT_BYTES] = {"sent_bytes", SLUICE_COUNTER, "bytes",
+                          "Sent to the peer, heads of frames among them."},
+    [COUNT_RESYNC_BYTES] = {"resync_bytes", SLUICE_COUNTER, "bytes",
+                            "Read here and sent in batches."},
+    [COUNT_APPLIED] = {"applied", SLUICE_COUNTER, "", "Frames of the peer written here."},
+    [COUNT_LOST] = {"losses", SLUICE_COUNTER, "", "Times that the peer was lost."},
+    [COUNT_LOG_WRITES] = {"log_writes", SLUICE_COUNTER, "", "Durable writes of the activity log."},
+    SLUICE_COUNTERS_END,
+};
+
+/* --- work: one item, whoever kicks it while it runs lets it run once more
+ * ------------------------------------------- */
+
+void replica_kick(struct replica *r)
+{
+    if (r->work_is_queued || r->is_closing) {
+        r->work_again = true;
+        return;
+    }
+    r->work_is_queued = sluice_work_submit(r->disk, &r->work) == 0;
+}
+
+void replica_work(struct replica *r)
+{
+    super_save(r);
+    roles_pump(r);
+    target_pump(r);
+    resync_pump(r);
+    super_save(r);
+    roles_pump(r);
+    target_pump(r);
+}
+
+static void run_work(struct sluice_work *work)
+{
+    struct replica *r = (struct replica *)(void *)((char *)work - offsetof(struct replica, work));
+
+    replica_lock(r);
+    r->work_again = false;
+    replica_unlock(r);
+    replica_work(r);
+    replica_lock(r);
+    r->work_is_queued = false;
+    if (r->work_again)
+        replica_kick(r);
+    replica_wake(&r->changed);
+    replica_unlock(r);
+}
+
+static void on_timer(struct sluice_timer *timer)
+{
+    struct replica *r = (struct replica *)(void *)((char *)timer - offsetof(struct replica, timer));
+
+    replica_lock(r);
+    if (!r->is_closing)
+        roles_tick(r);
+    replica_unlock(r);
+}
+
+/* --- life
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+static void read_settings(struct settings *s, const struct sluice_value *v)
+{
+    s->is_async = v[O_MODE].integer == 1;
+    s->level = (enum ack_level)v[O_ACK].integer;
+    s->holds = v[O_LOSS].integer == 0;
+    s->peer_timeout_ns = (uint64_t)v[O_TIMEOUT].integer;
+    s->peer_wait_ns = (uint64_t)v[O_WAIT].integer;
+    s->ram_bytes = (uint64_t)v[O_RAM].integer;
+    s->journal_bytes = (uint64_t)v[O_JOURNAL_SIZE].integer & ~4095ull;
+    s->max_rate = v[O_RATE].is_set ? (uint64_t)v[O_RATE].integer : 0;
+    snprintf(s->peer, sizeof s->peer, "%s", v[O_PEER].string);
+    snprintf(s->journal_path, sizeof s->journal_path, "%s",
+             v[O_JOURNAL_PATH].is_set ? v[O_JOURNAL_PATH].string : "");
+}
+
+static void forget(struct replica *r)
+{
+    if (r->channel)
+        sluice_channel_close(r->disk, r->channel);
+    evidence_close(r);
+    journal_close(r);
+    free(r->todo);
+    pthread_mutex_destroy(&r->mutex);
+    pthread_cond_destroy(&r->changed);
+    free(r);
+}
+
+static struct replica *make(struct sluice_disk *disk, const struct sluice_value *values)
+{
+    struct replica *r = calloc(1, sizeof *r);
+
+    if (!r)
+        return NULL;
+    r->disk = disk;
+    pthread_mutex_init(&r->mutex, NULL);
+    pthread_cond_init(&r->changed, NULL);
+    read_settings(&r->settings, values);
+    r->out_last = &r->out_first;
+    r->waiting_last = &r->waiting;
+    r->unacked_last = &r->unacked;
+    r->plan_reason = "the peer was never met";
+    r->work.run = run_work;
+    r->timer.fire = on_timer;
+    r->todo = calloc(1, disk->size_bytes / EXTENT_BYTES / 8 + 1);
+    return r;
+}
+
+static int open_all(struct replica *r, struct sluice_error *error)
+{
+    int status = super_load(r, error);
+
+    if (status == 0)
+        status = evidence_open(r, error);
+    if (status == 0)
+        status = journal_open(r, error);
+    return status;
+}
+
+static int replication_open(struct sluice_disk *disk, const struct sluice_value *values,
+                            void **instance, struct sluice_error *error)
+{
+    struct replica *r = make(disk, values);
+    int status;
+
+    if (!r || !r->todo)
+        return sluice_refuse(disk, error, ENOMEM, "out of memory");
+    status = open_all(r, error);
+    if (status == 0) {
+        replica_lock(r);
+        roles_open(r);
+        replica_unlock(r);
+        status = sluice_channel_open(disk, &replica_handlers, &r->channel, error);
+    }
+    if (status < 0) {
+        r->is_closing = true;
+        sluice_timer_stop(disk, &r->timer);
+        forget(r);
+        return status;
+    }
+    *instance = r;
+    return 0;
+}
+
+/* Nothing is begun any more; what is under way ends by itself. */
+static void quiet(struct replica *r)
+{
+    replica_lock(r);
+    r->is_closing = true;
+    while (r->work_is_queued || r->journal.writing || r->journal.applying ||
+           r->journal.is_syncing || r->check == CHECK_FLUSHING || r->is_cleaning ||
+           r->evidence.commit != COMMIT_IDLE)
+        replica_sleep(&r->changed, &r->mutex);
+    replica_unlock(r);
+}
+
+static void replication_close(void *instance)
+{
+    struct replica *r = instance;
+
+    sluice_timer_stop(r->disk, &r->timer);
+    if (r->channel)
+        sluice_channel_close(r->disk, r->channel);
+    r->channel = NULL;
+    quiet(r);
+    replica_lock(r);
+    if (r->link != LINK_DOWN)
+        link_fall(r, "closed");
+    replica_unlock(r);
+    forget(r);
+}
+
+/* --- requests
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+static struct sluice_verdict start(void *instance, struct sluice_request *request, void *scratch)
+{
+    return capture_start(instance, request, scratch);
+}
+
+static struct sluice_verdict end(void *instance, struct sluice_request *request, void *scratch)
+{
+    return capture_end(instance, request, scratch);
+}
+
+static enum sluice_cancel_answer cancel(void *instance, struct sluice_request *request,
+                                        void *scratch)
+{
+    (void)request;
+    return capture_cancel(instance, scratch);
+}
+
+/* --- control events
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+/* Until the role is this one and nothing changes it, or the deadline. */
+static bool wait_for_role(struct replica *r, uint8_t role, uint64_t deadline_ns)
+{
+    while ((r->super.role != role || r->is_promoting || r->is_demoting) &&
+           sluice_now_ns(r->disk) < deadline_ns && (r->is_promoting || r->is_demoting))
+        replica_sleep(&r->changed, &r->mutex);
+    return r->super.role == role;
+}
+
+static int on_role(struct replica *r, const struct sluice_event *event, struct sluice_error *error)
+{
+    bool is_promotion = event->kind == SLUICE_EVENT_PROMOTE;
+    bool is_there;
+
+    if (event->phase != SLUICE_PHASE_PREPARE)
+        return 0;
+    replica_lock(r);
+    if (is_promotion)
+        roles_promote(r);
+    else
+        roles_demote(r);
+    is_there =
+        wait_for_role(r, is_promotion ? REPLICA_PRIMARY : REPLICA_SECONDARY, event->deadline_ns);
+    replica_unlock(r);
+    return is_there ? 0
+                    : sluice_refuse(r->disk, error, EBUSY, "the role cannot be changed now: %s",
+                                    link_name(r->link));
+}
+
+static bool is_busy(const struct replica *r)
+{
+    bool is_reading = false;
+
+    for (unsigned i = 0; i < COPIES; i++)
+        is_reading |= r->copies[i].is_reading;
+    return is_reading || r->journal.applying || r->check == CHECK_FLUSHING || r->is_cleaning;
+}
+
+/* Own I/O ends; the journal and the link go on. */
+static int on_quiesce(struct replica *r, const struct sluice_event *event,
+                      struct sluice_error *error)
+{
+    int status = 0;
+
+    replica_lock(r);
+    r->is_parked = event->phase != SLUICE_PHASE_ABORT;
+    while (event->phase == SLUICE_PHASE_PREPARE && is_busy(r) &&
+           sluice_now_ns(r->disk) < event->deadline_ns)
+        replica_sleep(&r->changed, &r->mutex);
+    if (event->phase == SLUICE_PHASE_PREPARE && is_busy(r))
+        status = EBUSY;
+    replica_unlock(r);
+    return status ? sluice_refuse(r->disk, error, status, "replication is still writing") : 0;
+}
+
+static int on_resume(struct replica *r, const struct sluice_event *event,
+                     struct sluice_error *error)
+{
+    (void)event, (void)error;
+    replica_lock(r);
+    r->is_parked = false;
+    replica_kick(r);
+    replica_unlock(r);
+    return 0;
+}
+
+static int on_resize(struct replica *r, const struct sluice_event *event,
+                     struct sluice_error *error)
+{
+    if (event->phase != SLUICE_PHASE_PREPARE || event->size_bytes == r->disk->size_bytes)
+        return 0;
+    return sluice_refuse(r->disk, error, ENOTSUP,
+                         "a replicated disk cannot be resized while it is replicated: take the "
+                         "filter out on both sides first");
+}
+
+static int (*const on_event[SLUICE_EVENT_COUNT])(struct replica *, const struct sluice_event *,
+                                                 struct sluice_error *) = {
+    [SLUICE_EVENT_PROMOTE] = on_role,    [SLUICE_EVENT_DEMOTE] = on_role,
+    [SLUICE_EVENT_QUIESCE] = on_quiesce, [SLUICE_EVENT_RESUME] = on_resume,
+    [SLUICE_EVENT_RESIZE] = on_resize,
+};
+
+static int event(void *instance, const struct sluice_event *e, struct sluice_error *error)
+{
+    return e->kind < SLUICE_EVENT_COUNT && on_event[e->kind] ? on_event[e->kind](instance, e, error)
+                                                             : 0;
+}
+
+#define CAPTURED SLUICE_HANDLE(start, end)
+static const struct sluice_filter filter = {
+    .struct_size = sizeof filter,
+    .api_version = SLUICE_FILTER_API_VERSION,
+    .name = "replication",
+    .version = "1.0",
+    .vendor = "Sluice",
+    .summary = "Keeps a copy of the disk at a peer gateway.",
+    .filter_class = SLUICE_CLASS_REPLICATION,
+    .needs = SLUICE_NEEDS_EVERY_WRITE_ONCE | SLUICE_NEEDS_FINAL_SIZE,
+    .scratch_bytes = sizeof(struct captured),
+    .options = options,
+    .counters = counters,
+    .verbs = replica_verbs,
+    .open = replication_open,
+    .close = replication_close,
+    .read = SLUICE_PASS_UNSEEN,
+    .write = CAPTURED,
+    .flush = CAPTURED,
+    .trim = CAPTURED,
+    .zero = CAPTURED,
+    .extents = SLUICE_PASS_UNSEEN,
+    .prefetch = SLUICE_PASS_UNSEEN,
+    .cancel = cancel,
+    .event = event,
+};
+SLUICE_FILTER(filter)

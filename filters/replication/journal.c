@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * journal.c: the target's ring of frames.  Each is appended before it is applied, so that the disk
+ * below is always brought to one instant of the source's history, whatever happens in between.
+ *
+ * Positions count bytes from the beginning of time; a record lies at its position modulo the file's
+ * size, never across the end.  It has its own position and the term of the journal's life in which
+ * it was written: after a cut (a batch that was not committed) the term rises, so that what lies
+ * behind the cut is not taken for its continuation.
+ *
+ *     record: magic u32, crc32c u32 (of the next 16), position u64, term u64, the frame's 48 bytes,
+ * its payload
+ */
+#include "replica.h"
+
+#include "common/crc.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAGIC 0x3152524au /* "JRR1" */
+#define HEAD_BYTES (RECORD_BYTES - FRAME_BYTES)
+#define WRITING_MAX 16u
+#define MEMORY_MAX (32u << 20)
+
+_Static_assert(RECORD_BYTES == 24 + FRAME_BYTES, "a record is a head and a frame");
+
+static uint64_t record_bytes(uint64_t payload)
+{
+    return (RECORD_BYTES + payload + 7) & ~7ull;
+}
+
+/* Where a record of this length goes when the journal ends at `head`. */
+static uint64_t place(const struct journal *j, uint64_t head, uint64_t length)
+{
+    uint64_t rest = j->size - head % j->size;
+
+    return rest < length ? head + rest : head;
+}
+
+/* --- appending
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static void put_head(struct entry *e, uint64_t term)
+{
+    uint8_t *at = e->record;
+
+    le_put(&at, MAGIC, 4);
+    at += 4;
+    le_put(&at, e->position, 8);
+    le_put(&at, term, 8);
+    at = e->record + 4;
+    le_put(&at, crc_add(0, e->record + 8, 16), 4);
+}
+
+static void link_entry(struct journal *j, struct entry *e)
+{
+    e->next = NULL;
+    *j->last = e;
+    j->last = &e->next;
+    j->newest = e;
+    if (!j->appended)
+        j->appended = e;
+    if (!j->uncounted)
+        j->uncounted = e;
+}
+
+bool journal_append(struct replica *r, const struct frame *frame, const void *message,
+                    size_t length)
+{
+    struct journal *j = &r->journal;
+    struct entry *e = calloc(1, sizeof *e);
+
+    if (!e)
+        return false;
+    e->length = (uint32_t)(length - FRAME_BYTES);
+    e->record = calloc(1, record_bytes(e->length));
+    if (!e->record) {
+        free(e);
+        return false;
+    }
+    e->r = r;
+    e->frame = *frame;
+    e->position = UINT64_MAX;
+    memcpy(e->record + HEAD_BYTES, message, length);
+    j->memory += e->length;
+    link_entry(j, e);
+    return true;
+}
+
+static void on_written(struct sluice_file_io *io, int32_t error)
+{
+    struct entry *e = (struct entry *)(void *)((char *)io - offsetof(struct entry, file_io));
+    struct replica *r = e->r;
+
+    replica_lock(r);
+    r->journal.writing--;
+    if (error)
+        link_fall(r, "the journal cannot be written");
+    else
+        e->is_journaled = true;
+    if (e->is_journaled && r->journal.memory > MEMORY_MAX && e->frame.type == FRAME_WRITE) {
+        free(e->record); /* read back when its turn comes */
+        e->record = NULL;
+        r->journal.memory -= e->length;
+    }
+    target_on_journaled(r);
+    replica_unlock(r);
+}
+
+/* Room is what lies between the head and the tail of what must stay. */
+static bool has_room(const struct journal *j, uint64_t end)
+{
+    return end - j->tail <= j->size;
+}
+
+void journal_write(struct replica *r)
+{
+    struct journal *j = &r->journal;
+
+    while (j->appended && j->writing < WRITING_MAX && !r->cut_wanted && !r->is_closing) {
+        struct entry *e = j->appended;
+        uint64_t length = record_bytes(e->length), at = place(j, j->head, length);
+
+        if (!has_room(j, at + length))
+            return;
+        e->position = at;
+        e->term = j->term;
+        put_head(e, j->term);
+        e->file_io.op = SLUICE_OP_WRITE;
+        e->file_io.offset = at % j->size;
+        e->file_io.length = length;
+        e->file_io.data = e->record;
+        e->file_io.done = on_written;
+        if (sluice_file_submit(r->disk, j->file, &e->file_io) < 0)
+            return;
+        j->writing++;
+        j->head = at + length;
+        j->appended = e->next;
+    }
+}
+
+/* --- durable
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+static void on_synced(struct sluice_file_io *io, int32_t error)
+{
+    struct replica *r =
+        (struct replica *)(void *)((char *)io - offsetof(struct replica, journal.sync_io));
+    struct journal *j = &r->journal;
+
+    replica_lock(r);
+    j->is_syncing = false;
+    if (error) {
+        link_fall(r, "the journal cannot be made durable");
+    } else {
+        j->synced = j->sync_to;
+        if (r->stable_seq < j->sync_seq)
+            r->stable_seq = j->sync_seq;
+    }
+    target_on_synced(r);
+    replica_unlock(r);
+}
+
+/* Everything up to here is written. */
+static uint64_t written_to(const struct journal *j)
+{
+    return !j->uncounted || j->uncounted->position == UINT64_MAX ? j->head : j->uncounted->position;
+}
+
+void journal_sync(struct replica *r)
+{
+    struct journal *j = &r->journal;
+
+    if (j->is_syncing || r->is_closing) {
+        j->sync_wanted = true;
+        return;
+    }
+    j->sync_wanted = false;
+    j->sync_to = written_to(j);
+    j->sync_seq = r->journaled_seq;
+    j->sync_io = (struct sluice_file_io){.op = SLUICE_OP_FLUSH, .done = on_synced};
+    j->is_syncing = sluice_file_submit(r->disk, j->file, &j->sync_io) == 0;
+}
+
+/* --- forgetting
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void free_entry(struct journal *j, struct entry *e)
+{
+    if (e->record)
+        j->memory -= e->length;
+    free(e->record);
+    free(e);
+}
+
+void journal_forget_applied(struct replica *r)
+{
+    struct journal *j = &r->journal;
+
+    while (j->first && j->first->is_applied) {
+        struct entry *e = j->first;
+
+        j->first = e->next;
+        if (!j->first)
+            j->last = &j->first;
+        free_entry(j, e);
+    }
+}
+
+/* Nothing of what is cut is being written or applied any more. */
+void journal_cut(struct replica *r, uint64_t position)
+{
+    struct journal *j = &r->journal;
+    struct entry **at = &j->first;
+
+    while (*at && (*at)->position < position)
+        at = &(*at)->next;
+    while (*at) {
+        struct entry *e = *at;
+
+        *at = e->next;
+        free_entry(j, e);
+    }
+    j->last = at;
+    j->appended = j->uncounted = NULL;
+    if (position < j->head)
+        j->head = position;
+    j->term++;
+}
+
+/* --- opening: what has to be applied again
+ * ---------------------------------------------------------------------------- */
+
+static int read_at(struct replica *r, uint64_t offset, uint64_t length, void *data)
+{
+    struct sluice_file_io io = {
+        .op = SLUICE_OP_READ, .offset = offset, .length = length, .data = data};
+
+    return sluice_file_wait(r->disk, r->journal.file, &io);
+}
+
+/* A record at this position: its frame and term; `record` holds it whole.  False: there is none. */
+static bool read_record(struct replica *r, uint64_t position, uint8_t *record, struct frame *frame,
+                        uint64_t *term)
+{
+    const struct journal *j = &r->journal;
+    const uint8_t *at = record;
+    uint64_t room = j->size - position % j->size, payload;
+
+    if (room < RECORD_BYTES || read_at(r, position % j->size, RECORD_BYTES, record) != 0 ||
+        le_get(&at, 4) != MAGIC || le_get(&at, 4) != crc_add(0, record + 8, 16) ||
+        le_get(&at, 8) != position)
+        return false;
+    *term = le_get(&at, 8);
+    /* The frame's own length is that of its data; HELLO and the like are never here, COMMIT's is in
+     * `offset`. */
+    at = record + HEAD_BYTES + 32;
+    payload = record[HEAD_BYTES + 6] == FRAME_WRITE || record[HEAD_BYTES + 6] == FRAME_COMMIT
+                  ? le_get(&at, 8)
+                  : 0;
+    if (payload > FRAME_DATA_MAX || room < record_bytes(payload))
+        return false;
+    if (payload &&
+        read_at(r, position % j->size + RECORD_BYTES, payload, record + RECORD_BYTES) != 0)
+        return false;
+    return !frame_get(frame, record + HEAD_BYTES, FRAME_BYTES + payload);
+}
+
+/* Takes one record over.  True: there was one, and *position is behind it. */
+static bool take_record(struct replica *r, uint64_t *position, uint8_t *record)
+{
+    struct journal *j = &r->journal;
+    struct frame frame;
+    uint64_t term, at = *position;
+    struct entry *e;
+
+    if (!read_record(r, at, record, &frame, &term) || term < j->term) {
+        at = *position +
+             (j->size - *position % j->size); /* it may have been too long for what was left */
+        if (at == *position + j->size || !read_record(r, at, record, &frame, &term) ||
+            term < j->term)
+            return false;
+    }
+    e = calloc(1, sizeof *e);
+    if (!e)
+        return false;
+    j->term = term;
+    e->r = r;
+    e->frame = frame;
+    e->position = at;
+    e->term = term;
+    e->length = frame.type == FRAME_WRITE || frame.type == FRAME_COMMIT ? (uint32_t)frame.bytes : 0;
+    e->is_journaled = true;
+    link_entry(j, e);
+    j->appended = j->uncounted = NULL;
+    if (frame.type == FRAME_BEGIN)
+        r->begin_entry = e;
+    else if (frame.type == FRAME_COMMIT &&
+             target_recover_commit(r, record + RECORD_BYTES, e->length))
+        r->begin_entry = NULL;
+    if (frame.seq > r->journaled_seq)
+        r->journaled_seq = frame.seq;
+    *position = at + record_bytes(e->length);
+    return true;
+}
+
+int journal_open(struct replica *r, struct sluice_error *error)
+{
+    struct journal *j = &r->journal;
+    const char *path = r->settings.journal_path[0] ? r->settings.journal_path : "journal";
+    uint8_t *record = malloc(record_bytes(FRAME_DATA_MAX));
+    uint64_t position;
+    int status;
+
+    j->last = &j->first;
+    if (!record)
+        return sluice_refuse(r->disk, error, ENOMEM, "no memory for the journal");
+    status = sluice_file_open(r->disk, path, SLUICE_FILE_CREATE | SLUICE_FILE_LOCK,
+                              r->settings.journal_bytes, &j->file, error);
+    if (status < 0) {
+        free(record);
+        return status;
+    }
+    j->size = sluice_file_size(r->disk, j->file);
+    j->tail = position = r->super.journal_tail;
+    j->term = r->super.journal_term;
+    while (take_record(r, &position, record))
+        ;
+    free(record);
+    j->head = j->synced = position;
+    r->received_seq = r->stable_seq = r->journaled_seq;
+    if (r->begin_entry)
+        journal_cut(r, r->begin_entry->position); /* the connection it came by is gone */
+    r->begin_entry = NULL;
+    j->term++;
+    return 0;
+}
+
+void journal_close(struct replica *r)
+{
+    struct journal *j = &r->journal;
+
+    while (j->first) {
+        struct entry *e = j->first;
+
+        j->first = e->next;
+        free_entry(j, e);
+    }
+    if (j->file)
+        sluice_file_close(r->disk, j->file);
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * link.c: the channel to the peer.  Both sides say HELLO when it connects and whenever their role
+ * or lineage changes; each HELLO makes both decide anew (connect_decide), and whatever was under
+ * way between them begins again. Nothing is carried over from one greeting to the next but what is
+ * on disk and in the evidence.
+ */
+#include "replica.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *link_name(enum link_state state)
+{
+    static const char *const names[LINK_STATES] = {
+        "down", "greeting", "resting", "asked", "resyncing", "streaming", "ahead", "receiving"};
+
+    return names[state];
+}
+
+void link_set(struct replica *r, enum link_state state)
+{
+    if (r->link == state)
+        return;
+    r->link = state;
+    sluice_event_emit(r->disk, "link", "state:%s", link_name(state));
+    if (link_mirrors(r) || state == LINK_AHEAD)
+        r->lost_ns = 0;
+    replica_wake(&r->changed);
+    replica_kick(r);
+}
+
+/* --- sending
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void forget_queue(struct replica *r)
+{
+    while (r->out_first) {
+        struct outgoing *o = r->out_first;
+
+        r->out_first = o->next;
+        free(o);
+    }
+    r->out_last = &r->out_first;
+    r->out_bytes = 0;
+    r->is_blocked = false;
+}
+
+/* False: it has to wait for writable(). */
+static bool try_send(struct replica *r, const struct outgoing *o)
+{
+    int status = sluice_channel_send(r->disk, r->channel, o->message, o->length);
+
+    r->is_blocked = status == -EAGAIN;
+    return !r->is_blocked; /* any other error is followed by lost() */
+}
+
+void link_send(struct replica *r, const struct frame *frame, const void *payload, size_t length)
+{
+    struct outgoing *o;
+
+    if (r->link == LINK_DOWN)
+        return;
+    o = malloc(sizeof *o + FRAME_BYTES + length);
+    if (!o) {
+        link_fall(r, "out of memory");
+        return;
+    }
+    o->next = NULL;
+    o->length = FRAME_BYTES + length;
+    frame_put(o->message, frame, payload, length);
+    if (length)
+        memcpy(o->message + FRAME_BYTES, payload, length);
+    if (frame_changes_data(frame))
+        r->sent_bytes += length;
+    sluice_count(r->disk, COUNT_SENT_BYTES, (int64_t)o->length);
+    if (!r->out_first && !r->is_blocked && try_send(r, o)) {
+        free(o);
+        return;
+    }
+    *r->out_last = o;
+    r->out_last = &o->next;
+    r->out_bytes += o->length;
+}
+
+static void drain_queue(struct replica *r)
+{
+    r->is_blocked = false;
+    while (r->out_first && try_send(r, r->out_first)) {
+        struct outgoing *o = r->out_first;
+
+        r->out_first = o->next;
+        if (!r->out_first)
+            r->out_last = &r->out_first;
+        r->out_bytes -= o->length;
+        free(o);
+    }
+    replica_kick(r);
+}
+
+/* --- greeting
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static uint64_t disk_id(const char *uuid)
+{
+    uint64_t hash = 14695981039346656037ull; /* FNV-1a: two UUIDs that differ are to differ here */
+
+    for (; *uuid; uuid++)
+        hash = (hash ^ (uint8_t)*uuid) * 1099511628211ull;
+    return hash;
+}
+
+static struct hello self(const struct replica *r)
+{
+    return (struct hello){.role = r->super.role,
+                          .data = r->super.data,
+                          .has_evidence = evidence_is_any(r),
+                          .was_alone = r->super.was_alone,
+                          .size_bytes = r->disk->size_bytes,
+                          .seq = r->seq,
+                          .disk_id = disk_id(r->disk->uuid),
+                          .lineage = r->super.lineage};
+}
+
+static void decide(struct replica *r);
+
+void link_greet(struct replica *r)
+{
+    struct frame frame = {.type = FRAME_HELLO, .epoch = lineage_tip(&r->super.lineage).epoch};
+    uint8_t payload[HELLO_BYTES_MAX];
+    struct hello hello = self(r);
+
+    if (r->link == LINK_DOWN)
+        return;
+    link_send(r, &frame, payload, hello_put(payload, &hello));
+    if (r->link != LINK_GREETING)
+        decide(r);
+}
+
+/* What went on with the peer ends: it will be known what may differ. */
+static void stop_all(struct replica *r)
+{
+    resync_stop(r);
+    if (r->super.role == REPLICA_PRIMARY)
+        evidence_mark_after(r, r->acked_stable);
+    if (r->link == LINK_TARGET)
+        target_stop(r);
+    r->clean = CLEAN_IDLE;
+}
+
+static void decide(struct replica *r)
+{
+    struct hello mine = self(r);
+
+    stop_all(r);
+    r->has_fallen = false;
+    r->plan = connect_decide(&mine, &r->theirs, &r->fork_seq, &r->plan_reason);
+    sluice_log(r->disk, SLUICE_LOG_NOTICE, "replication: %s: %s", plan_name(r->plan),
+               r->plan_reason);
+    switch (r->plan) {
+    case PLAN_SOURCE:
+    case PLAN_FULL_SOURCE:
+        link_set(r, LINK_ASKED);
+        break;
+    case PLAN_TARGET:
+    case PLAN_FULL_TARGET:
+        link_set(r, LINK_TARGET);
+        target_begin(r);
+        break;
+    default:
+        link_set(r, LINK_RESTING);
+        roles_on_lost(r);
+        if (r->plan == PLAN_SPLIT)
+            roles_split(r);
+        break;
+    }
+    roles_tell(r);
+    replica_kick(r);
+}
+
+/* --- what the peer says
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static void on_hello(struct replica *r, const struct frame *f, const void *message, size_t length)
+{
+    (void)f;
+    if (!hello_get(&r->theirs, frame_payload(message), length - FRAME_BYTES)) {
+        link_fall(r, "the peer's greeting makes no sense");
+        return;
+    }
+    /* A greeting that answers a change of ours meets the change: both decide on the same two. */
+    decide(r);
+}
+
+static void mark_runs(struct replica *r, const uint8_t *at, size_t length)
+{
+    for (; length >= 16; length -= 16) {
+        uint64_t first = le_get(&at, 8), count = le_get(&at, 8);
+
+        for (uint64_t g = first; g < first + count && g < r->evidence.grains; g++)
+            evidence_mark(r, g * GRAIN_BYTES, GRAIN_BYTES, false);
+    }
+}
+
+static void on_ready(struct replica *r, const struct frame *f, const void *message, size_t length)
+{
+    if (r->plan != PLAN_SOURCE && r->plan != PLAN_FULL_SOURCE)
+        return;
+    mark_runs(r, frame_payload(message), length - FRAME_BYTES);
+    r->batch_nonce = f->seq;
+    resync_begin(r, r->plan == PLAN_FULL_SOURCE);
+}
+
+static void on_ack(struct replica *r, const struct frame *f, const void *message, size_t length)
+{
+    const uint8_t *at = frame_payload(message);
+    uint64_t applied = le_get(&at, 8), bytes = le_get(&at, 8);
+
+    (void)length;
+    if ((!link_mirrors(r) && r->link != LINK_AHEAD) || f->epoch != r->batch_nonce)
+        return;
+    if (f->seq > r->seq || f->offset > r->seq || f->bytes > r->seq || bytes > r->sent_bytes) {
+        link_fall(r, "the peer acknowledges what was never sent");
+        return;
+    }
+    r->acked_received = f->seq > r->acked_received ? f->seq : r->acked_received;
+    r->acked_journaled = f->offset > r->acked_journaled ? f->offset : r->acked_journaled;
+    r->acked_stable = f->bytes > r->acked_stable ? f->bytes : r->acked_stable;
+    r->acked_applied = applied > r->acked_applied ? applied : r->acked_applied;
+    r->peer_journaled_bytes = bytes;
+    if (f->flags & FRAME_COMMITTED)
+        resync_on_committed(r);
+    capture_release(r);
+    if (r->link != LINK_STREAMING || r->clean == CLEAN_RUNNING || r->is_demoting)
+        replica_kick(r);
+}
+
+static void on_fail(struct replica *r, const struct frame *f, const void *message, size_t length)
+{
+    char text[160];
+
+    snprintf(text, sizeof text, "the peer cannot go on: %.*s", (int)(length - FRAME_BYTES),
+             (const char *)frame_payload(message));
+    for (char *c = text; *c; c++)
+        *c = *c >= ' ' && *c < 127 ? *c : '?';
+    r->must_unstage = f->flags & FRAME_UNSTAGED;
+    stop_all(r);
+    snprintf(r->link_reason, sizeof r->link_reason, "%s", text);
+    sluice_log(r->disk, SLUICE_LOG_WARNING, "replication: %s", text);
+    link_set(r, LINK_RESTING);
+    roles_on_lost(r);
+    if (r->must_unstage)
+        link_greet(r);
+}
+
+static void on_takeover(struct replica *r, const struct frame *f, const void *message,
+                        size_t length)
+{
+    (void)f, (void)message, (void)length;
+    if (r->link != LINK_STREAMING || r->super.role != REPLICA_PRIMARY)
+        return;
+    r->is_handing_over = true;
+    roles_demote(r);
+}
+
+static void on_handover(struct replica *r, const struct frame *f, const void *message,
+                        size_t length)
+{
+    (void)message, (void)length;
+    if (r->super.role == REPLICA_SECONDARY && r->super.data == DATA_CONSISTENT &&
+        f->seq == r->received_seq)
+        roles_promote(r);
+}
+
+/* What each type means to the side that gets it; the rest is the target's stream. */
+static void (*const takes[FRAME_TYPES])(struct replica *, const struct frame *, const void *,
+                                        size_t) = {
+    [FRAME_HELLO] = on_hello,    [FRAME_READY] = on_ready,       [FRAME_ACK] = on_ack,
+    [FRAME_FAIL] = on_fail,      [FRAME_TAKEOVER] = on_takeover, [FRAME_HANDOVER] = on_handover,
+    [FRAME_BEGIN] = target_take, [FRAME_WRITE] = target_take,    [FRAME_ZERO] = target_take,
+    [FRAME_TRIM] = target_take,  [FRAME_FLUSH] = target_take,    [FRAME_COMMIT] = target_take,
+};
+
+static void fall_to(struct replica *r, enum link_state state, const char *reason)
+{
+    if (r->link == LINK_DOWN)
+        return;
+    sluice_log(r->disk, SLUICE_LOG_WARNING, "replication: the link is given up: %s", reason);
+    stop_all(r);
+    forget_queue(r);
+    snprintf(r->link_reason, sizeof r->link_reason, "%s", reason);
+    link_set(r, state);
+    roles_on_lost(r);
+    sluice_count(r->disk, COUNT_LOST, 1);
+}
+
+/* The channel is still there: the timer greets anew. */
+void link_fall(struct replica *r, const char *reason)
+{
+    r->has_fallen = true;
+    fall_to(r, LINK_RESTING, reason);
+}
+
+/* --- the channel's callbacks
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void on_connected(void *instance, const char *peer)
+{
+    struct replica *r = instance;
+
+    (void)peer;
+    replica_lock(r);
+    forget_queue(r);
+    r->sent_bytes = r->peer_journaled_bytes = 0;
+    r->link_reason[0] = 0;
+    r->plan = PLAN_WAIT;
+    r->plan_reason = "the peer has not said who it is";
+    link_set(r, LINK_GREETING);
+    link_greet(r);
+    replica_unlock(r);
+}
+
+static void on_message(void *instance, const void *data, size_t length)
+{
+    struct replica *r = instance;
+    struct frame frame = {0};
+    const char *wrong = frame_get(&frame, data, length);
+    char reason[160];
+
+    replica_lock(r);
+    if (wrong) {
+        snprintf(reason, sizeof reason, "the peer sent a message %s", wrong);
+        link_fall(r, reason);
+    } else if (r->link != LINK_DOWN) {
+        takes[frame.type](r, &frame, data, length);
+    }
+    replica_unlock(r);
+}
+
+static void on_writable(void *instance)
+{
+    struct replica *r = instance;
+
+    replica_lock(r);
+    if (r->link != LINK_DOWN)
+        drain_queue(r);
+    replica_unlock(r);
+}
+
+static void on_lost(void *instance, const char *reason)
+{
+    struct replica *r = instance;
+
+    replica_lock(r);
+    fall_to(r, LINK_DOWN, reason);
+    replica_unlock(r);
+}
+
+const struct sluice_channel_handlers replica_handlers = {
+    .struct_size = sizeof replica_handlers,
+    .connected = on_connected,
+    .message = on_message,
+    .writable = on_writable,
+    .lost = on_lost,
+};

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * replica.h: one instance, one side of a pair: what its files share.  docs/replication.md tells the
+ * whole story.
+ *
+ *     evidence.c   which parts of the disk may differ from the peer: activity log and bitmap, on
+ * disk super.c      role, lineage and marks that must survive: a small file written atomically
+ *     journal.c    the target's ring of frames, appended before they are applied
+ *     link.c       the channel: greeting, plan, sending, acknowledgements
+ *     capture.c    the primary's way of a guest write, and what is let go when
+ *     resync.c     the source's batch: from BEGIN to COMMIT
+ *     target.c     the other side of it: journal, apply, acknowledge
+ *     roles.c      promotion, demotion, peer loss
+ *
+ * Threads: everything in struct replica is under its mutex, held for microseconds and never across
+ * a call that waits.  Requests come in their homes, messages in the channel's loop, I/O ends in
+ * service threads; what nobody waits for is started by replica_work() on a pool thread, whenever
+ * somebody kicked it.
+ */
+#ifndef SLUICE_REPLICATION_REPLICA_H
+#define SLUICE_REPLICATION_REPLICA_H
+
+#include "frames.h"
+#include "lineage.h"
+
+#include <pthread.h>
+#include <sluice-filter.h>
+
+#ifndef GRAIN_BYTES             /* the simulator has smaller ones */
+#define GRAIN_BYTES (64u << 10) /* a bit of the bitmap */
+#define EXTENT_BYTES (1u << 20) /* a place in the activity log; copied as one by a resync */
+#define ACTIVE_MAX 500u
+#endif
+#define EXTENT_GRAINS (EXTENT_BYTES / GRAIN_BYTES)
+
+/* --- world.c: chance and waiting; the simulator has its own
+ * ------------------------------------------- */
+
+uint64_t replica_random(void);
+/* With the mutex held, from a thread that may block: until replica_wake() or some time later. */
+void replica_sleep(pthread_cond_t *cond, pthread_mutex_t *mutex);
+void replica_wake(pthread_cond_t *cond);
+
+/* The simulator breaks the rules one at a time, to prove that it would notice. */
+#ifdef REPLICATION_MUTANTS
+extern int replication_mutant;
+#define MUTANT(n) (replication_mutant == (n))
+#else
+#define MUTANT(n) 0
+#endif
+
+/* --- evidence.c
+ * ------------------------------------------------------------------------------------------ */
+
+struct active {
+    uint64_t extent, last_seq;
+    uint32_t writing; /* requests between start and the end of their local write */
+    uint16_t written; /* grains, since it became active */
+    bool is_used, is_durable, is_leaving;
+};
+
+struct evidence {
+    struct sluice_file *file;
+    uint64_t grains, extents;
+    uint8_t *dirty;        /* a bit a grain: may differ from the peer */
+    uint8_t *again;        /* those of them that the running batch does not settle */
+    uint8_t *page_changed; /* of the bitmap in the file: a byte for each 4 KiB */
+    uint64_t pages;
+    struct active active[ACTIVE_MAX];
+    uint16_t *slot_of; /* by extent: 1 + its place in active; 0: none */
+    unsigned used;
+    /* One commit at a time: pages, then sync, then the log's block, then sync. */
+    struct sluice_file_io io;
+    enum { COMMIT_IDLE, COMMIT_PAGES, COMMIT_PAGES_SYNC, COMMIT_LOG, COMMIT_LOG_SYNC } commit;
+    bool log_wanted, pages_wanted;
+    uint64_t page_at;
+    uint64_t generation, commits;
+    _Alignas(4096) uint8_t block[4096];
+};
+
+/* --- super.c: what must survive
+ * ----------------------------------------------------------------------------- */
+
+struct super {
+    uint8_t role, data;
+    bool was_alone, is_split;
+    bool tip_is_shared; /* a peer has taken over the last epoch of the lineage */
+    uint64_t seq_limit; /* no sequence number at or above it has been used */
+    uint64_t size_bytes;
+    uint64_t journal_tail, journal_term; /* where redo begins; marks records of this life */
+    struct lineage lineage;
+};
+
+/* --- the target's journal
+ * --------------------------------------------------------------------------------- */
+
+/* One frame from the peer on its way to the disk. */
+struct entry {
+    struct entry *next;
+    struct replica *r;
+    struct frame frame;
+    uint64_t position, term; /* of its record in the journal */
+    uint32_t length;         /* of the payload */
+    uint8_t *record;         /* RECORD_BYTES and the payload; NULL: it has to be read back */
+    bool is_journaled, is_applying, is_applied;
+    struct sluice_file_io file_io;
+    struct sluice_io io;
+};
+
+struct journal {
+    struct sluice_file *file;
+    uint64_t size, head, tail, term;
+    uint64_t synced;             /* positions below it are durable */
+    struct entry *first, **last; /* from the oldest not applied to the newest */
+    struct entry *newest;
+    struct entry *appended;  /* the first that has no place yet; they get one in order */
+    struct entry *uncounted; /* the first that is not written, or not looked at since */
+    uint64_t memory;         /* payload bytes kept */
+    unsigned writing, applying;
+    bool is_syncing, sync_wanted;
+    struct sluice_file_io sync_io;
+    uint64_t sync_to, sync_seq, sync_journaled;
+};
+
+/* --- the link
+ * --------------------------------------------------------------------------------------------------
+ */
+
+enum link_state {
+    LINK_DOWN,
+    LINK_GREETING,  /* connected; the peer's HELLO has not come */
+    LINK_RESTING,   /* known, but nothing is to be sent: see plan */
+    LINK_ASKED,     /* source: waits for READY */
+    LINK_RESYNC,    /* source: in a batch; guests' writes go into it */
+    LINK_STREAMING, /* source: both sides are the same but for what is under way */
+    LINK_AHEAD,     /* source, async: the peer is left behind, writes are only marked */
+    LINK_TARGET,
+    LINK_STATES
+};
+
+struct outgoing {
+    struct outgoing *next;
+    size_t length;
+    uint8_t message[];
+};
+
+/* A guest's write, trim, zero or flush; in its scratch. */
+struct captured {
+    struct captured *next, **link; /* in waiting or in unacked; link NULL: in none */
+    struct sluice_request *request;
+    uint64_t seq;    /* 0: not captured yet */
+    uint64_t ticket; /* of evidence_is_ready() */
+    bool is_flush, is_local_done;
+};
+
+struct copying {
+    struct replica *r;
+    struct sluice_io io;
+    uint64_t extent, grain;
+    bool is_busy, is_reading;
+    uint16_t todo; /* grains of the extent still to be sent */
+    uint8_t data[GRAIN_BYTES];
+};
+#define COPIES 4u
+
+enum ack_level { ACK_RECEIVED, ACK_JOURNALED, ACK_APPLIED };
+
+struct settings {
+    bool is_async, holds; /* on_peer_loss: hold */
+    enum ack_level level;
+    uint64_t peer_timeout_ns, peer_wait_ns, ram_bytes, journal_bytes, max_rate;
+    char peer[64];
+    char journal_path[512];
+};
+
+struct replica {
+    struct sluice_disk *disk;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; /* whoever waits in a verb or an event looks again */
+    struct settings settings;
+    struct super super;
+    uint64_t super_changes, super_saved,
+        super_saving; /* counted; saved: durable up to this change */
+    uint64_t saved_seq_limit;
+    struct evidence evidence;
+    struct journal journal;
+
+    struct sluice_channel *channel;
+    enum link_state link;
+    enum plan plan;
+    const char *plan_reason;
+    char link_reason[160];
+    struct hello theirs;
+    uint64_t fork_seq;
+    struct outgoing *out_first, **out_last;
+    uint64_t out_bytes;                        /* queued */
+    uint64_t sent_bytes, peer_journaled_bytes; /* of data, in this connection */
+    bool has_fallen; /* the channel is there, but something was wrong on it */
+    bool is_blocked; /* by the channel's window */
+
+    /* the source */
+    uint64_t seq; /* the last one given */
+    uint64_t acked_received, acked_journaled, acked_stable, acked_applied;
+    bool is_serving;       /* the gate is open */
+    uint64_t alone_change; /* super_changes that makes it durable */
+    bool is_alone;         /* acknowledges without the peer; durable in super.was_alone */
+    bool alone_wanted;
+    uint64_t lost_ns; /* when the peer went; 0: it is here */
+    struct captured *waiting, **waiting_last, *unacked, **unacked_last;
+    struct copying copies[COPIES];
+    uint8_t *todo; /* extents still to be copied, a bit each */
+    uint64_t todo_at, todo_left, todo_total;
+    uint64_t commit_seq;
+    bool commit_is_sent, must_unstage;
+    uint64_t batch_nonce; /* of the READY that this batch answers */
+    uint64_t rate_at_ns;
+    bool resync_wanted; /* something was marked while streaming */
+    enum { CLEAN_IDLE, CLEAN_RUNNING } clean;
+    bool clean_flushed, clean_is_mirrored;
+    uint64_t clean_seq, clean_ns;
+    struct sluice_io clean_io;
+    bool is_cleaning; /* clean_io is under way */
+
+    /* the target */
+    uint64_t received_seq, journaled_seq, stable_seq, applied_seq;
+    uint64_t journaled_bytes;
+    struct entry *begin_entry; /* of a batch that is not applied yet: nothing from it on is */
+    bool batch_is_unstaged;
+    uint64_t half_change;  /* super_changes that makes DATA_HALF durable */
+    uint64_t flush_wanted; /* make everything up to this seq durable */
+    bool ready_wanted, cut_wanted;
+    bool has_begun;       /* BEGIN has answered our READY: what came before it counts for nothing */
+    uint64_t ready_nonce; /* of that READY; acknowledgements carry it back */
+    enum { BATCH_NONE, BATCH_OPEN, BATCH_ENDING, BATCH_SAVING } batch;
+    uint64_t commit_position, commit_seq_seen, commit_change;
+    struct lineage commit_lineage;
+    uint64_t checkpoint_tail, checkpoint_term;
+    enum { CHECK_IDLE, CHECK_FLUSHING, CHECK_SAVING } check;
+    struct sluice_io check_io;
+    uint64_t check_change;
+    bool check_due; /* the timer says that it is time */
+
+    /* roles */
+    bool is_promoting, is_demoting, is_handing_over, is_parked, is_closing, needs_epoch,
+        is_discarding;
+    uint64_t role_change; /* super_changes that makes the new role durable; 0: none under way */
+    uint64_t opened_ns, abandon_ns; /* abandon_ns: 0: nothing to abandon */
+    struct sluice_work work;
+    bool work_is_queued, work_again;
+    struct sluice_timer timer;
+};
+
+static inline void replica_lock(struct replica *r)
+{
+    pthread_mutex_lock(&r->mutex);
+}
+static inline void replica_unlock(struct replica *r)
+{
+    pthread_mutex_unlock(&r->mutex);
+}
+/* All below: with the mutex held, unless it says otherwise. */
+
+/* --- filter.c
+ * --------------------------------------------------------------------------------------------------
+ */
+
+/* Runs replica_work() soon, on a thread that may block. */
+void replica_kick(struct replica *r);
+/* Without the mutex: everything that nobody waits for and that can go on now. */
+void replica_work(struct replica *r);
+extern const struct sluice_verb replica_verbs[]; /* verbs.c */
+enum {
+    COUNT_CAPTURED,
+    COUNT_SENT_BYTES,
+    COUNT_RESYNC_BYTES,
+    COUNT_APPLIED,
+    COUNT_LOST,
+    COUNT_LOG_WRITES
+};
+
+/* --- evidence.c
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* Blocks, without the mutex.  What the activity log held is dirty then. */
+int evidence_open(struct replica *r, struct sluice_error *error);
+void evidence_close(struct replica *r);
+/* True: every extent of the range is in the durable log; else it will be, then
+ * replica_on_evidence(). */
+bool evidence_is_ready(struct replica *r, uint64_t offset, uint64_t bytes, uint64_t *ticket);
+void evidence_begin_write(struct replica *r, uint64_t offset, uint64_t bytes, uint64_t seq);
+void evidence_end_write(struct replica *r, uint64_t offset, uint64_t bytes);
+/* is_again: also beyond the running batch. */
+void evidence_mark(struct replica *r, uint64_t offset, uint64_t bytes, bool is_again);
+void evidence_mark_all(struct replica *r);
+/* What was written after `seq` and is still in the log. */
+void evidence_mark_after(struct replica *r, uint64_t seq);
+/* The batch is with the peer: what it held is clean. */
+void evidence_settle(struct replica *r);
+bool evidence_is_any(const struct replica *r);
+uint64_t evidence_dirty_bytes(const struct replica *r);
+static inline bool evidence_is_dirty(const struct evidence *e, uint64_t grain)
+{
+    return e->dirty[grain / 8] >> (grain % 8) & 1;
+}
+bool evidence_is_writing(const struct replica *r, uint64_t extent);
+/* Extents that nobody writes leave the log: chosen now, removed by evidence_leave() if still
+ * untouched. */
+unsigned evidence_choose_leaving(struct replica *r, bool marks);
+void evidence_leave(struct replica *r);
+void evidence_commit(struct replica *r); /* starts one if wanted and none runs */
+
+/* --- super.c
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+int super_load(struct replica *r, struct sluice_error *error);
+/* Returns the number of this change: it is durable when super_saved has reached it. */
+uint64_t super_change(struct replica *r);
+/* Blocks, without the mutex, on the one work thread. */
+void super_save(struct replica *r);
+
+/* --- journal.c
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+#define RECORD_BYTES 72u
+/* Blocks, without the mutex: finds what has to be applied again. */
+int journal_open(struct replica *r, struct sluice_error *error);
+void journal_close(struct replica *r);
+/* Takes a copy of the message; false: no memory. */
+bool journal_append(struct replica *r, const struct frame *frame, const void *message,
+                    size_t length);
+void journal_write(struct replica *r); /* what was appended and has room */
+void journal_sync(struct replica *r);  /* and journal_synced() follows */
+/* Everything from this position on has never been. */
+void journal_cut(struct replica *r, uint64_t position);
+void journal_forget_applied(struct replica *r);
+static inline uint64_t journal_used(const struct journal *j)
+{
+    return j->head - j->tail;
+}
+
+/* --- link.c
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+extern const struct sluice_channel_handlers replica_handlers;
+/* Copies head and payload into the stream. */
+void link_send(struct replica *r, const struct frame *frame, const void *payload, size_t length);
+/* Says who we are, again: role, lineage or evidence have changed.  The peer decides anew. */
+void link_greet(struct replica *r);
+void link_set(struct replica *r, enum link_state state);
+const char *link_name(enum link_state state);
+/* Ends what was going on with the peer. */
+void link_fall(struct replica *r, const char *reason);
+static inline bool link_mirrors(const struct replica *r)
+{
+    return r->link == LINK_RESYNC || r->link == LINK_STREAMING;
+}
+
+/* --- capture.c
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+struct sluice_verdict capture_start(struct replica *r, struct sluice_request *request,
+                                    struct captured *c);
+struct sluice_verdict capture_end(struct replica *r, struct sluice_request *request,
+                                  struct captured *c);
+enum sluice_cancel_answer capture_cancel(struct replica *r, struct captured *c);
+/* Something changed: those that waited to begin, those that waited for the peer. */
+void capture_admit(struct replica *r);
+void capture_release(struct replica *r);
+/* This side serves no more: whatever still waits for it is refused. */
+void capture_abandon(struct replica *r);
+
+/* --- resync.c
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+void resync_begin(struct replica *r, bool is_full);
+void resync_stop(struct replica *r);
+/* Without the mutex: copies what may be copied now. */
+void resync_pump(struct replica *r);
+void resync_on_committed(struct replica *r);
+bool resync_is_copying(const struct replica *r, uint64_t offset, uint64_t bytes);
+
+/* --- target.c
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+void target_begin(struct replica *r);
+void target_stop(struct replica *r);
+void target_take(struct replica *r, const struct frame *frame, const void *message, size_t length);
+void target_on_journaled(struct replica *r);
+void target_on_synced(struct replica *r);
+/* Without the mutex: applies, makes checkpoints, ends commits. */
+void target_pump(struct replica *r);
+/* Everything that may be applied has been, and is flushed below and marked so. */
+bool target_is_settled(const struct replica *r);
+/* A COMMIT was found in the journal after a crash. */
+bool target_recover_commit(struct replica *r, const uint8_t *payload, size_t length);
+
+/* --- roles.c
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+void roles_open(struct replica *r);
+/* NULL: may be promoted; else why not, and with is_forced only what force cannot change. */
+const char *roles_cannot_promote(const struct replica *r, bool is_forced);
+void roles_promote(struct replica *r); /* begins: is_promoting until it is done */
+void roles_demote(struct replica *r);  /* begins: is_demoting until everything is with the peer */
+void roles_on_lost(struct replica *r);
+void roles_tick(struct replica *r);
+void roles_pump(struct replica *r); /* without the mutex */
+void roles_serve(struct replica *r, bool is_serving, const char *reason);
+void roles_split(struct replica *r);
+/* This side gives up what only it has written: from now on it follows. */
+void roles_discard(struct replica *r);
+void roles_tell(struct replica *r); /* the health line */
+
+#endif

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * resync.c: the source's side of a batch.  After BEGIN come, in one stream and so in one order,
+ * what differs and what guests write meanwhile; the target keeps it apart and takes it over at
+ * COMMIT as one change.  Every connection begins with a batch; when nothing differs it is empty.
+ *
+ * An extent is copied while nobody writes it: writes to it wait until it has been read (no lock of
+ * the host's is taken, since a write that waits for the peer keeps its own until the batch is
+ * committed).
+ */
+#include "replica.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define QUEUE_MAX (4u << 20)   /* bytes queued before copying pauses */
+#define FLIGHT_MAX (16u << 20) /* bytes sent and not journaled */
+
+static uint64_t epoch_of(const struct replica *r)
+{
+    return lineage_tip(&r->super.lineage).epoch;
+}
+
+/* --- what is to be copied
+ * ----------------------------------------------------------------------------------------- */
+
+static uint16_t dirty_grains(const struct replica *r, uint64_t extent)
+{
+    uint16_t mask = 0;
+
+    for (unsigned i = 0; i < EXTENT_GRAINS; i++)
+        if (evidence_is_dirty(&r->evidence, extent * EXTENT_GRAINS + i))
+            mask |= (uint16_t)(1u << i);
+    return mask;
+}
+
+static void choose(struct replica *r)
+{
+    r->todo_left = r->todo_at = 0;
+    for (uint64_t x = 0; x < r->evidence.extents; x++) {
+        bool is_dirty = dirty_grains(r, x) != 0;
+
+        r->todo[x / 8] =
+            (uint8_t)((r->todo[x / 8] & ~(1u << (x % 8))) | (unsigned)is_dirty << (x % 8));
+        r->todo_left += is_dirty;
+    }
+    r->todo_total = r->todo_left;
+}
+
+void resync_begin(struct replica *r, bool is_full)
+{
+    uint64_t dirty;
+    struct frame f = {
+        .type = FRAME_BEGIN, .epoch = epoch_of(r), .seq = r->seq, .offset = r->batch_nonce};
+
+    resync_stop(r);
+    evidence_mark_after(r, r->acked_stable);
+    if (is_full)
+        evidence_mark_all(r);
+    /* From here on what is written is in the batch; what fails is marked beyond it. */
+    memset(r->evidence.again, 0, (r->evidence.grains + 7) / 8);
+    choose(r);
+    dirty = evidence_dirty_bytes(r);
+    if (is_full || r->must_unstage || dirty > r->settings.journal_bytes / 2)
+        f.flags = FRAME_UNSTAGED;
+    r->must_unstage = r->commit_is_sent = r->resync_wanted = false;
+    r->acked_received = r->acked_journaled = r->acked_stable = r->acked_applied = 0;
+    r->sent_bytes = r->peer_journaled_bytes = 0; /* the target counts anew too */
+    link_send(r, &f, NULL, 0);
+    link_set(r, LINK_RESYNC);
+    sluice_event_emit(r->disk, "resync", "state:begun bytes:%llu", (unsigned long long)dirty);
+    capture_admit(r);
+}
+
+void resync_stop(struct replica *r)
+{
+    for (unsigned i = 0; i < COPIES; i++) {
+        r->copies[i].todo = 0;
+        r->copies[i].is_busy = r->copies[i].is_reading; /* one that reads ends by itself */
+    }
+    r->todo_left = 0;
+    if (r->link != LINK_RESYNC)
+        return;
+    /* What was acknowledged in a batch that does not end has never been. */
+    if (!MUTANT(17))
+        r->acked_received = r->acked_journaled = r->acked_stable = r->acked_applied = 0;
+    sluice_progress(r->disk, NULL, 0, 0);
+}
+
+bool resync_is_copying(const struct replica *r, uint64_t offset, uint64_t bytes)
+{
+    for (unsigned i = 0; i < COPIES; i++)
+        if (r->copies[i].is_busy && !MUTANT(6) && r->copies[i].extent >= offset / EXTENT_BYTES &&
+            r->copies[i].extent <= (offset + bytes - 1) / EXTENT_BYTES)
+            return true;
+    return false;
+}
+
+/* --- copying
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static bool is_zero(const uint8_t *data, uint64_t bytes)
+{
+    return data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0;
+}
+
+static void send_grain(struct replica *r, struct copying *c)
+{
+    struct frame f = {
+        .type = FRAME_WRITE, .epoch = epoch_of(r), .offset = c->io.offset, .bytes = c->io.length};
+    bool is_hole = is_zero(c->data, c->io.length);
+
+    if (is_hole)
+        f.type = FRAME_ZERO;
+    link_send(r, &f, c->data, is_hole ? 0 : c->io.length);
+    sluice_count(r->disk, COUNT_RESYNC_BYTES, is_hole ? 0 : (int64_t)c->io.length);
+}
+
+static void end_copy(struct replica *r, struct copying *c)
+{
+    c->is_busy = false;
+    capture_admit(r);
+    replica_kick(r);
+}
+
+static void on_read(struct sluice_io *io, int32_t error)
+{
+    struct copying *c = (struct copying *)(void *)((char *)io - offsetof(struct copying, io));
+    struct replica *r = c->r;
+
+    replica_lock(r);
+    c->is_reading = false;
+    if (r->link == LINK_RESYNC && c->todo) {
+        c->todo &= (uint16_t)(c->todo - 1);
+        if (error) {
+            evidence_mark(r, io->offset, io->length, true);
+            r->resync_wanted = true;
+        } else {
+            send_grain(r, c);
+        }
+    }
+    if (!c->todo || r->link != LINK_RESYNC)
+        end_copy(r, c);
+    else
+        replica_kick(r);
+    replica_unlock(r);
+}
+
+/* True: the grain is to be read. */
+static bool prepare_read(struct replica *r, struct copying *c)
+{
+    uint64_t end;
+
+    if (!c->is_busy || c->is_reading || !c->todo)
+        return false;
+    c->grain = c->extent * EXTENT_GRAINS + (unsigned)__builtin_ctz(c->todo);
+    end = (c->grain + 1) * GRAIN_BYTES < r->disk->size_bytes ? (c->grain + 1) * GRAIN_BYTES
+                                                             : r->disk->size_bytes;
+    if (c->grain * GRAIN_BYTES >= end) { /* past the end: the last extent is not a whole one */
+        c->todo &= (uint16_t)(c->todo - 1);
+        if (!c->todo)
+            end_copy(r, c);
+        return prepare_read(r, c);
+    }
+    c->is_reading = true;
+    c->r = r;
+    c->io = (struct sluice_io){.op = SLUICE_OP_READ,
+                               .origin = SLUICE_ORIGIN_RESYNC,
+                               .offset = c->grain * GRAIN_BYTES,
+                               .length = end - c->grain * GRAIN_BYTES,
+                               .data = c->data,
+                               .done = on_read};
+    return true;
+}
+
+static bool is_throttled(struct replica *r)
+{
+    return r->out_bytes > QUEUE_MAX || r->sent_bytes - r->peer_journaled_bytes > FLIGHT_MAX ||
+           r->is_parked || (r->settings.max_rate && sluice_now_ns(r->disk) < r->rate_at_ns);
+}
+
+static void spend_rate(struct replica *r, uint64_t bytes)
+{
+    uint64_t now = sluice_now_ns(r->disk);
+
+    if (!r->settings.max_rate)
+        return;
+    if (r->rate_at_ns < now)
+        r->rate_at_ns = now;
+    r->rate_at_ns += bytes * 1000000000ull / r->settings.max_rate;
+    if (r->rate_at_ns > now)
+        sluice_timer_start(r->disk, &r->timer, r->rate_at_ns - now);
+}
+
+/* The next extent that is due and that nobody writes. */
+static bool take_extent(struct replica *r, struct copying *c)
+{
+    for (uint64_t n = 0; r->todo_left && n < r->evidence.extents; n++) {
+        uint64_t x = (r->todo_at + n) % r->evidence.extents;
+
+        if (!(r->todo[x / 8] >> (x % 8) & 1) || (evidence_is_writing(r, x) && !MUTANT(7)))
+            continue;
+        r->todo[x / 8] &= (uint8_t) ~(1u << (x % 8));
+        r->todo_at = x + 1;
+        r->todo_left--;
+        c->extent = x;
+        c->todo = dirty_grains(r, x);
+        c->is_busy = c->todo != 0;
+        sluice_progress(r->disk, "resync", r->todo_total - r->todo_left, r->todo_total);
+        return true;
+    }
+    return false;
+}
+
+static bool is_copying_any(const struct replica *r)
+{
+    for (unsigned i = 0; i < COPIES; i++)
+        if (r->copies[i].is_busy)
+            return true;
+    return false;
+}
+
+static void send_commit(struct replica *r)
+{
+    uint8_t payload[LINEAGE_BYTES_MAX];
+    size_t length = lineage_put(payload, &r->super.lineage);
+    struct frame f = {.type = FRAME_COMMIT, .epoch = epoch_of(r), .seq = r->seq, .bytes = length};
+
+    r->commit_is_sent = true;
+    r->commit_seq = r->seq;
+    link_send(r, &f, payload, length);
+}
+
+void resync_pump(struct replica *r)
+{
+    struct copying *reads[COPIES];
+    unsigned n = 0;
+
+    replica_lock(r);
+    if (r->link == LINK_RESYNC && !r->commit_is_sent) {
+        for (unsigned i = 0; i < COPIES && !is_throttled(r); i++) {
+            struct copying *c = &r->copies[i];
+
+            if (!c->is_busy && !c->is_reading && !take_extent(r, c))
+                continue;
+            if (prepare_read(r, c)) {
+                spend_rate(r, c->io.length);
+                reads[n++] = c;
+            }
+        }
+        if (!r->todo_left && !is_copying_any(r))
+            send_commit(r);
+    }
+    replica_unlock(r);
+    for (unsigned i = 0; i < n; i++)
+        if (sluice_io_submit(r->disk, &reads[i]->io) < 0)
+            on_read(&reads[i]->io, 5);
+}
+
+/* Both have it: what the batch was about is clean on both sides. */
+void resync_on_committed(struct replica *r)
+{
+    uint64_t seq = r->commit_seq;
+
+    if (r->link != LINK_RESYNC || !r->commit_is_sent)
+        return;
+    if (r->acked_received < seq)
+        r->acked_received = seq;
+    if (r->acked_journaled < seq)
+        r->acked_journaled = seq;
+    if (r->acked_stable < seq)
+        r->acked_stable = seq;
+    sluice_progress(r->disk, NULL, 0, 0);
+    evidence_settle(r);
+    r->is_alone = r->alone_wanted = false;
+    r->super.was_alone = r->super.is_split = false;
+    r->super.tip_is_shared = true;
+    super_change(r);
+    link_set(r, LINK_STREAMING);
+    sluice_event_emit(r->disk, "resync", "state:done seq:%llu", (unsigned long long)seq);
+    roles_tell(r);
+    capture_admit(r);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * super.c: role, lineage and marks, in one small file of the state folder that the host writes
+ * atomically and durably.  Changes are made in memory and counted; the one work thread writes the
+ * newest state, so that many changes cost one write.
+ *
+ *     magic u32, crc32c u32 (of what follows), version u64, role u8, data u8, flags u48, seq_limit
+ * u64, size u64, journal tail u64, journal term u64, lineage
+ */
+#include "replica.h"
+
+#include "common/crc.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define MAGIC 0x31505253u /* "SRP1" */
+#define SUPER_VERSION 1u
+#define FIXED_BYTES 56u
+#define FILE_NAME "super"
+
+enum { WAS_ALONE = 1, IS_SPLIT = 2, TIP_IS_SHARED = 4 };
+
+static size_t encode(const struct super *s, uint8_t *out)
+{
+    uint8_t *at = out + 8;
+    size_t length;
+
+    le_put(&at, SUPER_VERSION, 8);
+    le_put(&at, s->role, 1);
+    le_put(&at, s->data, 1);
+    le_put(&at,
+           (s->was_alone ? WAS_ALONE : 0) | (s->is_split ? IS_SPLIT : 0) |
+               (s->tip_is_shared ? TIP_IS_SHARED : 0),
+           6);
+    le_put(&at, s->seq_limit, 8);
+    le_put(&at, s->size_bytes, 8);
+    le_put(&at, s->journal_tail, 8);
+    le_put(&at, s->journal_term, 8);
+    length = FIXED_BYTES + lineage_put(at, &s->lineage);
+    at = out;
+    le_put(&at, MAGIC, 4);
+    le_put(&at, crc_add(0, out + 8, length - 8), 4);
+    return length;
+}
+
+static bool decode(struct super *s, const uint8_t *data, size_t length)
+{
+    const uint8_t *at = data;
+    uint64_t flags;
+
+    if (length < FIXED_BYTES || le_get(&at, 4) != MAGIC ||
+        le_get(&at, 4) != crc_add(0, data + 8, length - 8) || le_get(&at, 8) != SUPER_VERSION)
+        return false;
+    s->role = (uint8_t)le_get(&at, 1);
+    s->data = (uint8_t)le_get(&at, 1);
+    flags = le_get(&at, 6);
+    s->was_alone = flags & WAS_ALONE;
+    s->is_split = flags & IS_SPLIT;
+    s->tip_is_shared = flags & TIP_IS_SHARED;
+    s->seq_limit = le_get(&at, 8);
+    s->size_bytes = le_get(&at, 8);
+    s->journal_tail = le_get(&at, 8);
+    s->journal_term = le_get(&at, 8);
+    return s->role <= REPLICA_PRIMARY && s->data <= DATA_CONSISTENT &&
+           lineage_get(&s->lineage, at, length - FIXED_BYTES);
+}
+
+int super_load(struct replica *r, struct sluice_error *error)
+{
+    uint8_t data[FIXED_BYTES + LINEAGE_BYTES_MAX];
+    size_t length = 0;
+    int status = sluice_state_read(r->disk, FILE_NAME, data, sizeof data, &length);
+
+    if (status == -ENOENT) {
+        r->super = (struct super){.role = REPLICA_SECONDARY,
+                                  .data = DATA_NONE,
+                                  .size_bytes = r->disk->size_bytes,
+                                  .seq_limit = 1};
+        return 0;
+    }
+    if (status < 0 || !decode(&r->super, data, length))
+        return sluice_refuse(r->disk, error, status < 0 ? -status : EINVAL,
+                             "the replication's state file \"" FILE_NAME
+                             "\" is %s; restore it, or remove the "
+                             "filter's state folder to begin anew as a secondary without contents",
+                             status < 0 ? "not readable" : "damaged or of another version");
+    r->saved_seq_limit = r->super.seq_limit;
+    return 0;
+}
+
+uint64_t super_change(struct replica *r)
+{
+    r->super_changes++;
+    replica_kick(r);
+    return r->super_changes;
+}
+
+void super_save(struct replica *r)
+{
+    uint8_t data[FIXED_BYTES + LINEAGE_BYTES_MAX];
+    uint64_t change, seq_limit;
+    size_t length;
+    int status;
+
+    replica_lock(r);
+    change = r->super_changes;
+    seq_limit = r->super.seq_limit;
+    length = encode(&r->super, data);
+    replica_unlock(r);
+    if (change == r->super_saved)
+        return;
+    status = sluice_state_write(r->disk, FILE_NAME, data, length);
+    replica_lock(r);
+    if (status == 0) {
+        r->super_saved = change;
+        r->saved_seq_limit = seq_limit;
+        capture_admit(r);
+    } else {
+        sluice_health(r->disk, SLUICE_HEALTH_FAILED, "the replication's state cannot be written",
+                      "look at the file system of the state folder");
+    }
+    replica_wake(&r->changed);
+    replica_unlock(r);
+}

@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * target.c: the side that follows.  A frame is appended to the journal, acknowledged when it is
+ * written there, and applied in order; two that do not overlap may be under way together.  What
+ * belongs to a batch is not applied before its COMMIT is durable, so that the disk is one instant
+ * of the source's history at any time; a batch that the link breaks off is cut away.  An unstaged
+ * batch is applied as it comes: durably marked before and after, the disk in between is nobody's
+ * instant and cannot be promoted.
+ */
+#include "replica.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define APPLYING_MAX 16u
+#define LOOK_AHEAD 64u
+
+/* --- acknowledging
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static void send_ack(struct replica *r, uint8_t flags)
+{
+    struct frame f = {.type = FRAME_ACK,
+                      .flags = flags,
+                      .epoch = r->ready_nonce,
+                      .seq = r->received_seq,
+                      .offset = r->journaled_seq,
+                      .bytes = r->stable_seq};
+    uint8_t payload[16], *at = payload;
+
+    if (r->link != LINK_TARGET)
+        return;
+    le_put(&at, r->applied_seq, 8);
+    le_put(&at, r->journaled_bytes, 8);
+    link_send(r, &f, payload, sizeof payload);
+}
+
+static void send_fail(struct replica *r, uint8_t flags, const char *sentence)
+{
+    struct frame f = {.type = FRAME_FAIL, .flags = flags};
+
+    link_send(r, &f, sentence, strlen(sentence));
+}
+
+/* --- beginning and end of a connection
+ * --------------------------------------------------------------------------------- */
+
+void target_begin(struct replica *r)
+{
+    r->ready_wanted = true;
+    r->has_begun = false;
+    r->ready_nonce = replica_random();
+}
+
+/* A batch whose COMMIT is not in the journal has never been. */
+void target_stop(struct replica *r)
+{
+    r->ready_wanted = false;
+    r->cut_wanted = r->batch == BATCH_OPEN || r->batch == BATCH_ENDING;
+    r->flush_wanted = 0;
+}
+
+/* From BEGIN on, or what was not written when it is applied as it comes. */
+static uint64_t cut_position(const struct replica *r)
+{
+    const struct entry *e = r->begin_entry ? r->begin_entry : r->journal.uncounted;
+
+    return e ? e->position : UINT64_MAX;
+}
+
+static void cut(struct replica *r)
+{
+    if (!r->cut_wanted || r->journal.writing)
+        return;
+    r->cut_wanted = false;
+    if (r->batch == BATCH_NONE || r->batch == BATCH_SAVING || r->commit_position != UINT64_MAX)
+        return; /* its COMMIT had been written: it goes on to its end without the link */
+    journal_cut(r, cut_position(r));
+    r->batch = BATCH_NONE;
+    r->begin_entry = NULL;
+}
+
+/* The peer is to send: also what may differ by what was written here. */
+static void send_ready(struct replica *r)
+{
+    struct frame f = {
+        .type = FRAME_READY, .epoch = lineage_tip(&r->super.lineage).epoch, .seq = r->ready_nonce};
+    uint8_t *runs = malloc(FRAME_DATA_MAX), *at = runs;
+    uint64_t g = 0;
+
+    if (!runs) {
+        link_fall(r, "out of memory");
+        return;
+    }
+    while (g < r->evidence.grains) {
+        uint64_t first = g;
+
+        while (g < r->evidence.grains && evidence_is_dirty(&r->evidence, g))
+            g++;
+        if (g > first && at + 16 <= runs + FRAME_DATA_MAX) {
+            le_put(&at, first, 8);
+            /* Too many runs to name: the last one is everything that is left. */
+            le_put(&at, at + 24 > runs + FRAME_DATA_MAX ? r->evidence.grains - first : g - first,
+                   8);
+        }
+        g += g == first;
+    }
+    r->ready_wanted = false;
+    r->received_seq = r->journaled_seq = r->stable_seq = r->applied_seq = r->flush_wanted = 0;
+    r->journaled_bytes = 0;
+    link_send(r, &f, runs, (size_t)(at - runs));
+    free(runs);
+}
+
+/* --- frames
+ * ----------------------------------------------------------------------------------------------------------------
+ */
+
+static const char *wrong_with(const struct replica *r, const struct frame *f)
+{
+    if (f->epoch != lineage_tip(&r->theirs.lineage).epoch && !MUTANT(8))
+        return "a frame of another epoch";
+    if (frame_changes_data(f) &&
+        (f->offset >= r->disk->size_bytes || f->bytes > r->disk->size_bytes - f->offset))
+        return "a write past the end of the disk";
+    if (f->seq && f->seq < r->received_seq)
+        return "a frame that comes again";
+    if (frame_changes_data(f) && f->seq && f->seq == r->received_seq)
+        return "a write that comes again";
+    return NULL;
+}
+
+static void take_begin(struct replica *r, const struct frame *f)
+{
+    r->batch = BATCH_OPEN;
+    r->batch_is_unstaged = f->flags & FRAME_UNSTAGED;
+    r->commit_position = UINT64_MAX;
+    r->received_seq = f->seq;
+    if (r->batch_is_unstaged) {
+        r->super.data = DATA_HALF;
+        r->half_change = super_change(r);
+    }
+}
+
+static void take_commit(struct replica *r, const struct frame *f, const void *message)
+{
+    if (r->batch != BATCH_OPEN ||
+        !lineage_get(&r->commit_lineage, frame_payload(message), f->bytes)) {
+        link_fall(r, "the peer commits what it has not begun");
+        return;
+    }
+    r->commit_seq_seen = f->seq;
+    r->batch = BATCH_ENDING;
+}
+
+void target_take(struct replica *r, const struct frame *f, const void *message, size_t length)
+{
+    const char *wrong;
+
+    if (r->link != LINK_TARGET)
+        return;
+    if (f->type == FRAME_BEGIN && !r->ready_wanted && f->offset == r->ready_nonce)
+        r->has_begun = true;
+    if (!r->has_begun)
+        return; /* of a stream that a greeting has ended */
+    wrong = wrong_with(r, f);
+    if (wrong) {
+        send_fail(r, 0, wrong);
+        link_fall(r, wrong);
+        return;
+    }
+    if (f->type == FRAME_FLUSH) {
+        r->flush_wanted = r->received_seq;
+        target_on_journaled(r);
+        return;
+    }
+    if (f->type == FRAME_BEGIN)
+        take_begin(r, f);
+    else if (f->type == FRAME_COMMIT)
+        take_commit(r, f, message);
+    if (r->link != LINK_TARGET)
+        return;
+    if (f->seq)
+        r->received_seq = f->seq;
+    if (f->flags & FRAME_DURABLE && frame_changes_data(f))
+        r->flush_wanted = f->seq;
+    if (!journal_append(r, f, message, length)) {
+        link_fall(r, "out of memory");
+        return;
+    }
+    if (f->type == FRAME_BEGIN)
+        r->begin_entry = r->journal.newest;
+    journal_write(r);
+    if (r->journal.appended)
+        replica_kick(r); /* it is full: something has to be applied and marked first */
+    if (r->settings.level == ACK_RECEIVED)
+        send_ack(r, 0);
+}
+
+/* --- what is in the journal
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+/* In order: what follows one that is not written does not count. */
+static void count_journaled(struct replica *r)
+{
+    struct entry *e = r->journal.uncounted;
+
+    for (; e && e->is_journaled; e = e->next) {
+        if (e->frame.seq > r->journaled_seq && r->link == LINK_TARGET)
+            r->journaled_seq = e->frame.seq;
+        if (e->frame.seq > r->seq)
+            r->seq = e->frame.seq;
+        if (e->frame.type == FRAME_COMMIT)
+            r->commit_position = e->position;
+        if (frame_changes_data(&e->frame))
+            r->journaled_bytes += e->length;
+    }
+    r->journal.uncounted = e;
+}
+
+void target_on_journaled(struct replica *r)
+{
+    uint64_t before = r->journaled_seq, bytes = r->journaled_bytes;
+
+    count_journaled(r);
+    if (r->journaled_seq != before || r->journaled_bytes != bytes)
+        send_ack(r, 0);
+    journal_write(r);
+    if ((r->flush_wanted > r->stable_seq && r->journaled_seq >= r->flush_wanted) ||
+        (r->batch == BATCH_ENDING && r->commit_position != UINT64_MAX))
+        journal_sync(r);
+    replica_kick(r);
+}
+
+void target_on_synced(struct replica *r)
+{
+    send_ack(r, 0);
+    if (r->journal.sync_wanted ||
+        (r->flush_wanted > r->stable_seq && r->journaled_seq >= r->flush_wanted))
+        journal_sync(r);
+    replica_kick(r);
+}
+
+/* --- applying
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
+
+static const uint8_t op_of_frame[FRAME_TYPES] = {
+    [FRAME_WRITE] = SLUICE_OP_WRITE, [FRAME_ZERO] = SLUICE_OP_ZERO, [FRAME_TRIM] = SLUICE_OP_TRIM};
+
+static void mark_applied(struct replica *r)
+{
+    for (struct entry *e = r->journal.first; e && e->is_applied; e = e->next)
+        if (e->frame.seq > r->applied_seq && r->link == LINK_TARGET)
+            r->applied_seq = e->frame.seq;
+    journal_forget_applied(r);
+    if (r->settings.level == ACK_APPLIED)
+        send_ack(r, 0);
+    replica_wake(&r->changed);
+    replica_kick(r);
+}
+
+static void on_applied(struct sluice_io *io, int32_t error)
+{
+    struct entry *e = (struct entry *)(void *)((char *)io - offsetof(struct entry, io));
+    struct replica *r = e->r;
+
+    replica_lock(r);
+    r->journal.applying--;
+    e->is_applying = false;
+    if (error) {
+        /* It stays in the journal and is tried again; nothing later is marked applied. */
+        sluice_health(r->disk, SLUICE_HEALTH_FAILED,
+                      "replication: what the peer wrote cannot be written here",
+                      "look at the backing; it is tried again");
+    } else {
+        e->is_applied = true;
+        sluice_count(r->disk, COUNT_APPLIED, 1);
+        mark_applied(r);
+    }
+    replica_unlock(r);
+}
+
+static void on_read_back(struct sluice_file_io *io, int32_t error)
+{
+    struct entry *e = (struct entry *)(void *)((char *)io - offsetof(struct entry, file_io));
+    struct replica *r = e->r;
+
+    replica_lock(r);
+    r->journal.applying--;
+    e->is_applying = false;
+    if (error) {
+        free(e->record);
+        e->record = NULL;
+        r->journal.memory -= e->length;
+    }
+    replica_kick(r);
+    replica_unlock(r);
+}
+
+/* Its data are only in the journal: they are read, and it is looked at again. */
+static void read_back(struct replica *r, struct entry *e)
+{
+    e->record = calloc(1, (RECORD_BYTES + e->length + 7) & ~7u);
+    if (!e->record)
+        return;
+    r->journal.memory += e->length;
+    e->is_applying = true;
+    r->journal.applying++;
+    e->file_io = (struct sluice_file_io){.op = SLUICE_OP_READ,
+                                         .offset = e->position % r->journal.size,
+                                         .length = RECORD_BYTES + e->length,
+                                         .data = e->record,
+                                         .done = on_read_back};
+    if (sluice_file_submit(r->disk, r->journal.file, &e->file_io) < 0) {
+        e->is_applying = false;
+        r->journal.applying--;
+    }
+}
+
+static bool overlaps(const struct entry *a, const struct entry *b)
+{
+    return a->frame.offset < b->frame.offset + b->frame.bytes &&
+           b->frame.offset < a->frame.offset + a->frame.bytes;
+}
+
+/* An earlier one that is not applied yet touches the same bytes. */
+static bool must_wait(const struct replica *r, const struct entry *e)
+{
+    for (const struct entry *before = r->journal.first; before != e; before = before->next)
+        if (!before->is_applied && frame_changes_data(&before->frame) && overlaps(before, e) &&
+            !MUTANT(9))
+            return true;
+    return false;
+}
+
+static bool ends_applying(struct replica *r, const struct entry *e)
+{
+    return !e->is_journaled || (e == r->begin_entry && !MUTANT(10));
+}
+
+/* The next that may be applied now, or NULL. */
+static struct entry *next_to_apply(struct replica *r)
+{
+    unsigned seen = 0;
+
+    for (struct entry *e = r->journal.first;
+         e && r->journal.applying < APPLYING_MAX && seen++ < LOOK_AHEAD; e = e->next) {
+        if (ends_applying(r, e))
+            return NULL;
+        if (e->is_applied || e->is_applying)
+            continue;
+        if (!frame_changes_data(&e->frame)) {
+            e->is_applied = true;
+            continue;
+        }
+        if (must_wait(r, e))
+            continue;
+        if (e->frame.type == FRAME_WRITE && !e->record) {
+            read_back(r, e);
+            continue;
+        }
+        return e;
+    }
+    return NULL;
+}
+
+static void apply(struct replica *r)
+{
+    struct entry *e;
+
+    replica_lock(r);
+    while (!r->is_parked && !r->is_closing && (e = next_to_apply(r))) {
+        e->is_applying = true;
+        r->journal.applying++;
+        e->io = (struct sluice_io){.op = op_of_frame[e->frame.type],
+                                   .origin = SLUICE_ORIGIN_RESYNC,
+                                   .offset = e->frame.offset,
+                                   .length = e->frame.bytes,
+                                   .data = e->frame.type == FRAME_WRITE ? e->record + RECORD_BYTES
+                                                                        : NULL,
+                                   .done = on_applied};
+        replica_unlock(r);
+        if (sluice_io_submit(r->disk, &e->io) < 0)
+            on_applied(&e->io, 5);
+        replica_lock(r);
+    }
+    if (r->journal.first && r->journal.first->is_applied)
+        mark_applied(r);
+    replica_unlock(r);
+}
+
+/* --- checkpoints: what is applied is flushed below, then the journal may forget it
+ * ----------------------------------------------- */
+
+static const struct entry *first_needed_entry(const struct journal *j)
+{
+    for (const struct entry *e = j->first; e; e = e->next)
+        if (!e->is_applied && e->position != UINT64_MAX)
+            return e;
+    return NULL;
+}
+
+static uint64_t first_needed(const struct journal *j)
+{
+    const struct entry *e = first_needed_entry(j);
+
+    return e ? e->position : j->head;
+}
+
+/* No record from there on is of an earlier life of the journal. */
+static uint64_t first_term(const struct journal *j)
+{
+    const struct entry *e = first_needed_entry(j);
+
+    return e && !MUTANT(18) ? e->term : j->term;
+}
+
+/* Numbers that were used here are not given again, whoever is primary next. */
+static void note_seq(struct replica *r)
+{
+    if (r->super.seq_limit <= r->seq)
+        r->super.seq_limit = r->seq + 1;
+}
+
+static void on_flushed(struct sluice_io *io, int32_t error)
+{
+    struct replica *r = (struct replica *)(void *)((char *)io - offsetof(struct replica, check_io));
+
+    replica_lock(r);
+    if (error) {
+        r->check = CHECK_IDLE;
+        sluice_health(r->disk, SLUICE_HEALTH_FAILED,
+                      "replication: what lies below cannot be flushed", "look at the backing");
+    } else {
+        r->check = CHECK_SAVING;
+        r->super.journal_tail = r->checkpoint_tail;
+        note_seq(r);
+        r->super.journal_term = r->checkpoint_term;
+        r->check_change = super_change(r);
+    }
+    replica_unlock(r);
+}
+
+static bool wants_checkpoint(const struct replica *r)
+{
+    const struct journal *j = &r->journal;
+
+    if (first_needed(j) == j->tail || r->is_closing)
+        return false;
+    return j->appended || j->head - j->tail > j->size / 4 || r->is_promoting ||
+           r->batch == BATCH_ENDING || r->check_due;
+}
+
+static void checkpoint(struct replica *r)
+{
+    bool flushes = false;
+
+    replica_lock(r);
+    if (r->check == CHECK_SAVING && r->super_saved >= r->check_change) {
+        r->check = CHECK_IDLE;
+        r->journal.tail = r->checkpoint_tail;
+        journal_write(r);
+        replica_wake(&r->changed);
+    }
+    if (r->check == CHECK_IDLE && wants_checkpoint(r)) {
+        r->check = CHECK_FLUSHING;
+        r->check_due = false;
+        r->checkpoint_tail = first_needed(&r->journal);
+        r->checkpoint_term = first_term(&r->journal);
+        r->check_io = (struct sluice_io){
+            .op = SLUICE_OP_FLUSH, .origin = SLUICE_ORIGIN_RESYNC, .done = on_flushed};
+        flushes = !MUTANT(11);
+    }
+    replica_unlock(r);
+    if (r->check == CHECK_FLUSHING && !flushes && MUTANT(11))
+        on_flushed(&r->check_io, 0);
+    if (flushes && sluice_io_submit(r->disk, &r->check_io) < 0)
+        on_flushed(&r->check_io, 5);
+}
+
+bool target_is_settled(const struct replica *r)
+{
+    return !r->journal.first && r->check == CHECK_IDLE && r->journal.tail == r->journal.head &&
+           !r->cut_wanted && r->batch == BATCH_NONE;
+}
+
+/* --- committing
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
+
+static void take_over(struct replica *r, const struct lineage *lineage)
+{
+    r->super.lineage = *lineage;
+    r->super.data = DATA_CONSISTENT;
+    r->super.was_alone = r->super.is_split = false;
+    r->super.tip_is_shared = true;
+}
+
+bool target_recover_commit(struct replica *r, const uint8_t *payload, size_t length)
+{
+    struct lineage lineage;
+
+    if (!lineage_get(&lineage, payload, length))
+        return false;
+    take_over(r, &lineage);
+    return true;
+}
+
+/* Its record is durable; an unstaged one has besides to be applied and flushed below. */
+static bool may_commit(const struct replica *r)
+{
+    if (r->batch != BATCH_ENDING || r->commit_position == UINT64_MAX ||
+        r->journal.synced <= r->commit_position)
+        return false;
+    return !r->batch_is_unstaged || r->journal.tail > r->commit_position;
+}
+
+static void end_commit(struct replica *r)
+{
+    r->batch = BATCH_NONE;
+    r->begin_entry = NULL;
+    r->seq = r->commit_seq_seen > r->seq ? r->commit_seq_seen : r->seq;
+    if (r->stable_seq < r->commit_seq_seen)
+        r->stable_seq = r->commit_seq_seen;
+    evidence_settle(r);
+    send_ack(r, FRAME_COMMITTED);
+    roles_tell(r);
+    replica_wake(&r->changed);
+    replica_kick(r);
+}
+
+/* The batch has filled the journal before its end: it cannot be taken apart from the rest. */
+static bool is_stuck(const struct replica *r)
+{
+    return r->batch == BATCH_OPEN && !r->batch_is_unstaged && r->journal.appended &&
+           !r->journal.writing && r->begin_entry &&
+           first_needed(&r->journal) == r->begin_entry->position &&
+           r->journal.tail == r->begin_entry->position;
+}
+
+static void commit(struct replica *r)
+{
+    replica_lock(r);
+    if (r->begin_entry && r->batch_is_unstaged && r->super_saved >= r->half_change)
+        r->begin_entry = NULL;
+    if (may_commit(r)) {
+        take_over(r, &r->commit_lineage);
+        r->commit_change = super_change(r);
+        r->batch = BATCH_SAVING;
+    }
+    if (r->batch == BATCH_SAVING && r->super_saved >= r->commit_change)
+        end_commit(r);
+    if (is_stuck(r)) {
+        send_fail(r, FRAME_UNSTAGED, "the journal is too small for what differs");
+        target_stop(r);
+        link_set(r, LINK_RESTING);
+    }
+    cut(r);
+    /* What an earlier connection has left is written first, so that nothing of it counts in this
+     * one. */
+    if (r->ready_wanted && !r->cut_wanted && r->batch == BATCH_NONE && !r->journal.uncounted &&
+        !r->journal.is_syncing)
+        send_ready(r);
+    replica_unlock(r);
+}
+
+void target_pump(struct replica *r)
+{
+    commit(r);
+    apply(r);
+    checkpoint(r);
+    commit(r);
+}

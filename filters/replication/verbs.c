@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * verbs.c: `sluice replication VERB DISK`: what is so, and who is to be primary.  Verbs that change
+ * a role begin it and wait; the work itself is done by roles.c.
+ */
+#include "replica.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ROLE_WAIT_NS 60000000000ull
+
+static const char *role_name(const struct replica *r)
+{
+    return r->super.role == REPLICA_PRIMARY ? "primary" : "secondary";
+}
+
+static const char *data_name(const struct replica *r)
+{
+    static const char *const names[] = {"none", "half", "consistent"};
+
+    return names[r->super.data];
+}
+
+static void tell_state(struct replica *r, struct sluice_reply *reply)
+{
+    struct sluice_disk *d = r->disk;
+    struct lineage_entry tip = lineage_tip(&r->super.lineage);
+
+    sluice_reply_text(d, reply, "%s of epoch %llu, copy %s; peer %s: %s (%s)%s", role_name(r),
+                      (unsigned long long)tip.epoch, data_name(r), r->settings.peer,
+                      link_name(r->link), r->link == LINK_DOWN ? r->link_reason : r->plan_reason,
+                      r->is_alone ? "; NOT PROTECTED: alone" : "");
+    sluice_reply_string(d, reply, "role", role_name(r));
+    sluice_reply_string(d, reply, "data", data_name(r));
+    sluice_reply_string(d, reply, "link", link_name(r->link));
+    sluice_reply_string(d, reply, "plan", plan_name(r->plan));
+    sluice_reply_string(d, reply, "reason", r->link == LINK_DOWN ? r->link_reason : r->plan_reason);
+    sluice_reply_integer(d, reply, "epoch", (int64_t)tip.epoch);
+    sluice_reply_integer(d, reply, "serving", r->is_serving);
+    sluice_reply_integer(d, reply, "alone", r->is_alone);
+    sluice_reply_integer(d, reply, "split", r->super.is_split);
+    sluice_reply_integer(d, reply, "seq", (int64_t)r->seq);
+    sluice_reply_integer(d, reply, "behind",
+                         r->super.role == REPLICA_PRIMARY ? (int64_t)(r->seq - r->acked_journaled)
+                                                          : 0);
+    sluice_reply_integer(d, reply, "dirty_bytes", (int64_t)evidence_dirty_bytes(r));
+    sluice_reply_integer(d, reply, "active_extents", r->evidence.used);
+    sluice_reply_integer(d, reply, "journal_bytes", (int64_t)journal_used(&r->journal));
+}
+
+static int run_status(void *instance, int argc, const char *const *argv, struct sluice_reply *reply,
+                      struct sluice_error *error)
+{
+    struct replica *r = instance;
+
+    (void)argc, (void)argv, (void)error;
+    replica_lock(r);
+    tell_state(r, reply);
+    replica_unlock(r);
+    return 0;
+}
+
+static bool is_said(int argc, const char *const *argv, const char *word)
+{
+    for (int i = 0; i < argc; i++)
+        if (strcmp(argv[i], word) == 0)
+            return true;
+    return false;
+}
+
+/* Waits for what was begun. */
+static int wait_for(struct replica *r, uint8_t role, struct sluice_reply *reply,
+                    struct sluice_error *error)
+{
+    uint64_t until = sluice_now_ns(r->disk) + ROLE_WAIT_NS;
+
+    while ((r->is_promoting || r->is_demoting) && sluice_now_ns(r->disk) < until)
+        replica_sleep(&r->changed, &r->mutex);
+    if (r->super.role == role && !r->is_promoting && !r->is_demoting) {
+        tell_state(r, reply);
+        return 0;
+    }
+    return sluice_refuse(r->disk, error, EBUSY, "the role has not changed: %s",
+                         r->is_promoting || r->is_demoting ? "it takes too long" : r->link_reason);
+}
+
+static int run_promote(void *instance, int argc, const char *const *argv,
+                       struct sluice_reply *reply, struct sluice_error *error)
+{
+    struct replica *r = instance;
+    const char *why;
+    int status;
+
+    replica_lock(r);
+    why = roles_cannot_promote(r, is_said(argc, argv, "--force"));
+    if (why) {
+        status = sluice_refuse(r->disk, error, EPERM, "cannot be promoted: %s", why);
+    } else {
+        roles_promote(r);
+        status = wait_for(r, REPLICA_PRIMARY, reply, error);
+    }
+    replica_unlock(r);
+    return status;
+}
+
+static int run_handover(void *instance, int argc, const char *const *argv,
+                        struct sluice_reply *reply, struct sluice_error *error)
+{
+    struct replica *r = instance;
+    int status;
+
+    (void)argc, (void)argv;
+    replica_lock(r);
+    if (r->super.role != REPLICA_PRIMARY) {
+        status = sluice_refuse(r->disk, error, EPERM, "this side is not primary");
+    } else if (r->link != LINK_STREAMING) {
+        status = sluice_refuse(r->disk, error, EAGAIN, "the peer has not everything yet: %s",
+                               link_name(r->link));
+    } else {
+        r->is_handing_over = true;
+        roles_demote(r);
+        status = wait_for(r, REPLICA_SECONDARY, reply, error);
+    }
+    replica_unlock(r);
+    return status;
+}
+
+static int run_takeover(void *instance, int argc, const char *const *argv,
+                        struct sluice_reply *reply, struct sluice_error *error)
+{
+    struct replica *r = instance;
+    struct frame f = {.type = FRAME_TAKEOVER, .epoch = lineage_tip(&r->super.lineage).epoch};
+    uint64_t until = sluice_now_ns(r->disk) + ROLE_WAIT_NS;
+    int status = 0;
+
+    (void)argc, (void)argv;
+    replica_lock(r);
+    if (r->link != LINK_TARGET || r->super.data != DATA_CONSISTENT) {
+        status = sluice_refuse(r->disk, error, EAGAIN, "this side does not follow its peer: %s",
+                               link_name(r->link));
+    } else {
+        link_send(r, &f, NULL, 0);
+        while ((r->super.role != REPLICA_PRIMARY || r->is_promoting) &&
+               sluice_now_ns(r->disk) < until)
+            replica_sleep(&r->changed, &r->mutex);
+        if (r->super.role == REPLICA_PRIMARY)
+            tell_state(r, reply);
+        else
+            status =
+                sluice_refuse(r->disk, error, ETIMEDOUT, "the peer has not handed the disk over");
+    }
+    replica_unlock(r);
+    return status;
+}
+
+/* Meets the peer anew; what may differ is sent. */
+static int run_resync(void *instance, int argc, const char *const *argv, struct sluice_reply *reply,
+                      struct sluice_error *error)
+{
+    struct replica *r = instance;
+    int status = 0;
+
+    replica_lock(r);
+    if (is_said(argc, argv, "--full"))
+        evidence_mark_all(r);
+    if (r->link == LINK_DOWN || r->super.role != REPLICA_PRIMARY)
+        status = sluice_refuse(r->disk, error, EAGAIN, "%s",
+                               r->link == LINK_DOWN ? "the peer is not connected"
+                                                    : "only the primary sends");
+    else
+        link_greet(r);
+    if (status == 0)
+        tell_state(r, reply);
+    replica_unlock(r);
+    return status;
+}
+
+const struct sluice_verb replica_verbs[] = {
+    {"status", "", "Role, link, what differs; if the primary died now, what would be lost.",
+     run_status},
+    {"promote", "[--force]", "Makes this side primary; --force: although the peer may still serve.",
+     run_promote},
+    {"handover", "", "From the primary: waits until the peer has everything, then the peer serves.",
+     run_handover},
+    {"takeover", "", "From the secondary: asks the primary to hand over.", run_takeover},
+    {"resync", "[--full]", "From the primary: sends what may differ, or everything.", run_resync},
+    SLUICE_VERBS_END,
+};

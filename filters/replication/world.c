@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * world.c: chance and waiting as the operating system gives them.
+ */
+#include "replica.h"
+
+#include <sys/random.h>
+#include <time.h>
+
+#define NAP_NS 50000000
+
+uint64_t replica_random(void)
+{
+    uint64_t value = 0;
+
+    while (getrandom(&value, sizeof value, 0) != (ssize_t)sizeof value || value == 0)
+        ;
+    return value;
+}
+
+/* Whoever sleeps looks again at its deadline now and then, also when nothing wakes it. */
+void replica_sleep(pthread_cond_t *cond, pthread_mutex_t *mutex)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += NAP_NS;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    pthread_cond_clockwait(cond, mutex, CLOCK_MONOTONIC, &until);
+}
+
+void replica_wake(pthread_cond_t *cond)
+{
+    pthread_cond_broadcast(cond);
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * history.c: see history.h.  A block is never written by two requests at a time, so the order of
+ * versions is that of the writes; a sector of zeros is taken for the last zeroing of its block, or
+ * for nothing.
+ */
+#include "history.h"
+
+#define WRITES 65536u
+#define SECTOR 512u
+
+struct write {
+    uint64_t block, count, seq;
+    bool is_split, is_captured, is_zero;
+};
+static struct write writes[WRITES];
+static uint64_t version_count, base_seq;
+/* served: acknowledged, and the primary itself has not lost it since. */
+static uint64_t acknowledged[BLOCKS], served[BLOCKS], flushed[BLOCKS], zeroed[BLOCKS];
+
+void history_reset(void)
+{
+    version_count = base_seq = 0;
+    memset(acknowledged, 0, sizeof acknowledged);
+    memset(served, 0, sizeof served);
+    memset(flushed, 0, sizeof flushed);
+    memset(zeroed, 0, sizeof zeroed);
+}
+
+uint64_t history_issue(uint64_t block, uint64_t count, uint8_t *data)
+{
+    uint64_t version = ++version_count;
+
+    if (version >= WRITES)
+        abort();
+    writes[version] = (struct write){.block = block, .count = count, .is_zero = !data};
+    for (uint64_t i = 0; data && i < count * BLOCK; i += 8)
+        memcpy(data + i, &version, 8);
+    for (uint64_t b = block; !data && b < block + count; b++)
+        zeroed[b] = version;
+    return version;
+}
+
+void history_capture(uint64_t version, uint64_t seq, bool is_split)
+{
+    if (writes[version].is_captured)
+        return;
+    writes[version].seq = seq;
+    writes[version].is_split = is_split;
+    writes[version].is_captured = true;
+}
+
+static uint64_t seq_of_block(const struct write *w, uint64_t block)
+{
+    return w->is_split && block - w->block < 2 ? w->seq - 1 : w->seq;
+}
+
+void history_acknowledge(uint64_t version, bool is_durable)
+{
+    const struct write *w = &writes[version];
+
+    for (uint64_t b = w->block; b < w->block + w->count; b++) {
+        acknowledged[b] = served[b] = version;
+        if (is_durable)
+            flushed[b] = version;
+    }
+}
+
+void history_flush_begin(uint64_t *mark)
+{
+    memcpy(mark, served, sizeof served);
+}
+
+void history_flush_end(const uint64_t *mark)
+{
+    for (unsigned b = 0; b < BLOCKS; b++)
+        if (mark[b] > flushed[b])
+            flushed[b] = mark[b];
+}
+
+void history_doubt(uint64_t version)
+{
+    if (version)
+        writes[version].is_captured = false;
+    for (uint64_t v = 1; !version && v <= version_count; v++)
+        for (uint64_t b = writes[v].block; b < writes[v].block + writes[v].count; b++)
+            if (flushed[b] < v)
+                writes[v].is_captured = false;
+}
+
+void history_base(uint64_t seq)
+{
+    base_seq = seq;
+    memcpy(acknowledged, served, sizeof served);
+}
+
+static uint64_t version_at(const uint8_t *image, uint64_t sector)
+{
+    uint64_t version;
+
+    memcpy(&version, image + sector * SECTOR, 8);
+    return version ? version : zeroed[sector * SECTOR / BLOCK];
+}
+
+static bool is_whole(const uint8_t *sector)
+{
+    return memcmp(sector, sector + 8, SECTOR - 8) == 0;
+}
+
+static uint64_t floor_of(enum floor floor, uint64_t block)
+{
+    switch (floor) {
+    case FLOOR_SERVED:
+        return served[block];
+    case FLOOR_ACKNOWLEDGED:
+        return acknowledged[block];
+    case FLOOR_FLUSHED:
+        return flushed[block];
+    default:
+        return 0;
+    }
+}
+
+void history_check(const uint8_t *image, enum floor floor, const char *when)
+{
+    for (uint64_t s = 0; s < DISK_BYTES / SECTOR; s++) {
+        uint64_t b = s * SECTOR / BLOCK, version = version_at(image, s);
+        uint64_t least = floor_of(floor, b);
+        const struct write *w = &writes[version];
+
+        if (!is_whole(image + s * SECTOR) || version > version_count ||
+            (version && (b < w->block || b >= w->block + w->count)))
+            pair_violation("%s: block %u holds what nobody wrote there", when, (unsigned)b);
+        else if (version < least)
+            pair_violation("%s: block %u sector %u holds version %u, %s was %u", when, (unsigned)b,
+                           (unsigned)(s % 8), (unsigned)version,
+                           floor == FLOOR_FLUSHED ? "flushed" : "acknowledged", (unsigned)least);
+        if (pair_violations)
+            return;
+    }
+}
+
+void history_check_prefix(const uint8_t *image, const char *when)
+{
+    uint64_t last = 0;
+
+    for (uint64_t s = 0; s < DISK_BYTES / SECTOR; s++) {
+        uint64_t version = version_at(image, s);
+        if (version && writes[version].is_captured && !writes[version].is_zero &&
+            seq_of_block(&writes[version], s * SECTOR / BLOCK) > last)
+            last = seq_of_block(&writes[version], s * SECTOR / BLOCK);
+    }
+    for (uint64_t v = 1; v <= version_count; v++)
+        for (uint64_t b = writes[v].block;
+             writes[v].is_captured && b < writes[v].block + writes[v].count; b++) {
+            uint64_t seq = seq_of_block(&writes[v], b);
+
+            if (seq <= base_seq || seq > last)
+                continue;
+            for (uint64_t s = b * (BLOCK / SECTOR); s < (b + 1) * (BLOCK / SECTOR); s++)
+                if (version_at(image, s) < v) {
+                    pair_violation("%s: sequence %u is there, %u (block %u) is not", when,
+                                   (unsigned)last, (unsigned)seq, (unsigned)b);
+                    return;
+                }
+        }
+}
+
+static uint64_t least_of_block(const uint8_t *image, uint64_t block)
+{
+    uint64_t least = UINT64_MAX;
+
+    for (uint64_t s = block * (BLOCK / SECTOR); s < (block + 1) * (BLOCK / SECTOR); s++)
+        if (version_at(image, s) < least)
+            least = version_at(image, s);
+    return least;
+}
+
+void history_lower(const uint8_t *image)
+{
+    for (uint64_t b = 0; b < BLOCKS; b++)
+        if (least_of_block(image, b) < served[b])
+            served[b] = least_of_block(image, b);
+}
+
+void history_settle(const uint8_t *image)
+{
+    for (uint64_t b = 0; b < BLOCKS; b++) {
+        acknowledged[b] = served[b] = least_of_block(image, b);
+        if (flushed[b] > acknowledged[b])
+            flushed[b] = acknowledged[b];
+    }
+    for (uint64_t v = 1; v <= version_count; v++)
+        writes[v].is_captured = false;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * history.h: what guests have written, in which order it was captured, what was acknowledged and
+ * what flushed; and so what an image may hold.  Each write has a version; a block's words all hold
+ * the version that wrote it.
+ */
+#ifndef SLUICE_SIMULATOR_HISTORY_H
+#define SLUICE_SIMULATOR_HISTORY_H
+
+#include "pair.h"
+
+enum floor { FLOOR_NONE, FLOOR_FLUSHED, FLOOR_ACKNOWLEDGED, FLOOR_SERVED };
+
+void history_reset(void);
+/* A change of these blocks is issued: its version; data is filled, NULL for zeros. */
+uint64_t history_issue(uint64_t block, uint64_t count, uint8_t *data);
+/* Its frames have these numbers: the last one is seq, a frame holds two blocks. */
+void history_capture(uint64_t version, uint64_t seq, bool is_split);
+void history_acknowledge(uint64_t version, bool is_durable);
+/* A flush is issued now: what it makes durable when it is acknowledged. */
+void history_flush_begin(uint64_t *mark);
+void history_flush_end(const uint64_t *mark);
+/* The primary has lost power: what it still has is all that it can be asked for. */
+void history_lower(const uint8_t *image);
+/* The primary died: this write may be there or not, wherever.  version 0: all that were not
+ * flushed. */
+void history_doubt(uint64_t version);
+/* The peer has everything up to this number, as the primary had it. */
+void history_base(uint64_t seq);
+/* Every sector is at its floor or later, and nothing is there that nobody wrote. */
+void history_check(const uint8_t *image, enum floor floor, const char *when);
+/* Whatever was captured after the base is there as a prefix. */
+void history_check_prefix(const uint8_t *image, const char *when);
+/* What is there now is what counts from now on. */
+void history_settle(const uint8_t *image);
+
+#endif

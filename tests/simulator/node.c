@@ -1,0 +1,702 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * node.c: one gateway's host over simulated devices, and the link between the two.  Everything that
+ * is under way is an event in one array; pair_step() lets one of them happen, chosen by chance. The
+ * channel keeps the order of its messages; when it breaks, what was under way on it is gone.
+ * Opening blocks; all else is events.
+ */
+#include "pair.h"
+
+#include <errno.h>
+#include <stdarg.h>
+
+const struct sluice_filter *sluice_filter_table(void);
+
+struct node nodes[NODES];
+int memory_node;
+
+/* --- events
+ * -------------------------------------------------------------------------------------------------
+ */
+
+enum event_kind { EV_FILE, EV_IO, EV_PASSED, EV_RESUMED, EV_WORK };
+struct event {
+    enum event_kind kind;
+    struct node *node;
+    void *what;
+    struct device *device;
+    uint64_t mark;
+};
+#define EVENTS 4096u
+static struct event events[EVENTS];
+static unsigned event_count;
+
+static struct node *node_of(struct sluice_disk *disk)
+{
+    return (struct node *)(void *)((char *)disk - offsetof(struct node, disk));
+}
+
+static void add_event(enum event_kind kind, struct node *n, void *what, struct device *device)
+{
+    if (event_count == EVENTS)
+        abort();
+    events[event_count++] = (struct event){kind, n, what, device, device ? device->number : 0};
+}
+
+/* --- the link
+ * -------------------------------------------------------------------------------------------------
+ */
+
+struct message {
+    struct message *next;
+    size_t length;
+    uint8_t data[];
+};
+static struct line {
+    struct message *first, **last;
+    unsigned count;
+    bool was_full;
+} lines[NODES]; /* to node n */
+static bool is_linked, is_told[NODES];
+#define LINE_MAX 24u
+
+bool link_is_up(void)
+{
+    return is_linked;
+}
+
+static void forget_line(struct line *l)
+{
+    while (l->first) {
+        struct message *m = l->first;
+
+        l->first = m->next;
+        free(m);
+    }
+    *l = (struct line){.first = NULL, .last = &l->first};
+}
+
+void link_up(void)
+{
+    if (is_linked || !nodes[0].r || !nodes[1].r)
+        return;
+    pair_say("-- link up");
+    is_linked = true;
+    for (int i = 0; i < NODES; i++) {
+        forget_line(&lines[i]);
+        is_told[i] = true;
+    }
+    for (int i = 0; i < NODES; i++) {
+        memory_node = i;
+        replica_handlers.connected(nodes[i].r, "peer");
+    }
+}
+
+void link_break(void)
+{
+    if (!is_linked)
+        return;
+    pair_say("-- link down");
+    is_linked = false;
+    for (int i = 0; i < NODES; i++) {
+        forget_line(&lines[i]);
+        memory_node = i;
+        if (nodes[i].r && is_told[i])
+            replica_handlers.lost(nodes[i].r, "the link broke");
+        is_told[i] = false;
+    }
+}
+
+static int do_channel_open(struct sluice_disk *disk, const struct sluice_channel_handlers *handlers,
+                           struct sluice_channel **channel, struct sluice_error *error)
+{
+    (void)handlers, (void)error;
+    *channel = (struct sluice_channel *)(void *)node_of(disk);
+    return 0;
+}
+
+static int do_channel_send(struct sluice_channel *channel, const void *data, size_t length)
+{
+    struct node *from = (struct node *)(void *)channel;
+    struct line *l = &lines[1 - from->number];
+    struct message *m;
+
+    if (!is_linked)
+        return -ENOTCONN;
+    if (l->count >= LINE_MAX) {
+        l->was_full = true;
+        return -EAGAIN;
+    }
+    m = malloc(sizeof *m + length);
+    m->next = NULL;
+    m->length = length;
+    memcpy(m->data, data, length);
+    *l->last = m;
+    l->last = &m->next;
+    l->count++;
+    return 0;
+}
+
+static void do_channel_close(struct sluice_channel *channel)
+{
+    (void)channel;
+}
+
+static void deliver(int to)
+{
+    struct line *l = &lines[to];
+    struct message *m = l->first;
+
+    l->first = m->next;
+    if (!l->first)
+        l->last = &l->first;
+    l->count--;
+    pair_say("   %d gets type %u flags %u seq %u offset %u bytes %u", to, m->data[6], m->data[7],
+             m->data[16] | m->data[17] << 8, m->data[24] | m->data[25] << 8 | m->data[26] << 16,
+             m->data[32] | m->data[33] << 8);
+    replica_handlers.message(nodes[to].r, m->data, m->length);
+    free(m);
+    if (l->was_full && l->count < LINE_MAX / 2 && is_linked) {
+        l->was_full = false;
+        replica_handlers.writable(nodes[1 - to].r);
+    }
+}
+
+/* --- requests
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+static const struct sluice_handler *handler_of(uint8_t op)
+{
+    const struct sluice_filter *f = sluice_filter_table();
+
+    return op == SLUICE_OP_WRITE   ? &f->write
+           : op == SLUICE_OP_FLUSH ? &f->flush
+           : op == SLUICE_OP_TRIM  ? &f->trim
+                                   : &f->zero;
+}
+
+static void take_verdict(struct guest_request *q, struct sluice_verdict v)
+{
+    switch (v.kind) {
+    case SLUICE_VERDICT_PASS_TELL:
+        q->asked = true;
+        add_event(EV_PASSED, &nodes[q->node], q, &nodes[q->node].image);
+        break;
+    case SLUICE_VERDICT_PASS:
+        guest_done(q, q->pub.error);
+        break;
+    case SLUICE_VERDICT_FAIL:
+        guest_done(q, v.error);
+        break;
+    default:
+        q->is_deferred = true;
+        if (q->is_resumed)
+            add_event(EV_RESUMED, &nodes[q->node], q, NULL);
+        break;
+    }
+}
+
+void node_submit(struct guest_request *q)
+{
+    q->is_deferred = q->is_resumed = q->asked = false;
+    memset(q->scratch, 0, sizeof q->scratch);
+    take_verdict(q, handler_of(q->pub.op)->start(nodes[q->node].r, &q->pub, q->scratch));
+}
+
+static bool do_resume(struct sluice_disk *disk, struct sluice_request *pub, struct sluice_verdict v)
+{
+    struct guest_request *q = (struct guest_request *)(void *)pub;
+
+    if (q->is_resumed)
+        abort();
+    q->is_resumed = true;
+    q->resumed = v;
+    if (q->is_deferred)
+        add_event(EV_RESUMED, node_of(disk), q, NULL);
+    return true;
+}
+
+static int32_t apply(struct node *n, uint8_t op, uint64_t offset, uint64_t length, void *data,
+                     uint64_t mark)
+{
+    if (n->fails_io && op != SLUICE_OP_READ && pair_one_in(3))
+        return EIO;
+    if (op == SLUICE_OP_READ)
+        memcpy(data, n->image.now + offset, length);
+    else if (op == SLUICE_OP_WRITE)
+        device_write(&n->image, offset, length, data);
+    else if (op == SLUICE_OP_FLUSH)
+        device_flush(&n->image, mark);
+    else
+        device_write(&n->image, offset, length, NULL);
+    return 0;
+}
+
+static void end_passed(struct guest_request *q, uint64_t mark)
+{
+    struct node *n = &nodes[q->node];
+
+    q->pub.error = apply(n, q->pub.op, q->pub.offset, q->pub.length, q->pub.data, mark);
+    if (!q->pub.error && q->pub.flags & SLUICE_FLAG_FUA)
+        device_flush(&n->image, n->image.number);
+    q->is_deferred = q->is_resumed = false;
+    take_verdict(q, handler_of(q->pub.op)->completion(n->r, &q->pub, q->scratch));
+}
+
+/* A deferral that has ended: on the way down it goes on, on the way up it is over. */
+static void end_hold(struct guest_request *q)
+{
+    struct sluice_verdict v = q->resumed;
+
+    q->is_deferred = q->is_resumed = false;
+    take_verdict(q, v);
+}
+
+/* --- own I/O
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static int do_io_submit(struct sluice_disk *disk, struct sluice_io *io)
+{
+    add_event(EV_IO, node_of(disk), io, &node_of(disk)->image);
+    return 0;
+}
+
+static int do_file_submit(struct sluice_file *file, struct sluice_file_io *io)
+{
+    struct device *d = (struct device *)(void *)file;
+    struct node *n = &nodes[0];
+
+    if (d != &n->evidence && d != &n->journal)
+        n = &nodes[1];
+    add_event(EV_FILE, n, io, d);
+    return 0;
+}
+
+static void run_file(struct device *d, struct sluice_file_io *io, uint64_t mark)
+{
+    if (io->op == SLUICE_OP_READ)
+        memcpy(io->data, d->now + io->offset, io->length);
+    else if (io->op == SLUICE_OP_WRITE)
+        device_write(d, io->offset, io->length, io->data);
+    else
+        device_flush(d, mark);
+}
+
+static int do_file_wait(struct sluice_file *file, struct sluice_file_io *io)
+{
+    struct device *d = (struct device *)(void *)file;
+
+    run_file(d, io, d->number);
+    return 0;
+}
+
+/* --- the rest of the table
+ * ------------------------------------------------------------------------------------------- */
+
+static bool do_commit(struct sluice_disk *disk, struct sluice_request *q)
+{
+    (void)disk, (void)q;
+    return true;
+}
+static void do_hold(struct sluice_disk *disk, struct sluice_request *q, const char *reason)
+{
+    (void)disk, (void)q, (void)reason;
+}
+static int do_timer_start(struct sluice_disk *disk, struct sluice_timer *timer, uint64_t delay_ns)
+{
+    node_of(disk)->timer = timer;
+    node_of(disk)->timer_due = pair_now_ns + delay_ns;
+    return 0;
+}
+static bool do_timer_stop(struct sluice_disk *disk, struct sluice_timer *timer)
+{
+    (void)timer;
+    node_of(disk)->timer = NULL;
+    return true;
+}
+static int do_work(struct sluice_disk *disk, struct sluice_work *work)
+{
+    add_event(EV_WORK, node_of(disk), work, NULL);
+    return 0;
+}
+static int do_file_open(struct sluice_disk *disk, const char *path, uint32_t flags, uint64_t size,
+                        struct sluice_file **file, struct sluice_error *error)
+{
+    struct node *n = node_of(disk);
+
+    (void)flags, (void)size, (void)error;
+    *file =
+        (struct sluice_file *)(void *)(strcmp(path, "evidence") == 0 ? &n->evidence : &n->journal);
+    return 0;
+}
+static uint64_t do_file_size(struct sluice_file *file)
+{
+    return ((struct device *)(void *)file)->size;
+}
+static void do_file_close(struct sluice_file *file)
+{
+    (void)file;
+}
+static int do_state_read(struct sluice_disk *disk, const char *name, void *data, size_t capacity,
+                         size_t *length)
+{
+    struct node *n = node_of(disk);
+
+    (void)name, (void)capacity;
+    if (!n->state_length)
+        return -ENOENT;
+    memcpy(data, n->state, n->state_length);
+    *length = n->state_length;
+    return 0;
+}
+static int do_state_write(struct sluice_disk *disk, const char *name, const void *data,
+                          size_t length)
+{
+    struct node *n = node_of(disk);
+
+    (void)name;
+    memcpy(n->state, data, length);
+    n->state_length = length;
+    return 0;
+}
+static int do_role_request(struct sluice_disk *disk, uint32_t role, uint64_t epoch,
+                           struct sluice_error *error)
+{
+    (void)disk, (void)role, (void)epoch, (void)error;
+    return 0;
+}
+static void do_gate(struct sluice_disk *disk, bool is_closed, const char *reason)
+{
+    node_of(disk)->is_gated = is_closed;
+    pair_say("   %d %s", node_of(disk)->number, is_closed ? reason : "serves");
+}
+static void do_health(struct sluice_disk *disk, uint32_t state, const char *sentence,
+                      const char *remedy)
+{
+    (void)disk, (void)state, (void)sentence, (void)remedy;
+}
+__attribute__((format(printf, 3, 0))) static void do_log(struct sluice_disk *disk, uint32_t level,
+                                                         const char *fmt, va_list ap)
+{
+    (void)level;
+    if (!pair_trace)
+        return;
+    printf("   %d says ", node_of(disk)->number);
+    vprintf(fmt, ap);
+    putchar('\n');
+}
+static void do_event(struct sluice_disk *disk, const char *name, const char *fmt, va_list ap)
+{
+    (void)fmt, (void)ap;
+    pair_say("   %d event %s", node_of(disk)->number, name);
+}
+static void do_count(struct sluice_disk *disk, uint32_t counter, int64_t delta)
+{
+    (void)disk, (void)counter, (void)delta;
+}
+static uint64_t do_now(void)
+{
+    return pair_now_ns;
+}
+__attribute__((format(printf, 3, 0))) static int do_set_error(struct sluice_error *error, int code,
+                                                              const char *fmt, va_list ap)
+{
+    (void)error;
+    vprintf(fmt, ap);
+    putchar('\n');
+    return -code;
+}
+static void do_progress(struct sluice_disk *disk, const char *what, uint64_t done, uint64_t total)
+{
+    (void)disk, (void)what, (void)done, (void)total;
+}
+
+static const struct sluice_host host = {
+    .struct_size = sizeof(struct sluice_host),
+    .api_version = SLUICE_FILTER_API_VERSION,
+    .resume = do_resume,
+    .commit = do_commit,
+    .hold = do_hold,
+    .io_submit = do_io_submit,
+    .timer_start = do_timer_start,
+    .timer_stop = do_timer_stop,
+    .work = do_work,
+    .file_open = do_file_open,
+    .file_submit = do_file_submit,
+    .file_wait = do_file_wait,
+    .file_size = do_file_size,
+    .file_close = do_file_close,
+    .state_read = do_state_read,
+    .state_write = do_state_write,
+    .role_request = do_role_request,
+    .gate = do_gate,
+    .channel_open = do_channel_open,
+    .channel_send = do_channel_send,
+    .channel_close = do_channel_close,
+    .health = do_health,
+    .log = do_log,
+    .event = do_event,
+    .count = do_count,
+    .now_ns = do_now,
+    .set_error = do_set_error,
+    .progress = do_progress,
+};
+
+uint64_t replica_random(void)
+{
+    return pair_random() | 1;
+}
+void replica_sleep(pthread_cond_t *cond, pthread_mutex_t *mutex)
+{
+    (void)cond, (void)mutex;
+    abort(); /* nothing waits here */
+}
+void replica_wake(pthread_cond_t *cond)
+{
+    (void)cond;
+}
+
+/* --- life
+ * ----------------------------------------------------------------------------------------------------------------
+ */
+
+void nodes_make(void)
+{
+    for (int i = 0; i < NODES; i++) {
+        struct node *n = &nodes[i];
+
+        n->number = i;
+        n->disk = (struct sluice_disk){.host = &host,
+                                       .name = "disk",
+                                       .uuid = "6b8b4567-327b-23c6-643c-986966334873",
+                                       .group = "disk",
+                                       .size_bytes = DISK_BYTES,
+                                       .block_bytes = BLOCK};
+        device_make(&n->image, DISK_BYTES);
+        device_make(&n->evidence, 64 << 10);
+        device_make(&n->journal, 4 << 20);
+    }
+}
+
+void nodes_wipe(void)
+{
+    link_break();
+    event_count = 0;
+    for (int i = 0; i < NODES; i++) {
+        struct node *n = &nodes[i];
+
+        n->r = NULL;
+        n->timer = NULL;
+        memory_forget(i);
+        device_wipe(&n->image);
+        device_wipe(&n->evidence);
+        device_wipe(&n->journal);
+        n->state_length = 0;
+        n->power_cuts = 0;
+        n->fails_io = false;
+        forget_line(&lines[i]);
+    }
+    pair_now_ns = 1000000;
+}
+
+int node_start(struct node *n, const struct pair_settings *s)
+{
+    const struct sluice_option *o = sluice_filter_table()->options;
+    struct sluice_value v[16] = {{0}};
+    void *instance = NULL;
+    int status;
+
+    for (unsigned i = 0; o[i].name; i++) {
+        v[i].is_set = strcmp(o[i].name, "journal.path") != 0 && strcmp(o[i].name, "max_rate") != 0;
+        v[i].string = "peer";
+        v[i].integer = strcmp(o[i].name, "mode") == 0           ? s->mode
+                       : strcmp(o[i].name, "ack") == 0          ? s->ack
+                       : strcmp(o[i].name, "on_peer_loss") == 0 ? s->loss
+                       : strcmp(o[i].name, "peer_timeout") == 0 ? 2000000000ll
+                       : strcmp(o[i].name, "peer_wait") == 0    ? 4000000000ll
+                       : strcmp(o[i].name, "ram") == 0          ? 16384
+                       : strcmp(o[i].name, "journal.size") == 0 ? (int64_t)s->journal_bytes
+                                                                : 0;
+    }
+    n->journal.size = s->journal_bytes;
+    memory_node = n->number;
+    pair_say("-- %d starts", n->number);
+    status = sluice_filter_table()->open(&n->disk, v, &instance, NULL);
+    n->r = status == 0 ? instance : NULL;
+    return status;
+}
+
+static void tear(const struct event *e)
+{
+    if (e->kind == EV_FILE) {
+        const struct sluice_file_io *io = e->what;
+
+        if (io->op == SLUICE_OP_WRITE)
+            device_write_torn(e->device, io->offset, io->length, io->data);
+    } else if (e->kind == EV_IO || e->kind == EV_PASSED) {
+        const struct sluice_io *io = e->what;
+        const struct guest_request *q = e->what;
+        uint8_t op = e->kind == EV_IO ? io->op : q->pub.op;
+
+        if (op == SLUICE_OP_WRITE || op == SLUICE_OP_ZERO || op == SLUICE_OP_TRIM)
+            device_write_torn(e->device, e->kind == EV_IO ? io->offset : q->pub.offset,
+                              e->kind == EV_IO ? io->length : q->pub.length,
+                              op != SLUICE_OP_WRITE ? NULL
+                              : e->kind == EV_IO    ? io->data
+                                                    : q->pub.data);
+    }
+}
+
+void node_kill(struct node *n, bool is_power)
+{
+    unsigned kept = 0;
+
+    if (!n->r)
+        return;
+    pair_say("-- %d dies%s", n->number, is_power ? " by a power cut" : "");
+    n->timer = NULL;
+    for (unsigned i = 0; i < event_count; i++) {
+        if (events[i].node == n)
+            tear(&events[i]);
+        else
+            events[kept++] = events[i];
+    }
+    event_count = kept;
+    n->r = NULL;
+    is_told[n->number] = false;
+    link_break();
+    memory_forget(n->number);
+    if (is_power) {
+        n->power_cuts++;
+        device_power_cut(&n->image);
+        device_power_cut(&n->evidence);
+        device_power_cut(&n->journal);
+    }
+}
+
+/* --- the run of events
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void happen(struct event e)
+{
+    memory_node = e.node->number;
+    switch (e.kind) {
+    case EV_FILE:
+        run_file(e.device, e.what, e.mark);
+        ((struct sluice_file_io *)e.what)->done(e.what, 0);
+        break;
+    case EV_IO: {
+        struct sluice_io *io = e.what;
+
+        io->done(io, apply(e.node, io->op, io->offset, io->length, io->data, e.mark));
+        break;
+    }
+    case EV_PASSED:
+        end_passed(e.what, e.mark);
+        break;
+    case EV_RESUMED:
+        end_hold(e.what);
+        break;
+    default:
+        ((struct sluice_work *)e.what)->run(e.what);
+        break;
+    }
+}
+
+static bool fire_timer(bool must)
+{
+    struct node *soonest = NULL;
+
+    for (int i = 0; i < NODES; i++)
+        if (nodes[i].timer && (!soonest || nodes[i].timer_due < soonest->timer_due))
+            soonest = &nodes[i];
+    if (!soonest || (!must && soonest->timer_due > pair_now_ns))
+        return false;
+    if (pair_now_ns < soonest->timer_due)
+        pair_now_ns = soonest->timer_due;
+    memory_node = soonest->number;
+    struct sluice_timer *timer = soonest->timer;
+    soonest->timer = NULL;
+    timer->fire(timer);
+    return true;
+}
+
+unsigned pair_pending(void)
+{
+    return event_count + (is_linked ? lines[0].count + lines[1].count : 0);
+}
+
+bool pair_step(void)
+{
+    unsigned to0 = is_linked && lines[0].count, to1 = is_linked && lines[1].count;
+    unsigned n = event_count + (to0 + to1) * 2, pick;
+
+    pair_now_ns += pair_below(2000000);
+    if (fire_timer(false))
+        return true;
+    if (n == 0)
+        return fire_timer(true);
+    pick = pair_below(n);
+    if (pick < event_count) {
+        struct event e = events[pick];
+
+        events[pick] = events[--event_count];
+        happen(e);
+    } else {
+        int to = to0 && (!to1 || pair_one_in(2)) ? 0 : 1;
+
+        memory_node = to;
+        deliver(to);
+    }
+    return true;
+}
+
+/* --- memory: in which node's hands
+ * ------------------------------------------------------------------------------------------- */
+
+struct allocation {
+    struct allocation *next, **link;
+    _Alignas(16) uint8_t data[];
+};
+static struct allocation *allocations[NODES];
+
+void *memory_get(size_t bytes);
+void memory_put(void *memory);
+
+void *memory_get(size_t bytes)
+{
+    struct allocation *a = calloc(1, sizeof *a + bytes);
+
+    a->next = allocations[memory_node];
+    a->link = &allocations[memory_node];
+    if (a->next)
+        a->next->link = &a->next;
+    allocations[memory_node] = a;
+    return a->data;
+}
+
+void memory_put(void *memory)
+{
+    struct allocation *a;
+
+    if (!memory)
+        return;
+    a = (struct allocation *)(void *)((uint8_t *)memory - offsetof(struct allocation, data));
+    *a->link = a->next;
+    if (a->next)
+        a->next->link = a->link;
+    free(a);
+}
+
+void memory_forget(int node)
+{
+    while (allocations[node]) {
+        struct allocation *a = allocations[node];
+
+        allocations[node] = a->next;
+        free(a);
+    }
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * pair.h: a world for two replication filters in which a seed decides everything: in which order
+ * I/O ends and messages come, when the link breaks, who dies and what of its volatile data is lost.
+ * One thread; the filters are the real ones, every file of them; host, devices and link are made
+ * up.
+ *
+ *     device.c   a device with a volatile cache
+ *     node.c     one gateway: the host's table over devices, requests, timers; and the link between
+ * the two history.c  what was written, acknowledged and flushed, and what an image may hold
+ *     simulator.c  the guest, the faults, the seeds
+ */
+#ifndef SLUICE_SIMULATOR_PAIR_H
+#define SLUICE_SIMULATOR_PAIR_H
+
+#include "replication/replica.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The simulator's memory is not the filter's (memory.h). */
+#undef malloc
+#undef calloc
+#undef free
+#include <stdlib.h>
+
+uint64_t pair_random(void);
+void pair_seed(uint64_t seed);
+static inline uint32_t pair_below(uint32_t n)
+{
+    return (uint32_t)((pair_random() >> 32) * n >> 32);
+}
+static inline bool pair_one_in(uint32_t n)
+{
+    return pair_below(n) == 0;
+}
+extern uint64_t pair_now_ns;
+extern bool pair_trace;
+extern unsigned pair_violations;
+void pair_violation(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void pair_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* --- devices
+ * ------------------------------------------------------------------------------------------- */
+
+struct change {
+    struct change *next;
+    uint64_t offset, length, number;
+    uint8_t data[];
+};
+struct device {
+    uint8_t *now, *media;
+    uint64_t size, number;
+    struct change *first, **last; /* done, not flushed */
+};
+void device_make(struct device *d, uint64_t size);
+void device_wipe(struct device *d);
+void device_write(struct device *d, uint64_t offset, uint64_t length,
+                  const uint8_t *data); /* NULL: zeros */
+void device_flush(struct device *d, uint64_t until);
+void device_write_torn(struct device *d, uint64_t offset, uint64_t length, const uint8_t *data);
+void device_power_cut(struct device *d);
+
+/* --- nodes
+ * -----------------------------------------------------------------------------------------------
+ */
+
+#define DISK_BYTES (256u << 10)
+#define BLOCK 4096u
+#define BLOCKS (DISK_BYTES / BLOCK)
+#define NODES 2
+
+struct guest_request {
+    struct sluice_request pub;
+    _Alignas(16) uint8_t scratch[sizeof(struct captured)];
+    int node;
+    bool is_deferred, is_resumed, asked;
+    struct sluice_verdict resumed;
+    uint64_t block, count, version, issued_at;
+    uint8_t data[3 * BLOCK];
+    bool is_used, is_orphan; /* orphan: the guest has left that side */
+};
+
+struct node {
+    int number;
+    struct sluice_disk disk;
+    struct device image, evidence, journal;
+    uint8_t state[8192];
+    size_t state_length;
+    struct replica *r; /* NULL: dead */
+    bool is_gated, fails_io;
+    struct sluice_timer *timer;
+    uint64_t timer_due;
+    uint64_t power_cuts;
+};
+extern struct node nodes[NODES];
+
+struct pair_settings {
+    int mode, ack, loss;
+    uint64_t journal_bytes;
+};
+void nodes_make(void);
+void nodes_wipe(void);
+/* 0, or what open() said. */
+int node_start(struct node *n, const struct pair_settings *settings);
+void node_kill(struct node *n, bool is_power);
+void node_submit(struct guest_request *q);
+/* One event, by chance; false: nothing is left to happen, not even a timer. */
+bool pair_step(void);
+unsigned pair_pending(void);
+void link_up(void);
+void link_break(void);
+bool link_is_up(void);
+/* The guest's request has ended. */
+void guest_done(struct guest_request *q, int32_t error);
+void memory_forget(int node);
+extern int memory_node; /* whose memory is taken now */
+
+#endif

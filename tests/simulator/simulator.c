@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * simulator.c: a guest that writes to whichever side serves, and faults by chance: the link breaks,
+ * a side is killed or loses power, is started again, is promoted by force, hands over as planned,
+ * is given up after a split brain. At every promotion and restart the image is held against the
+ * history; at the end all is healed, and both images have to be equal.
+ *
+ *     simulator [--seeds FIRST COUNT] [--steps N] [--trace] [--mutant N] [--coverage]
+ */
+#include "history.h"
+
+static unsigned steps = 2000;
+static struct pair_settings settings;
+static int home; /* whom the guest takes for the primary */
+static enum link_state link_before;
+static bool was_acked_alone, peer_died, peer_was_cut;
+static unsigned long covered[LINK_STATES][LINK_STATES], promotions, handovers, discards, restarts,
+    plans[PLAN_REFUSE + 1];
+
+#define REQUESTS 24u
+#define DEPTH 6u
+static struct guest_request requests[REQUESTS];
+static uint64_t flush_marks[REQUESTS][BLOCKS];
+
+/* --- the guest
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static bool is_block_busy(uint64_t block, uint64_t count)
+{
+    for (unsigned i = 0; i < REQUESTS; i++)
+        if (requests[i].is_used && !requests[i].is_orphan &&
+            requests[i].pub.op != SLUICE_OP_FLUSH &&
+            block < requests[i].block + requests[i].count && requests[i].block < block + count)
+            return true;
+    return false;
+}
+
+static struct guest_request *free_request(void)
+{
+    unsigned active = 0;
+
+    for (unsigned i = 0; i < REQUESTS; i++)
+        active += requests[i].is_used && !requests[i].is_orphan;
+    for (unsigned i = 0; i < REQUESTS && active < DEPTH; i++)
+        if (!requests[i].is_used)
+            return &requests[i];
+    return NULL;
+}
+
+static void note_capture(struct guest_request *q)
+{
+    const struct captured *c = (const struct captured *)(const void *)q->scratch;
+
+    if (q->pub.op != SLUICE_OP_FLUSH && c->seq)
+        history_capture(q->version, c->seq,
+                        q->count > 2 && q->pub.op == SLUICE_OP_WRITE && nodes[q->node].r &&
+                            link_mirrors(nodes[q->node].r));
+}
+
+static void issue(void)
+{
+    struct guest_request *q = free_request();
+    static const struct sluice_client client = {"sim", "", "", 1};
+    uint32_t kind = pair_below(10);
+
+    if (!q || !nodes[home].r || nodes[home].is_gated)
+        return;
+    q->node = home;
+    q->count = 1 + pair_below(3);
+    q->block = pair_below((uint32_t)(BLOCKS - q->count + 1));
+    q->pub = (struct sluice_request){.op = kind == 0   ? SLUICE_OP_FLUSH
+                                           : kind == 1 ? SLUICE_OP_ZERO
+                                                       : SLUICE_OP_WRITE,
+                                     .client = &client};
+    if (q->pub.op == SLUICE_OP_FLUSH) {
+        history_flush_begin(flush_marks[q - requests]);
+    } else {
+        if (is_block_busy(q->block, q->count))
+            return;
+        q->pub.offset = q->block * BLOCK;
+        q->pub.length = q->count * BLOCK;
+        q->pub.flags = pair_one_in(8) ? SLUICE_FLAG_FUA : 0;
+        q->pub.data = q->pub.op == SLUICE_OP_WRITE ? q->data : NULL;
+        q->version = history_issue(q->block, q->count, q->pub.data);
+    }
+    q->is_used = true;
+    q->is_orphan = false;
+    pair_say("   guest op %u version %u block %u count %u at %d", q->pub.op, (unsigned)q->version,
+             (unsigned)q->block, (unsigned)q->count, home);
+    memory_node = home;
+    node_submit(q);
+    note_capture(q);
+}
+
+void guest_done(struct guest_request *q, int32_t error)
+{
+    q->is_used = false;
+    pair_say("   done version %u error %d%s", (unsigned)q->version, error,
+             q->is_orphan ? " (orphan)" : "");
+    if (q->is_orphan)
+        return;
+    note_capture(q);
+    if (error)
+        return;
+    if (settings.mode == 1 || (nodes[q->node].r && nodes[q->node].r->is_alone))
+        was_acked_alone = true;
+    if (q->pub.op == SLUICE_OP_FLUSH)
+        history_flush_end(flush_marks[q - requests]);
+    else
+        history_acknowledge(q->version, q->pub.flags & SLUICE_FLAG_FUA);
+}
+
+static void note_captures(void)
+{
+    for (unsigned i = 0; i < REQUESTS; i++)
+        if (requests[i].is_used && !requests[i].is_orphan)
+            note_capture(&requests[i]);
+}
+
+/* Whatever it was about may have happened or not. */
+static void forget_requests(int node)
+{
+    for (unsigned i = 0; i < REQUESTS; i++)
+        if (requests[i].is_used && requests[i].node == node) {
+            requests[i].is_used = nodes[node].r != NULL;
+            if (requests[i].pub.op != SLUICE_OP_FLUSH)
+                history_doubt(requests[i].version);
+            requests[i].is_orphan = true;
+        }
+}
+
+/* --- what happens to the sides
+ * -------------------------------------------------------------------------------------- */
+
+static void kill_node(int n, bool is_power)
+{
+    if (!nodes[n].r)
+        return;
+    note_captures();
+    node_kill(&nodes[n], is_power);
+    forget_requests(n);
+    if (n != home) {
+        peer_died = true;
+        peer_was_cut |= is_power;
+    } else {
+        link_before = LINK_DOWN;
+        if (is_power)
+            history_check(nodes[n].image.now, FLOOR_FLUSHED, "after a power cut of the primary");
+        else
+            history_check(nodes[n].image.now, FLOOR_SERVED, "after kill -9 of the primary");
+        if (is_power)
+            history_lower(nodes[n].image.now);
+        if (is_power)
+            history_doubt(0);
+        /* What it lost may be lost on the other side too, once a batch from it is there. */
+        peer_was_cut |= is_power;
+    }
+}
+
+static void start_node(int n)
+{
+    if (nodes[n].r)
+        return;
+    restarts++;
+    if (node_start(&nodes[n], &settings) != 0)
+        pair_violation("side %d does not start", n);
+}
+
+/* The images that the other side may have to show, should it be promoted now. */
+static void check_promoted(int n, bool is_protected)
+{
+    const char *when = "after a promotion";
+    enum floor floor = !is_protected                                      ? FLOOR_NONE
+                       : peer_was_cut || (peer_died && settings.ack == 0) ? FLOOR_FLUSHED
+                                                                          : FLOOR_ACKNOWLEDGED;
+
+    history_check(nodes[n].image.now, floor, when);
+    history_check_prefix(nodes[n].image.now, when);
+    history_settle(nodes[n].image.now);
+}
+
+static void run(unsigned most)
+{
+    while (most-- && !pair_violations && pair_step())
+        note_captures();
+}
+
+static bool promote(int n)
+{
+    struct replica *r = nodes[n].r;
+    bool is_protected = settings.mode == 0 && !was_acked_alone;
+
+    if (!r || r->super.role == REPLICA_PRIMARY || r->super.data != DATA_CONSISTENT)
+        return false;
+    memory_node = n;
+    link_break();
+    roles_promote(r);
+    for (unsigned i = 0; i < 5000 && r->is_promoting && nodes[n].r; i++)
+        run(1);
+    if (r->is_promoting) {
+        pair_violation("a promotion does not end");
+        return false;
+    }
+    promotions++;
+    forget_requests(home);
+    home = n;
+    check_promoted(n, is_protected);
+    was_acked_alone = true; /* the other side may lack what is here, until the first batch */
+    peer_died = peer_was_cut = false;
+    link_before = LINK_DOWN;
+    return true;
+}
+
+/* Planned: the peer serves when everything is there. */
+static void hand_over(void)
+{
+    struct replica *r = nodes[home].r;
+    int other = 1 - home;
+
+    if (!r || r->link != LINK_STREAMING || !nodes[other].r)
+        return;
+    memory_node = home;
+    r->is_handing_over = true;
+    roles_demote(r);
+    for (unsigned i = 0; i < 5000 && nodes[other].r->super.role != REPLICA_PRIMARY; i++) {
+        run(1);
+        if (pair_violations || (!r->is_demoting && r->super.role == REPLICA_PRIMARY))
+            return; /* not demoted: something came between */
+    }
+    if (nodes[other].r->super.role != REPLICA_PRIMARY) {
+        pair_violation("a handover does not end");
+        return;
+    }
+    handovers++;
+    for (unsigned i = 0; i < 5000 && nodes[other].r->is_promoting; i++)
+        run(1);
+    history_check(nodes[other].image.now, FLOOR_SERVED, "after a handover");
+    forget_requests(home);
+    home = other;
+    history_settle(nodes[other].image.now);
+    was_acked_alone = peer_died = peer_was_cut = false;
+    link_before = LINK_DOWN;
+}
+
+/* The side that the guest has left gives its own writes up. */
+static void resolve_split(void)
+{
+    int other = 1 - home;
+
+    if (!nodes[other].r || !nodes[home].r)
+        return;
+    if (nodes[other].r->plan == PLAN_SPLIT || nodes[home].r->plan == PLAN_SPLIT) {
+        memory_node = other;
+        discards++;
+        roles_discard(nodes[other].r);
+    }
+}
+
+static void watch(void)
+{
+    struct replica *r = nodes[home].r;
+
+    if (!r)
+        return;
+    if (r->link != link_before) {
+        covered[link_before][r->link]++;
+        plans[r->plan]++;
+        if (r->link == LINK_STREAMING) {
+            history_base(r->commit_seq);
+            was_acked_alone = peer_died = peer_was_cut = false;
+        }
+        link_before = r->link;
+    }
+}
+
+static void fault(void)
+{
+    int other = 1 - home;
+
+    if (pair_one_in(400))
+        link_break();
+    if (!link_is_up() && pair_one_in(12))
+        link_up();
+    if (pair_one_in(900))
+        kill_node(home, pair_one_in(3));
+    if (pair_one_in(900))
+        kill_node(other, pair_one_in(3));
+    for (int i = 0; i < NODES; i++)
+        if (!nodes[i].r && pair_one_in(25))
+            start_node(i);
+    if (!nodes[home].r && pair_one_in(20))
+        promote(other);
+    if (pair_one_in(600))
+        hand_over();
+    if (!link_is_up() && pair_one_in(300))
+        promote(other);
+    if (pair_one_in(20))
+        resolve_split();
+}
+
+/* --- a seed
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+static bool is_at_rest(void)
+{
+    const struct replica *p = nodes[home].r, *s = nodes[1 - home].r;
+
+    return p && s && p->link == LINK_STREAMING && s->link == LINK_TARGET && !s->journal.first &&
+           !p->resync_wanted && p->acked_journaled >= p->seq && s->batch == BATCH_NONE;
+}
+
+static void heal(void)
+{
+    for (unsigned i = 0; i < 60000 && !pair_violations; i++) {
+        start_node(0);
+        start_node(1);
+        link_up();
+        if (i % 64 == 0)
+            resolve_split();
+        if (nodes[0].r && nodes[1].r && nodes[0].r->super.role == REPLICA_SECONDARY &&
+            nodes[1].r->super.role == REPLICA_SECONDARY && i % 512 == 511 &&
+            !nodes[home].r->is_promoting) {
+            memory_node = home;
+            roles_promote(nodes[home].r);
+        }
+        run(1);
+        watch();
+        if (is_at_rest())
+            return;
+    }
+    if (!pair_violations)
+        pair_violation("the sides do not come to rest: %s, %s; plans %s, %s",
+                       nodes[home].r ? link_name(nodes[home].r->link) : "dead",
+                       nodes[1 - home].r ? link_name(nodes[1 - home].r->link) : "dead",
+                       nodes[home].r ? plan_name(nodes[home].r->plan) : "",
+                       nodes[1 - home].r ? plan_name(nodes[1 - home].r->plan) : "");
+}
+
+static bool is_drained(void)
+{
+    for (unsigned i = 0; i < REQUESTS; i++)
+        if (requests[i].is_used)
+            return false;
+    return true;
+}
+
+static void tell_difference(void)
+{
+    for (unsigned b = 0; b < BLOCKS; b++) {
+        const uint8_t *mine = nodes[home].image.now + b * BLOCK,
+                      *theirs = nodes[1 - home].image.now + b * BLOCK;
+        uint64_t versions[2];
+
+        if (memcmp(mine, theirs, BLOCK) == 0)
+            continue;
+        memcpy(&versions[0], mine, 8);
+        memcpy(&versions[1], theirs, 8);
+        pair_violation("after healing block %u is %u on the primary and %u on the secondary", b,
+                       (unsigned)versions[0], (unsigned)versions[1]);
+        return;
+    }
+}
+
+static void finish(void)
+{
+    heal();
+    for (unsigned i = 0; i < 20000 && !pair_violations && !(is_drained() && is_at_rest()); i++) {
+        run(1);
+        watch();
+    }
+    if (pair_violations)
+        return;
+    if (!is_drained())
+        pair_violation("a request of the guest never ends");
+    else if (memcmp(nodes[0].image.now, nodes[1].image.now, DISK_BYTES) != 0)
+        tell_difference();
+    else
+        history_check(nodes[home].image.now, FLOOR_SERVED, "at the end");
+}
+
+static void begin(uint64_t seed)
+{
+    pair_seed(seed);
+    nodes_wipe();
+    history_reset();
+    memset(requests, 0, sizeof requests);
+    settings = (struct pair_settings){.mode = pair_one_in(3),
+                                      .ack = (int)pair_below(3),
+                                      .loss = (int)pair_below(2),
+                                      .journal_bytes = pair_one_in(3) ? 128 << 10 : 1 << 20};
+    home = 0;
+    link_before = LINK_DOWN;
+    was_acked_alone = peer_died = peer_was_cut = false;
+    start_node(0);
+    start_node(1);
+    memory_node = 0;
+    roles_promote(nodes[0].r);
+    link_up();
+}
+
+static void run_seed(uint64_t seed)
+{
+    begin(seed);
+    for (unsigned i = 0; i < steps && !pair_violations; i++) {
+        if (pair_one_in(3))
+            issue();
+        fault();
+        run(1);
+        watch();
+    }
+    finish();
+    nodes_wipe();
+}
+
+static void print_coverage(void)
+{
+    printf("%lu promotions, %lu handovers, %lu starts, %lu given up\n", promotions, handovers,
+           restarts, discards);
+    for (int from = 0; from < LINK_STATES; from++)
+        for (int to = 0; to < LINK_STATES; to++)
+            if (covered[from][to])
+                printf("    %s -> %s: %lu\n", link_name((enum link_state)from),
+                       link_name((enum link_state)to), covered[from][to]);
+    for (int p = 0; p <= PLAN_REFUSE; p++)
+        printf("    plan %s: %lu\n", plan_name((enum plan)p), plans[p]);
+}
+
+int replication_mutant;
+
+int main(int argc, char **argv)
+{
+    uint64_t first = 1, count = 100, failed = 0;
+    bool covers = false;
+
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--seeds") == 0 && i + 2 < argc) {
+            first = strtoull(argv[++i], NULL, 10);
+            count = strtoull(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--steps") == 0 && i + 1 < argc) {
+            steps = (unsigned)atoi(argv[++i]);
+        } else if (strcmp(argv[i], "--mutant") == 0 && i + 1 < argc) {
+            replication_mutant = atoi(argv[++i]);
+        } else if (strcmp(argv[i], "--trace") == 0) {
+            pair_trace = true;
+        } else if (strcmp(argv[i], "--coverage") == 0) {
+            covers = true;
+        } else {
+            fprintf(stderr, "usage: simulator [--seeds FIRST COUNT] [--steps N] [--trace] "
+                            "[--mutant N] [--coverage]\n");
+            return 3;
+        }
+    }
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    nodes_make();
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        pair_violations = 0;
+        run_seed(seed);
+        if (!pair_violations)
+            continue;
+        printf("seed %llu: mode %d ack %d loss %d journal %llu\n", (unsigned long long)seed,
+               settings.mode, settings.ack, settings.loss,
+               (unsigned long long)settings.journal_bytes);
+        failed++;
+        if (replication_mutant || failed >= 5)
+            break;
+    }
+    if (covers)
+        print_coverage();
+    printf("%llu seeds of %u steps, %llu failed\n", (unsigned long long)count, steps,
+           (unsigned long long)failed);
+    return failed != 0;
+}
