@@ -21,12 +21,12 @@ END
 disk nbd-only <<END
 size: 16MiB
 backing: { file: $work/nbd.raw }
+export: { iscsi: { enabled: false } }
 END
 disk own-target <<END
 size: 16MiB
 uuid: 0a1b2c3d-0000-4000-8000-00000000000a
 backing: { file: $work/own.raw }
-export: { iscsi: {} }
 END
 ! sluice disk show open --connect linux >"$work/out" 2>&1 || fail "a kit without a gateway"
 serve

@@ -37,6 +37,18 @@ backing: { file: $work/slow.raw }
 filters: [delay: { op: read, time: 3s, declared: true }]
 export: { iscsi: { target: slow } }
 END
+# Without a word about iSCSI a disk is a LUN too.
+disk plain <<END
+size: 16MiB
+uuid: 0a1b2c3d-0000-4000-8000-00000000000e
+backing: { file: $work/plain.raw }
+END
+disk hidden <<END
+size: 16MiB
+uuid: 0a1b2c3d-0000-4000-8000-00000000000f
+backing: { file: $work/hidden.raw }
+export: { iscsi: { enabled: false } }
+END
 serve
 sluice watch >"$work/events" &
 children=$!
@@ -48,6 +60,8 @@ grep -q "Target:$prefix:both Portal:$portal,1" "$work/ls" || fail "a target is n
 ! grep -q 00000000000d "$work/ls" || fail "a target is listed to one who may not use it"
 iscsi-ls -i iqn.2001-04.com.example:host "iscsi://$portal" >"$work/ls" 2>&1 || fail "$(cat "$work/ls")"
 grep -q "Target:$prefix:0a1b2c3d-0000-4000-8000-00000000000d" "$work/ls" || fail "$(cat "$work/ls")"
+iscsi-inq "$(url 0a1b2c3d-0000-4000-8000-00000000000e)" >/dev/null || fail "a disk is no LUN by default"
+! grep -q 00000000000f "$work/ls" || fail "a disk that is not enabled is listed"
 iscsi-inq "$(url both 7)" | grep -q "Vendor:SLUICE" || fail "no INQUIRY"
 
 # Refused, with the reason.
@@ -114,4 +128,12 @@ value() { sed -n "s/^sluice_iscsi_$1 //p" "$work/metrics"; }
     [ "$(value logins_total)" -ge "$(value logouts_total)" ] || fail "metrics: $(grep iscsi "$work/metrics")"
 $python "$top_srcdir/tests/prometheus.py" <"$work/metrics" >/dev/null || fail "metrics are no valid text"
 grep -q '"login\|login' "$work/events" && grep -q "logout" "$work/events" || fail "$(cat "$work/events")"
+stop TERM
+
+# Whoever may use what from outside is said once a disk.
+sed -i "s/iscsi: \[\"127.0.0.1:/iscsi: [\"0.0.0.0:/" "$config/gateway.yaml"
+! grep -q "whoever reaches a portal" "$work/log" || fail "a warning with loopback portals"
+serve
+grep "whoever reaches a portal" "$work/log" | grep -q "disk=plain" || fail "no warning of a disk for all"
+! grep "whoever reaches a portal" "$work/log" | grep -q "disk=c$" || fail "a warning of a disk with CHAP"
 stop TERM

@@ -180,15 +180,6 @@ static void write_deadline(struct writer *w)
                                 comment_of(w, limit ? &limit->at : NULL)));
 }
 
-/* What is not written follows from the rest of the map, so no text of the table says it. */
-static void write_iscsi_enabled(struct writer *w, unsigned indent)
-{
-    bool is_enabled = w->disk->iscsi.is_enabled;
-
-    write_line(w, indent, is_enabled ? "enabled: true" : "enabled: false",
-               is_enabled ? "something stands under iscsi" : "default");
-}
-
 static void write_filters(struct writer *w);
 
 static void write_table(struct writer *w, unsigned indent, const struct config_table *table,
@@ -205,9 +196,6 @@ static void write_table(struct writer *w, unsigned indent, const struct config_t
         else if (table == &config_disk_table && strcmp(key->option.name, "deadline") == 0 &&
                  is_absent(value))
             write_deadline(w);
-        else if (table == &config_iscsi_table && strcmp(key->option.name, "enabled") == 0 &&
-                 is_absent(value))
-            write_iscsi_enabled(w, indent);
         else
             write_key(w, indent, key, value);
     }

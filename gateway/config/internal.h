@@ -161,8 +161,7 @@ struct config_table {
     /* After all keys: combinations. node may be NULL: not written. */
     void (*check)(struct binder *b, const struct config_node *node, void *base);
 };
-extern const struct config_table config_gateway_table, config_disk_table, config_instance_table,
-    config_iscsi_table;
+extern const struct config_table config_gateway_table, config_disk_table, config_instance_table;
 
 /* What is true of a type; one row each in types.c. */
 struct type_ops {

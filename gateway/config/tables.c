@@ -406,8 +406,8 @@ static void check_nbd(struct binder *b, const struct config_node *node, void *ba
 static const struct config_table nbd_table = {TABLE(nbd_keys), .check = check_nbd};
 
 static const struct config_key iscsi_keys[] = {
-    ROW("enabled", SLUICE_TYPE_BOOL, 0, 0, 0, "false", NULL,
-        "Whether the disk is a LUN; true where anything stands under iscsi.", iscsi_export_config,
+    ROW("enabled", SLUICE_TYPE_BOOL, 0, 0, 0, "true", NULL,
+        "Whether the disk is a LUN where the gateway listens for iSCSI.", iscsi_export_config,
         is_enabled, PLAN_KIND_COUNT), /* shows as a whole */
     ROW("target", TYPE_NAME, 0, 0, 0, NULL, NULL,
         "A target shared by several disks; without it and iqn the disk has its own.",
@@ -440,19 +440,17 @@ static void check_iscsi(struct binder *b, const struct config_node *node, void *
 {
     struct iscsi_export_config *iscsi = base;
 
-    if (!node_get(node, "enabled"))
-        iscsi->is_enabled = node != NULL;
     if (iscsi->target && iscsi->iqn)
         binder_say(b, &node->at, "target and iqn are two names for one thing; write one");
     if (iscsi->chap_mutual && !iscsi->chap)
         binder_say(b, &node->at, "chap_mutual needs chap");
 }
-const struct config_table config_iscsi_table = {TABLE(iscsi_keys), .check = check_iscsi};
+static const struct config_table iscsi_table = {TABLE(iscsi_keys), .check = check_iscsi};
 
 static const struct config_key export_keys[] = {
     MAP("nbd", 0, "Over NBD.", disk_config, nbd, nbd_table),
-    MAP("iscsi", 0, "Over iSCSI; without it the disk is no LUN.", disk_config, iscsi,
-        config_iscsi_table),
+    MAP("iscsi", 0, "Over iSCSI, where the gateway listens for it.", disk_config, iscsi,
+        iscsi_table),
 };
 static const struct config_table export_table = {TABLE(export_keys)};
 

@@ -103,8 +103,28 @@ static void write_target_name(const struct iscsi_export_config *policy, const st
             *p |= 0x20;
 }
 
-static int set_lun(struct gateway_export *x, const struct iscsi_export_config *policy,
-                   struct err *e)
+static bool is_reached_from_outside(const struct config_addresses *listeners)
+{
+    for (unsigned i = 0; i < listeners->count; i++)
+        if (!listeners->item[i].is_loopback)
+            return true;
+    return false;
+}
+
+/* Not refused, as the network may be a storage network; but nobody shall be surprised. */
+static void warn_of_strangers(const struct gateway_export *x, const struct gateway_config *c,
+                              const struct iscsi_export_config *policy, const char *target)
+{
+    if (!policy->chap && policy->initiators.count == 0 && policy->networks.count == 0 &&
+        is_reached_from_outside(&c->listen.iscsi))
+        log_line(LOG_LEVEL_WARNING,
+                 "iSCSI: whoever reaches a portal may use the disk: its policy has none of chap, "
+                 "initiators and networks under export.iscsi target=%s disk=%s",
+                 target, x->name);
+}
+
+static int set_lun(struct gateway_export *x, const struct gateway_config *c,
+                   const struct iscsi_export_config *policy, struct err *e)
 {
     char target[300];
     struct iscsi_lun_settings settings = {
@@ -120,6 +140,7 @@ static int set_lun(struct gateway_export *x, const struct iscsi_export_config *p
     };
 
     write_target_name(policy, x->disk, target, sizeof target);
+    warn_of_strangers(x, c, policy, target);
     return iscsi_lun_set(x->gateway->iscsi, x->disk, &settings, e);
 }
 
@@ -136,7 +157,7 @@ void export_set_target(struct gateway_export *x)
     config = config_ref_get(x->config);
     policy = x->policy;
     pthread_mutex_unlock(&x->gateway->exports_mutex);
-    r = policy->iscsi.is_enabled ? set_lun(x, &policy->iscsi, &e)
+    r = policy->iscsi.is_enabled ? set_lun(x, config->config, &policy->iscsi, &e)
                                  : iscsi_lun_remove(x->gateway->iscsi, x->disk, &e);
     if (r < 0 && r != -ENOENT)
         log_line(LOG_LEVEL_ERROR, "iSCSI: %s disk=%s", e.text, x->name);

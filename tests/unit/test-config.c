@@ -167,7 +167,7 @@ static void test_disk_is_bound_over_its_policy(void)
     CHECK(d->nbd.is_enabled && d->nbd.is_exclusive && !d->nbd.is_listed);
     CHECK_EQ(d->nbd.tls, EXPORT_TLS_REQUIRE);
     CHECK_EQ(d->nbd.networks.count, 2);
-    CHECK(!d->iscsi.is_enabled);
+    CHECK(d->iscsi.is_enabled); /* where the gateway listens for it */
     CHECK_STR(d->origin.file, "disks.d/a.yaml");
     config_free(c);
 }
