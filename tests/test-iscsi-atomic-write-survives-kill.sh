@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The gateway is killed between the record of a WRITE ATOMIC and its data: after a restart no client, over NBD
 # either, ever reads the old bytes, nor half of the new ones; also when the disk is no LUN any more, and then
-# the record does not come back over what was written since.  A replay that fails keeps the disk from all.
+# the record does not come back over what was written since.  Amid a load of such writes, at any moment, every
+# range is as one of them left it.  A replay that fails keeps the disk from all.
 . "${top_srcdir:?}/tests/functions.sh"
 . "$top_srcdir/tests/iscsi-functions.sh"
 requires jq nbdinfo python3
@@ -35,6 +36,9 @@ except (Closed, OSError):
 sys.exit("the write was answered")
 END
     writer=$!
+}
+write_by_nbd() {
+    $python -c "import nbd, sys; h = nbd.NBD(); h.connect_uri(sys.argv[1]); h.pwrite(bytes([68]) * $bytes, 0); h.flush()" "$(uri d)"
 }
 record() { find "$work/state" -name atomic-redo; }
 is_recorded() { [ "$(head -c 8 "$(record)" | tr -d '\0' | wc -c)" -gt 0 ]; }
@@ -82,13 +86,34 @@ reads 67 &
 reader=$!
 serve
 wait $reader || fail "an NBD client saw an unfinished atomic write where iSCSI is off"
-$python -c "import nbd, sys; h = nbd.NBD(); h.connect_uri(sys.argv[1]); h.pwrite(bytes([68]) * $bytes, 0); h.flush()" "$(uri d)"
+write_by_nbd
 stop TERM
 lun ""
 serve
 reads 68 || fail "an old atomic write came back"
 stop TERM
 echo "without iSCSI: replayed, and not again"
+
+# At any moment: killed amid a load, ROUNDS times (8).
+serve
+coproc LOAD {
+    PYTHONPATH=$top_srcdir/tests PYTHONDONTWRITEBYTECODE=1 exec $python "$top_srcdir/tests/iscsi-atomic-load.py" "$port" \
+        "$prefix:d" "$(uri d)" "${ROUNDS:-8}" 2>&1
+}
+load=$LOAD_PID
+while read -r line <&"${LOAD[0]}"; do
+    case $line in
+    kill)
+        stop KILL
+        serve
+        echo >&"${LOAD[1]}"
+        ;;
+    *) echo "$line" ;;
+    esac
+done
+wait "$load" || fail "a write was not atomic"
+write_by_nbd
+stop TERM
 
 # It cannot be finished: the disk is not served.
 lun "$slow"
