@@ -21,6 +21,11 @@ sources_of() {
             echo "$top_srcdir/gateway/$name.c"
         done
         ;;
+    replication-*)
+        for name in replication/frames replication/lineage common/crc; do
+            echo "$top_srcdir/filters/$name.c"
+        done
+        ;;
     iscsi-*)
         for name in iscsi/pdu iscsi/keys iscsi/negotiate iscsi/chap iscsi/login base/err base/text base/crc32c; do
             echo "$top_srcdir/gateway/$name.c"
