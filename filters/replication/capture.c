@@ -157,6 +157,9 @@ struct sluice_verdict capture_start(struct replica *r, struct sluice_request *re
 {
     struct sluice_verdict v;
 
+    /* The gateway's own, before a snapshot or a stop: about what lies below, whoever is primary. */
+    if (request->op == SLUICE_OP_FLUSH && request->origin == SLUICE_ORIGIN_MAINTENANCE)
+        return sluice_pass();
     replica_lock(r);
     c->request = request;
     v = request->op == SLUICE_OP_FLUSH ? start_flush(r, c) : start_change(r, c);

@@ -186,6 +186,8 @@ const char *roles_cannot_promote(const struct replica *r, bool is_forced)
         return "it is in the middle of a first copy: no instant of the disk";
     if (r->link == LINK_TARGET && !is_forced)
         return "the primary is alive: hand over there, or say --force";
+    if (r->link == LINK_RESTING && r->theirs.role == REPLICA_PRIMARY && !is_forced)
+        return "the peer is primary: say --force if this side's contents are to be kept instead";
     if (r->super.data == DATA_NONE && r->super.lineage.count == 0 && r->link != LINK_DOWN &&
         r->theirs.lineage.count && !is_forced)
         return "it has no contents, and the peer has";
@@ -327,30 +329,41 @@ void roles_discard(struct replica *r)
     r->is_discarding = true;
 }
 
-/* Succeeded by the other side: whatever is under way here was never acknowledged. */
+/* Succeeded by the other side: what is under way here was never acknowledged.  After a split the
+ * one of the earlier epoch stops serving too; what it acknowledged alone stays until somebody
+ * decides. */
+static bool must_step_down(const struct replica *r)
+{
+    return r->plan == PLAN_STEP_DOWN ||
+           (r->plan == PLAN_SPLIT && r->theirs.role == REPLICA_PRIMARY && !MUTANT(21) &&
+            lineage_tip(&r->theirs.lineage).epoch > lineage_tip(&r->super.lineage).epoch);
+}
+
+static void end_step_down(struct replica *r, uint32_t role, uint64_t epoch)
+{
+    r->role_change = 0;
+    sluice_role_request(r->disk, role, epoch, NULL);
+    link_greet(r);
+}
+
 static void step_down(struct replica *r)
 {
+    uint64_t later = lineage_tip(&r->theirs.lineage).epoch;
+
     if (r->is_discarding && r->super_saved >= r->role_change) {
         r->is_discarding = false;
-        r->role_change = 0;
-        sluice_role_request(r->disk, SLUICE_ROLE_SECONDARY, lineage_tip(&r->super.lineage).epoch,
-                            NULL);
-        link_greet(r);
+        end_step_down(r, SLUICE_ROLE_SECONDARY, lineage_tip(&r->super.lineage).epoch);
     }
-    if (r->plan != PLAN_STEP_DOWN || r->super.role != REPLICA_PRIMARY || r->link != LINK_RESTING) {
-        if (r->plan == PLAN_STEP_DOWN && r->role_change && r->super_saved >= r->role_change &&
-            !r->is_promoting) {
-            r->role_change = 0;
-            sluice_role_request(r->disk, SLUICE_ROLE_DEPOSED, lineage_tip(&r->theirs.lineage).epoch,
-                                NULL);
-            link_greet(r);
-        }
+    if (!must_step_down(r) || r->is_discarding)
         return;
+    if (r->super.role == REPLICA_PRIMARY && r->link == LINK_RESTING) {
+        sluice_log(r->disk, SLUICE_LOG_WARNING, "replication: deposed by epoch %llu of the peer",
+                   (unsigned long long)later);
+        roles_serve(r, false, "replication: deposed by its peer");
+        become_secondary(r);
+    } else if (r->role_change && r->super_saved >= r->role_change && !r->is_promoting) {
+        end_step_down(r, SLUICE_ROLE_DEPOSED, later);
     }
-    sluice_log(r->disk, SLUICE_LOG_WARNING, "replication: deposed by epoch %llu of the peer",
-               (unsigned long long)lineage_tip(&r->theirs.lineage).epoch);
-    roles_serve(r, false, "replication: deposed by its peer");
-    become_secondary(r);
 }
 
 /* --- the primary: epoch, serving
@@ -362,8 +375,7 @@ static void primary_step(struct replica *r)
     bool has_peer = r->link == LINK_ASKED || link_mirrors(r);
     uint64_t now = sluice_now_ns(r->disk);
 
-    if (r->super.role != REPLICA_PRIMARY || r->is_demoting || r->is_promoting ||
-        r->plan == PLAN_STEP_DOWN)
+    if (r->super.role != REPLICA_PRIMARY || r->is_demoting || r->is_promoting || must_step_down(r))
         return;
     if (!has_peer && r->link != LINK_AHEAD && is_too_long(r, now))
         want_alone(r);

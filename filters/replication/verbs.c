@@ -176,6 +176,30 @@ static int run_resync(void *instance, int argc, const char *const *argv, struct 
     return status;
 }
 
+/* The operator's answer to a split brain: what this side wrote alone goes. */
+static int run_discard(void *instance, int argc, const char *const *argv,
+                       struct sluice_reply *reply, struct sluice_error *error)
+{
+    struct replica *r = instance;
+    uint64_t until = sluice_now_ns(r->disk) + ROLE_WAIT_NS;
+    int status = 0;
+
+    (void)argc, (void)argv;
+    replica_lock(r);
+    if (!r->super.is_split || r->plan != PLAN_SPLIT) {
+        status = sluice_refuse(r->disk, error, EPERM,
+                               "there is no split brain: nothing of this side is to be given up");
+    } else {
+        roles_discard(r);
+        replica_kick(r);
+        while (r->is_discarding && sluice_now_ns(r->disk) < until)
+            replica_sleep(&r->changed, &r->mutex);
+        tell_state(r, reply);
+    }
+    replica_unlock(r);
+    return status;
+}
+
 const struct sluice_verb replica_verbs[] = {
     {"status", "", "Role, link, what differs; if the primary died now, what would be lost.",
      run_status},
@@ -184,6 +208,9 @@ const struct sluice_verb replica_verbs[] = {
     {"handover", "", "From the primary: waits until the peer has everything, then the peer serves.",
      run_handover},
     {"takeover", "", "From the secondary: asks the primary to hand over.", run_takeover},
+    {"discard", "",
+     "After a split brain: gives up what this side wrote alone, and follows the peer.",
+     run_discard},
     {"resync", "[--full]", "From the primary: sends what may differ, or everything.", run_resync},
     SLUICE_VERBS_END,
 };
