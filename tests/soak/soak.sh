@@ -6,11 +6,12 @@
 # RELOADS (1000)        reloads under a verifying load at depth 32, requests deferred at every swap
 # RESTARTS (100)        restarts by SIGTERM, and as many by kill -9, under a verifying load
 # KILLS (500)           kills of a gateway with a write-back cache under a verifying load
+# PAIR_KILLS (300)      faults of a pair of gateways between which disks are replicated, under load
 # STORM_SECONDS (60)    every verdict at random from many threads, under the thread sanitizer
 # TSAN_BUILD            a folder built with --enable-sanitizers=thread (default: the one ./check leaves)
 set -u
 : "${top_srcdir:=$(cd "$(dirname "$0")/../.." && pwd)}"
-: "${RELOADS:=1000}" "${RESTARTS:=100}" "${KILLS:=500}" "${STORM_SECONDS:=60}" "${TSAN_BUILD:=$top_srcdir/build-check/tsan}"
+: "${RELOADS:=1000}" "${RESTARTS:=100}" "${KILLS:=500}" "${PAIR_KILLS:=300}" "${STORM_SECONDS:=60}" "${TSAN_BUILD:=$top_srcdir/build-check/tsan}"
 export top_srcdir RELOADS RESTARTS KILLS
 failed=
 
@@ -23,6 +24,7 @@ soak() {
 soak "$RELOADS reloads" "$top_srcdir/tests/test-reloads-under-load.sh"
 soak "$RESTARTS restarts of each kind" "$top_srcdir/tests/test-gateway-restarts-lose-nothing.sh"
 soak "$KILLS kills of a cache" "$top_srcdir/tests/test-cache-survives-kill.sh"
+soak "$PAIR_KILLS faults of a pair" env RUNS="$PAIR_KILLS" "$top_srcdir/tests/test-replication-survives-kills.sh"
 storm=$TSAN_BUILD/tests/unit/test-engine-storm
 if [ -x "$storm" ]; then
     soak "storm for $STORM_SECONDS s under the thread sanitizer" "$storm" "$STORM_SECONDS"
