@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# A Linux guest whose own kernel is the initiator (open-iscsi): it logs in as `sluice disk show --connect linux`
-# says, with CHAP both ways and digests of headers and data, and sg3_utils ask all that a cluster would.  Then it
-# has ext4 and XFS by its own initiator and ext4 on a disk that QEMU's libiscsi driver gives it, unpacks files and
-# checks their sums on each, over and over, and keeps a log of stable records, while the gateway is killed -9 and
-# restarted KILLS times (5) amid the writes: no I/O error, no wrong byte.
+# A machine boots from an iSCSI disk by QEMU's libiscsi driver.  A Linux guest whose own kernel is the initiator
+# (open-iscsi) logs in as `sluice disk show --connect linux` says, with CHAP both ways and digests of headers and
+# data, and sg3_utils ask all that a cluster would.  Then it has ext4 and XFS by its own initiator and ext4 on a disk
+# that QEMU gives it, unpacks files and checks their sums on each, over and over, and keeps a log of stable records,
+# while the gateway is killed -9 and restarted KILLS times (5) amid the writes: no I/O error, no wrong byte.
 . "${top_srcdir:?}/tests/functions.sh"
 . "$top_srcdir/tests/iscsi-functions.sh"
 . "$top_srcdir/tests/guest/functions.sh"
@@ -35,7 +35,24 @@ lun tools 16MiB 2 "$mine"
 lun copy 16MiB 3 "$mine"
 lun qemu 192MiB 0 "target: qemu" "$slow"
 sed -i 's/export: {/export: { nbd: { enabled: false },/' "$config/disks.d/qemu.yaml"
+# A boot sector: reads sector 2048 by the BIOS, sends it to the serial line up to its first zero, ends the machine.
+lun boot 16MiB 0 "target: boot"
+sed -i 's/export: {/export: { nbd: { enabled: false },/' "$config/disks.d/boot.yaml"
+truncate -s 16M "$work/boot.raw"
+at() { dd of="$work/boot.raw" bs=1 seek="$1" conv=notrunc status=none; }
+printf '\061\300\216\330\216\300\276\044\174\264\102\315\023\162\016\276\000\200\254\204\300\164\006\272\370\003\356\353\365\272\001\005\356\364\353\375' | at 0
+printf '\020\000\001\000\000\200\000\000\000\010\000\000\000\000\000\000' | at 36 # what to read, and where to
+printf '\125\252' | at 510
+printf 'booted from iscsi\n' | at $((2048 * 512))
 serve
+
+# --- a machine that boots from it -------------------------------------------------------------------------
+# shellcheck disable=SC2046
+timeout 60 qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none -accel tcg -m 64 \
+    $(sluice disk show boot --connect qemu | sed '/^#/d; s/\\$//; s/discard=on/discard=on,bootindex=0/') \
+    -device isa-debug-exit,iobase=0x501,iosize=1 -serial "file:$work/booted" >"$work/boot.log" 2>&1
+[ $? -eq 1 ] || { cat "$work/boot.log"; fail "no machine boots from an iSCSI disk"; }
+grep -x "booted from iscsi" "$work/booted" || fail "what was booted says \"$(cat "$work/booted")\""
 sluice disk show ext4 --connect linux >"$work/kit" || fail "no kit"
 # The guest's network reaches this host as 10.0.2.2; the secrets are what a person would put there.
 sed -i "s/127\.0\.0\.1:/10.0.2.2:/; s/TARGET-USER/gateway/; s/TARGET-SECRET/secret-of-the-gateway/
