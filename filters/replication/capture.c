@@ -203,7 +203,7 @@ static bool may_end(const struct replica *r, const struct captured *c)
 {
     bool is_durable = c->is_flush || (c->request->flags & SLUICE_FLAG_FUA);
 
-    if (r->settings.is_async || r->is_alone || c->request->error)
+    if (r->settings.is_async || c->request->error || (r->is_alone && r->link != LINK_STREAMING))
         return true;
     if (r->link != LINK_STREAMING && !(MUTANT(3) && r->link == LINK_RESYNC))
         return false;

@@ -235,6 +235,7 @@ static void on_ack(struct replica *r, const struct frame *f, const void *message
     r->peer_journaled_bytes = bytes;
     if (f->flags & FRAME_COMMITTED)
         resync_on_committed(r);
+    resync_end_alone(r);
     capture_release(r);
     if (r->link != LINK_STREAMING || r->clean == CLEAN_RUNNING || r->is_demoting)
         replica_kick(r);

@@ -203,7 +203,8 @@ struct replica {
     uint64_t acked_received, acked_journaled, acked_stable, acked_applied;
     bool is_serving;       /* the gate is open */
     uint64_t alone_change; /* super_changes that makes it durable */
-    bool is_alone;         /* acknowledges without the peer; durable in super.was_alone */
+    bool is_alone;         /* has acknowledged what the peer may lack; durable in super.was_alone */
+    uint64_t alone_until;  /* streaming: it has everything when it has this number */
     bool alone_wanted;
     uint64_t lost_ns; /* when the peer went; 0: it is here */
     struct captured *waiting, **waiting_last, *unacked, **unacked_last;
@@ -383,6 +384,8 @@ void resync_stop(struct replica *r);
 /* Without the mutex: copies what may be copied now. */
 void resync_pump(struct replica *r);
 void resync_on_committed(struct replica *r);
+/* Streaming, and the peer has what was acknowledged without it: protected again. */
+void resync_end_alone(struct replica *r);
 bool resync_is_copying(const struct replica *r, uint64_t offset, uint64_t bytes);
 
 /* --- target.c

@@ -273,12 +273,24 @@ void resync_on_committed(struct replica *r)
         r->acked_stable = seq;
     sluice_progress(r->disk, NULL, 0, 0);
     evidence_settle(r);
-    r->is_alone = r->alone_wanted = false;
-    r->super.was_alone = r->super.is_split = false;
+    r->alone_wanted = false;
+    r->alone_until = MUTANT(22) ? 0 : r->seq;
+    r->super.is_split = false;
     r->super.tip_is_shared = true;
     super_change(r);
     link_set(r, LINK_STREAMING);
     sluice_event_emit(r->disk, "resync", "state:done seq:%llu", (unsigned long long)seq);
     roles_tell(r);
     capture_admit(r);
+}
+
+void resync_end_alone(struct replica *r)
+{
+    if (r->link != LINK_STREAMING || !r->super.was_alone || r->acked_stable < r->alone_until)
+        return;
+    r->is_alone = false;
+    r->super.was_alone = false;
+    super_change(r);
+    sluice_event_emit(r->disk, "protected", "seq:%llu", (unsigned long long)r->alone_until);
+    roles_tell(r);
 }

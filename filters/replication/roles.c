@@ -238,9 +238,11 @@ static void promote_step(struct replica *r)
         r->super.role = REPLICA_PRIMARY;
         /* Nothing in the journal is needed any more, and nothing that was cut from it may come
          * back. */
-        r->super.journal_tail = r->journal.head;
-        r->super.journal_term = r->journal.term + (MUTANT(19) ? 0 : 1);
         r->journal.term++;
+        if (!MUTANT(19)) {
+            r->super.journal_tail = r->journal.head;
+            r->super.journal_term = r->journal.term;
+        }
         r->super.data = DATA_CONSISTENT;
         r->super.seq_limit = r->seq + SEQ_STEP;
         r->needs_epoch = false;
@@ -421,6 +423,9 @@ static bool wants_cleaning(const struct replica *r, uint64_t now)
         return false;
     if (r->link != LINK_STREAMING && !r->is_alone && r->link != LINK_AHEAD &&
         r->link != LINK_RESYNC)
+        return false;
+    /* What is marked now and sent after COMMIT would be settled by it. */
+    if (r->link == LINK_RESYNC && r->commit_is_sent && !MUTANT(20))
         return false;
     return r->is_demoting || e->used >= ACTIVE_MAX * 3 / 4 || now - r->clean_ns >= CLEAN_NS;
 }

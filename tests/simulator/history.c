@@ -183,12 +183,14 @@ void history_lower(const uint8_t *image)
             served[b] = least_of_block(image, b);
 }
 
-void history_settle(const uint8_t *image)
+void history_settle(const uint8_t *image, bool is_flushed)
 {
     for (uint64_t b = 0; b < BLOCKS; b++) {
         acknowledged[b] = served[b] = least_of_block(image, b);
         if (flushed[b] > acknowledged[b])
             flushed[b] = acknowledged[b];
+        if (!is_flushed)
+            flushed[b] = 0;
     }
     for (uint64_t v = 1; v <= version_count; v++)
         writes[v].is_captured = false;

@@ -31,7 +31,7 @@ void history_base(uint64_t seq);
 void history_check(const uint8_t *image, enum floor floor, const char *when);
 /* Whatever was captured after the base is there as a prefix. */
 void history_check_prefix(const uint8_t *image, const char *when);
-/* What is there now is what counts from now on. */
-void history_settle(const uint8_t *image);
+/* What is there now is what counts from now on; is_flushed: what was flushed is so here too. */
+void history_settle(const uint8_t *image, bool is_flushed);
 
 #endif

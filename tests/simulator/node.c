@@ -501,6 +501,16 @@ void nodes_wipe(void)
     pair_now_ns = 1000000;
 }
 
+static void say_journal(const struct node *n)
+{
+    const struct journal *j = &n->r->journal;
+
+    pair_say("   %d journal: tail %u head %u synced %u term %u, in super: tail %u term %u",
+             n->number, (unsigned)j->tail, (unsigned)j->head, (unsigned)j->synced,
+             (unsigned)j->term, (unsigned)n->r->super.journal_tail,
+             (unsigned)n->r->super.journal_term);
+}
+
 int node_start(struct node *n, const struct pair_settings *s)
 {
     const struct sluice_option *o = sluice_filter_table()->options;
@@ -525,6 +535,8 @@ int node_start(struct node *n, const struct pair_settings *s)
     pair_say("-- %d starts", n->number);
     status = sluice_filter_table()->open(&n->disk, v, &instance, NULL);
     n->r = status == 0 ? instance : NULL;
+    if (n->r)
+        say_journal(n);
     return status;
 }
 
@@ -555,6 +567,7 @@ void node_kill(struct node *n, bool is_power)
 
     if (!n->r)
         return;
+    say_journal(n);
     pair_say("-- %d dies%s", n->number, is_power ? " by a power cut" : "");
     n->timer = NULL;
     for (unsigned i = 0; i < event_count; i++) {

@@ -101,9 +101,13 @@ void guest_done(struct guest_request *q, int32_t error)
     if (q->is_orphan)
         return;
     note_capture(q);
-    if (error)
+    if (error) {
+        if (q->pub.op != SLUICE_OP_FLUSH)
+            history_doubt(q->version);
         return;
-    if (settings.mode == 1 || (nodes[q->node].r && nodes[q->node].r->is_alone))
+    }
+    if (settings.mode == 1 || (nodes[q->node].r && nodes[q->node].r->is_alone &&
+                               nodes[q->node].r->link != LINK_STREAMING))
         was_acked_alone = true;
     if (q->pub.op == SLUICE_OP_FLUSH)
         history_flush_end(flush_marks[q - requests]);
@@ -177,7 +181,7 @@ static void check_promoted(int n, bool is_protected)
 
     history_check(nodes[n].image.now, floor, when);
     history_check_prefix(nodes[n].image.now, when);
-    history_settle(nodes[n].image.now);
+    history_settle(nodes[n].image.now, is_protected);
 }
 
 static void run(unsigned most)
@@ -189,7 +193,6 @@ static void run(unsigned most)
 static bool promote(int n)
 {
     struct replica *r = nodes[n].r;
-    bool is_protected = settings.mode == 0 && !was_acked_alone;
 
     if (!r || r->super.role == REPLICA_PRIMARY || r->super.data != DATA_CONSISTENT)
         return false;
@@ -205,7 +208,8 @@ static bool promote(int n)
     promotions++;
     forget_requests(home);
     home = n;
-    check_promoted(n, is_protected);
+    /* The other side may have gone on alone until now. */
+    check_promoted(n, settings.mode == 0 && !was_acked_alone);
     was_acked_alone = true; /* the other side may lack what is here, until the first batch */
     peer_died = peer_was_cut = false;
     link_before = LINK_DOWN;
@@ -238,7 +242,7 @@ static void hand_over(void)
     history_check(nodes[other].image.now, FLOOR_SERVED, "after a handover");
     forget_requests(home);
     home = other;
-    history_settle(nodes[other].image.now);
+    history_settle(nodes[other].image.now, true);
     was_acked_alone = peer_died = peer_was_cut = false;
     link_before = LINK_DOWN;
 }
@@ -263,12 +267,14 @@ static void watch(void)
 
     if (!r)
         return;
+    if (r->link == LINK_STREAMING && !r->super.was_alone)
+        was_acked_alone = false;
     if (r->link != link_before) {
         covered[link_before][r->link]++;
         plans[r->plan]++;
         if (r->link == LINK_STREAMING) {
             history_base(r->commit_seq);
-            was_acked_alone = peer_died = peer_was_cut = false;
+            peer_died = peer_was_cut = false;
         }
         link_before = r->link;
     }
@@ -297,6 +303,8 @@ static void fault(void)
         promote(other);
     if (pair_one_in(20))
         resolve_split();
+    if (pair_one_in(nodes[home].fails_io ? 30 : 900))
+        nodes[home].fails_io = !nodes[home].fails_io;
 }
 
 /* --- a seed
@@ -314,6 +322,7 @@ static bool is_at_rest(void)
 static void heal(void)
 {
     for (unsigned i = 0; i < 60000 && !pair_violations; i++) {
+        nodes[0].fails_io = nodes[1].fails_io = false;
         start_node(0);
         start_node(1);
         link_up();
