@@ -239,7 +239,8 @@ struct replica {
     enum { CHECK_IDLE, CHECK_FLUSHING, CHECK_SAVING } check;
     struct sluice_io check_io;
     uint64_t check_change;
-    bool check_due; /* the timer says that it is time */
+    uint64_t checked_ns, synced_ns; /* when a checkpoint was begun, and a sync of the journal that
+                                       nobody waits for */
 
     /* roles */
     bool is_promoting, is_demoting, is_handing_over, is_parked, is_closing, needs_epoch,

@@ -485,7 +485,7 @@ void roles_pump(struct replica *r)
 
 void roles_tick(struct replica *r)
 {
-    r->check_due = true;
+
     evidence_commit(r);
     if (r->abandon_ns && sluice_now_ns(r->disk) >= r->abandon_ns &&
         r->super.role == REPLICA_SECONDARY) {

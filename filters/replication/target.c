@@ -14,6 +14,9 @@
 
 #define APPLYING_MAX 16u
 #define LOOK_AHEAD 64u
+#define CHECK_NS 500000000ull /* between checkpoints that nothing else asks for */
+#define SYNC_NS 20000000ull   /* between syncs that only the applying waits for */
+#define SYNC_BYTES (8u << 20) /* kept in memory: sooner */
 
 /* --- acknowledging
  * --------------------------------------------------------------------------------------------------
@@ -380,13 +383,29 @@ static bool wants_sync(const struct replica *r)
     return e && e->is_journaled && e != r->begin_entry && e->position >= r->journal.synced;
 }
 
+/* A sync costs the disk more than a write: many frames share one, unless somebody waits for them to
+ * be applied. */
+static void sync_in_time(struct replica *r)
+{
+    uint64_t now = sluice_now_ns(r->disk), since = now - r->synced_ns;
+
+    if (since < SYNC_NS && !r->is_promoting && r->batch != BATCH_ENDING &&
+        r->settings.level != ACK_APPLIED && r->journal.memory < SYNC_BYTES &&
+        !r->journal.appended) {
+        sluice_timer_start(r->disk, &r->timer, SYNC_NS - since);
+        return;
+    }
+    r->synced_ns = now;
+    journal_sync(r);
+}
+
 static void apply(struct replica *r)
 {
     struct entry *e;
 
     replica_lock(r);
     if (!r->journal.is_syncing && wants_sync(r))
-        journal_sync(r);
+        sync_in_time(r);
     while (!r->is_parked && !r->is_closing && (e = next_to_apply(r))) {
         e->is_applying = true;
         r->journal.applying++;
@@ -466,7 +485,7 @@ static bool wants_checkpoint(const struct replica *r)
     if (first_needed(j) == j->tail || r->is_closing)
         return false;
     return j->appended || j->head - j->tail > j->size / 4 || r->is_promoting ||
-           r->batch == BATCH_ENDING || r->check_due;
+           r->batch == BATCH_ENDING || sluice_now_ns(r->disk) - r->checked_ns >= CHECK_NS;
 }
 
 static void checkpoint(struct replica *r)
@@ -482,7 +501,7 @@ static void checkpoint(struct replica *r)
     }
     if (r->check == CHECK_IDLE && wants_checkpoint(r)) {
         r->check = CHECK_FLUSHING;
-        r->check_due = false;
+        r->checked_ns = sluice_now_ns(r->disk);
         r->checkpoint_tail = first_needed(&r->journal);
         r->checkpoint_term = first_term(&r->journal);
         r->check_io = (struct sluice_io){
