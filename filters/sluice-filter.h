@@ -470,6 +470,7 @@ struct sluice_disk {
     uint64_t size_bytes; /* when opened; RESIZE tells of changes */
     uint32_t block_bytes; /* offsets and lengths of requests are multiples of it */
     bool is_read_only;
+    const char *gateway; /* this gateway's name; "" where it has none */
 };
 
 /* --- the filter's table ------------------------------------------------------------------------------ */

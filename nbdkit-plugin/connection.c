@@ -19,7 +19,7 @@ struct peer {
     bool is_known; /* an IP address; else a Unix socket */
 };
 
-static void describe_ip(const struct sockaddr *sa, char *text, size_t size)
+void plugin_describe_ip(const struct sockaddr *sa, char *text, size_t size)
 {
     char host[INET6_ADDRSTRLEN] = "?";
 
@@ -46,7 +46,7 @@ static void find_peer(struct peer *peer)
     if (nbdkit_peer_name(sa, &length) == 0 &&
         (sa->sa_family == AF_INET || sa->sa_family == AF_INET6)) {
         peer->is_known = true;
-        describe_ip(sa, peer->text, sizeof peer->text);
+        plugin_describe_ip(sa, peer->text, sizeof peer->text);
         return;
     }
     pid = sa->sa_family == AF_UNIX ? nbdkit_peer_pid() : -1;
@@ -104,8 +104,10 @@ void *plugin_open(int readonly)
         free(c);
         return refuse(&e, &peer);
     }
-    if (join(c, &peer, readonly, &e) == 0)
+    if (join(c, &peer, readonly, &e) == 0) {
+        cut_add(c);
         return c;
+    }
     gateway_export_release(c->export);
     free(c);
     return refuse(&e, &peer);
@@ -115,6 +117,7 @@ void plugin_close(void *handle)
 {
     struct connection *c = handle;
 
+    cut_remove(c);
     disk_session_close(c->session);
     gateway_export_release(c->export);
     free(c);

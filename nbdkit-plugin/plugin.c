@@ -101,6 +101,7 @@ static void on_stopped(void *context, int status)
 static int plugin_get_ready(void)
 {
     options.stopped = on_stopped;
+    options.demoted = cut_clients;
     options.nbdkit_minor = NBDKIT_VERSION_MINOR;
     if (gateway_load(&options, &plugin_gateway, stderr) == 0)
         return 0;

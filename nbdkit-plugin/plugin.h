@@ -12,8 +12,10 @@
 
 #include "control/control.h"
 
-/* One NBD connection that has chosen an export.  Immutable, but for the session's own list link. */
+/* One NBD connection that has chosen an export.  Immutable, but for its list links and is_cut. */
 struct connection {
+    struct list link;              /* of all, in cut.c */
+    _Atomic bool is_cut;           /* the gateway serves its disk no more */
     struct gateway_export *export; /* a reference */
     struct disk_session *session;
     struct engine *engine;
@@ -40,6 +42,13 @@ int plugin_can_extents(void *handle);
 int plugin_can_cache(void *handle);
 int plugin_can_multi_conn(void *handle);
 int plugin_is_rotational(void *handle);
+
+void plugin_describe_ip(const struct sockaddr *sa, char *text, size_t size);
+
+/* cut.c */
+void cut_add(struct connection *c);
+void cut_remove(struct connection *c);
+void cut_clients(void *context, struct disk *disk); /* any thread */
 
 /* hangup.c */
 void hangup_guard(void); /* before the first connection */

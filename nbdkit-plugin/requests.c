@@ -69,7 +69,8 @@ static int execute(struct connection *c, unsigned op, uint32_t flags, uint64_t o
     struct request *r;
     int error, result;
 
-    if (UNLIKELY(gateway_export_is_removed(c->export)))
+    if (UNLIKELY(gateway_export_is_removed(c->export) ||
+                 atomic_load_explicit(&c->is_cut, memory_order_relaxed)))
         return is_gone();
     r = request_new(c->engine, &c->session->client);
     if (UNLIKELY(!r))

@@ -53,7 +53,7 @@ on() {
     verb=$2
     shift 2
     case $verb in
-    disk | filter | cache | peer | chat | replication)
+    disk | filter | cache | peer | chat | pairrole | replication)
         noun=$verb verb=$1
         shift
         "$sluice_program" "$noun" "$verb" --config "$at" "$@"

@@ -83,6 +83,13 @@ static int open_seat(struct gateway_export *x, struct config_ref *config,
     return 0;
 }
 
+/* Nobody is served before the filter that knows whether it may be has said so. */
+static void hold_for_replication(struct gateway_export *x, const struct filter_config *f)
+{
+    if (f->filter_class == SLUICE_CLASS_REPLICATION && !x->seat_count)
+        disk_gate(x->disk, true, "waits for replication to say whether it is the primary");
+}
+
 static int add_filter(struct gateway_export *x, struct config_ref *config,
                       const struct filter_config *f, struct building *b, struct err *e)
 {
@@ -95,6 +102,7 @@ static int add_filter(struct gateway_export *x, struct config_ref *config,
         b->seat[b->count++] = *kept;
         return 0;
     }
+    hold_for_replication(x, f);
     if (open_seat(x, config, f, &b->seat[b->count], e) == 0) {
         b->is_new[b->count++] = true;
         return 0;

@@ -32,6 +32,9 @@ struct gateway_options {
      * returned; on a control thread; must not return (the plugin: _exit(status)). NULL: nothing is
      * called and the gateway stays there, stopped. */
     void (*stopped)(void *context, int status);
+    /* A disk was demoted: its clients over NBD are to be disconnected.  May block.  NULL: nobody
+     * is. */
+    void (*demoted)(void *context, struct disk *disk);
     void *context;
 };
 
@@ -53,6 +56,9 @@ void gateway_signal(struct gateway *gateway, int signal_number);
  * -ETIMEDOUT / -EIO when a disk could not be stopped cleanly (logged). New exports are refused from
  * the beginning; requests of clients stay held for good.  Blocks; the second caller waits. */
 int gateway_stop(struct gateway *gateway);
+
+/* The path of the control socket; NULL: there is none. */
+const char *gateway_control_path(const struct gateway *gateway);
 
 /* The window of one NBD connection: limits.nbd_in_flight. */
 unsigned gateway_nbd_in_flight(const struct gateway *gateway);

@@ -492,6 +492,9 @@ int gateway_export_admit(struct gateway_export *x, const struct gateway_client *
     if (!is_in_networks(x->policy, client->client))
         return err_set(e, EACCES, "%s: the client is in none of the networks that may mount it",
                        x->name);
+    if (x->disk && disk_role(x->disk, NULL) != SLUICE_ROLE_PRIMARY)
+        return err_set(e, EACCES, "%s: is %s here; another gateway serves it", x->name,
+                       disk_role_name(disk_role(x->disk, NULL)));
     if (lacks_tls(x->policy, client))
         return err_set(e, EACCES, "%s: the client did not use TLS, which this disk requires",
                        x->name);

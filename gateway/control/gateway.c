@@ -179,6 +179,11 @@ void gateway_free(struct gateway *g)
     free(g);
 }
 
+const char *gateway_control_path(const struct gateway *g)
+{
+    return g->config->config->listen.control.path;
+}
+
 unsigned gateway_nbd_in_flight(const struct gateway *g)
 {
     return g->config->config->limits.nbd_in_flight;
@@ -329,6 +334,7 @@ int gateway_start(struct gateway *g, struct err *e)
     r = start_services(g, e);
     if (r < 0)
         return r;
+    roles_start(g);
     r = targets_start(g, e);
     if (r == 0)
         r = peer_link_start(g, e);

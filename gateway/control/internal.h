@@ -73,6 +73,7 @@ struct gateway {
     uint64_t started_ns;
     struct iscsi *iscsi; /* [I] after start; NULL: there are no portals */
     _Atomic uint64_t iscsi_logins, iscsi_refused, iscsi_logouts;
+    char name[64];       /* [I] after start; "" of an inline disk */
     struct peers *peers; /* [I] after start; NULL: there is no link to other gateways */
 };
 
@@ -131,6 +132,8 @@ void gateway_tell_ready(struct gateway *g);
 int targets_start(struct gateway *g, struct err *e) MUST_CHECK;
 int targets_listen(struct gateway *g, struct err *e) MUST_CHECK;
 void targets_stop(struct gateway *g);
+/* What initiators are told of their paths: standby but on a primary. */
+void targets_set_access(struct gateway *g, struct disk *disk, uint32_t role);
 /* After the state of an export changed. */
 void targets_update_starting(struct gateway *g);
 /* Makes the open disk a LUN as its policy says, or none any more. What fails is logged. Blocks. */
@@ -139,6 +142,9 @@ void export_unset_target(struct gateway_export *x);
 json_t *export_target_json(struct gateway_export *x); /* [E] */
 json_t *targets_sessions_json(struct gateway *g);
 void targets_metrics(struct gateway *g, FILE *out);
+
+/* roles.c */
+void roles_start(struct gateway *g);
 
 /* link.c */
 int peer_link_start(struct gateway *g, struct err *e) MUST_CHECK;

@@ -85,6 +85,9 @@ int peer_link_start(struct gateway *g, struct err *e)
     };
     int r;
 
+    if (c->name)
+        snprintf(g->name, sizeof g->name, "%s", c->name);
+    host_set_gateway(g->name);
     if (!c->tls.is_set || (c->peer_count == 0 && c->listen.peer.count == 0))
         return 0;
     r = peers_create(&settings, &g->peers, e);

@@ -111,13 +111,6 @@ static json_t *filters_to_json(const struct gateway_export *x)
     return list;
 }
 
-static const char *role_name(uint32_t role)
-{
-    static const char *const names[] = {"primary", "secondary", "deposed"};
-
-    return role < ARRAY_SIZE(names) ? names[role] : "unknown";
-}
-
 static void add_identity(struct gateway_export *x, json_t *j)
 {
     uint64_t epoch = 0;
@@ -129,7 +122,7 @@ static void add_identity(struct gateway_export *x, json_t *j)
     json_object_set_new(j, "policy",
                         x->policy->policy ? json_string(x->policy->policy) : json_null());
     json_object_set_new(j, "read_only", json_boolean(disk_is_read_only(x->disk)));
-    json_object_set_new(j, "role", json_string(role_name(role)));
+    json_object_set_new(j, "role", json_string(disk_role_name(role)));
     json_object_set_new(j, "epoch", json_integer((json_int_t)epoch));
     json_object_set_new(j, "iscsi", export_target_json(x));
     json_object_set_new(j, "backing", backing_to_json(x->disk, x->policy->backing.kind));

@@ -71,6 +71,17 @@ void targets_stop(struct gateway *g)
         iscsi_stop_listening(g->iscsi);
 }
 
+void targets_set_access(struct gateway *g, struct disk *disk, uint32_t role)
+{
+    struct scsi_port_group group = {
+        .id = (uint16_t)g->config->config->iscsi.portal_group,
+        .state = role == SLUICE_ROLE_PRIMARY ? SCSI_ACTIVE_OPTIMIZED : SCSI_STANDBY,
+    };
+
+    if (g->iscsi)
+        iscsi_lun_set_access(g->iscsi, disk, &group, 1);
+}
+
 /* The name of a disk's target is not known before the disk is open. */
 void targets_update_starting(struct gateway *g)
 {
@@ -159,6 +170,8 @@ void export_set_target(struct gateway_export *x)
     pthread_mutex_unlock(&x->gateway->exports_mutex);
     r = policy->iscsi.is_enabled ? set_lun(x, config->config, &policy->iscsi, &e)
                                  : iscsi_lun_remove(x->gateway->iscsi, x->disk, &e);
+    if (r == 0 && policy->iscsi.is_enabled && disk_role(x->disk, NULL) != SLUICE_ROLE_PRIMARY)
+        targets_set_access(x->gateway, x->disk, disk_role(x->disk, NULL));
     if (r < 0 && r != -ENOENT)
         log_line(LOG_LEVEL_ERROR, "iSCSI: %s disk=%s", e.text, x->name);
     config_ref_put(config);

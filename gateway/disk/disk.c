@@ -138,6 +138,8 @@ static int open_parts(struct disk *disk, const struct disk_settings *s, struct b
         r = make_engine(disk, s, e);
     if (r == 0)
         r = disk_save_identity(disk, e);
+    if (r == 0)
+        r = disk_load_role(disk, e);
     return r;
 }
 
@@ -151,6 +153,7 @@ static void dispose(struct disk *disk)
         close(disk->lock_fd);
     pthread_mutex_destroy(&disk->control);
     pthread_mutex_destroy(&disk->sessions_mutex);
+    pthread_mutex_destroy(&disk->role_change);
     pthread_mutex_destroy(&disk->role_mutex);
     free(disk);
 }
@@ -168,6 +171,7 @@ int disk_open(const struct disk_settings *settings, struct backing_spec *spec, s
     list_init(&disk->sessions);
     pthread_mutex_init(&disk->control, NULL);
     pthread_mutex_init(&disk->sessions_mutex, NULL);
+    pthread_mutex_init(&disk->role_change, NULL);
     pthread_mutex_init(&disk->role_mutex, NULL);
     r = open_parts(disk, settings, spec, e);
     if (r < 0) {

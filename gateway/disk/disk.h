@@ -128,7 +128,17 @@ int disk_stop(struct disk *disk, uint64_t deadline_ns, struct err *e) MUST_CHECK
  */
 
 uint32_t disk_role(const struct disk *disk, uint64_t *epoch);
+/*
+ * Tells the filters PROMOTE or DEMOTE and keeps the role over a restart.  Demotion holds new
+ * requests, waits for those in flight (-EBUSY when they do not end; a deposed disk does not wait),
+ * calls the hook, and refuses what is held and what comes; promotion lets them in and then calls
+ * the hook. Blocks.
+ */
 int disk_set_role(struct disk *disk, uint32_t role, uint64_t epoch, struct err *e) MUST_CHECK;
+const char *disk_role_name(uint32_t role);
+/* Ends or lets in the clients of a disk; may block. */
+typedef void disk_role_hook(void *context, struct disk *disk, uint32_t role, uint64_t epoch);
+void disk_set_role_hook(disk_role_hook *hook, void *context);
 /* A filter or the role holds guest requests; the reason (copied) shows in status. */
 void disk_gate(struct disk *disk, bool is_closed, const char *reason);
 /* Copies the reason of the closed gate, "" when open. */

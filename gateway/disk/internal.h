@@ -46,6 +46,7 @@ struct disk {
     struct list sessions;   /* [S] */
     unsigned session_count; /* [S] */
 
+    pthread_mutex_t role_change; /* before `control`: one change of the role at a time */
     pthread_mutex_t role_mutex;
     uint32_t role;         /* [R] */
     uint64_t epoch;        /* [R] */
@@ -81,6 +82,9 @@ int disk_load_identity(struct disk *disk, const struct disk_settings *settings,
                        struct backing_spec *spec, bool *is_new, struct err *e) MUST_CHECK;
 int disk_check_backing(struct disk *disk, const struct backing_spec *spec, bool is_new,
                        struct err *e) MUST_CHECK;
+
+/* role.c: as it was before the restart */
+int disk_load_role(struct disk *disk, struct err *e) MUST_CHECK;
 
 /* watch.c */
 void watch_add_disk(struct disk *disk);

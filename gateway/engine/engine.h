@@ -124,15 +124,19 @@ void engine_capabilities(const struct engine *engine, struct engine_capabilities
 
 /* Reasons to hold root requests, each set and cleared on its own.  Requests are held, never failed.
  */
-#define GATE_QUIESCE                                                                           \
-    0x1u               /* root requests; children, resumed deferrals and filters' own I/O pass \
-                        */
-#define GATE_ROLE 0x2u /* the same, by a filter or by the role */
-#define GATE_STOP 0x4u /* the same, for good */
-#define GATE_SWAP 0x8u /* everything, also own I/O: the chain is being replaced */
+#define GATE_QUIESCE                                                                               \
+    0x1u                   /* root requests; children, resumed deferrals and filters' own I/O pass \
+                            */
+#define GATE_ROLE 0x2u     /* the same, by a filter or by the role */
+#define GATE_STOP 0x4u     /* the same, for good */
+#define GATE_DEMOTED 0x10u /* as GATE_ROLE; with engine_gate_refuse() they are failed instead */
+#define GATE_SWAP 0x8u     /* everything, also own I/O: the chain is being replaced */
 
 void engine_gate_close(struct engine *engine, uint32_t reason);
 void engine_gate_open(struct engine *engine, uint32_t reason);
+/* Root requests, those held too, end with ESHUTDOWN: their clients are gone. Closes GATE_DEMOTED;
+ * false: they are held by it again. */
+void engine_gate_refuse(struct engine *engine, bool is_refusing);
 uint32_t engine_gate(const struct engine *engine);
 /* With the gate closed: waits until nothing is in flight.  0 or -ETIMEDOUT. Blocks. */
 int engine_drain(struct engine *engine, uint64_t deadline_ns) MUST_CHECK;

@@ -51,6 +51,14 @@ static void on_gate_open(struct task *task)
         request_admit(r);
 }
 
+/* It ends in its home, later: the submitter is told PENDING. [gate_mutex] */
+static void refuse(struct request *r)
+{
+    r->cancel_error = ESHUTDOWN;
+    r->task.run = on_gate_open;
+    home_post(r->home, &r->task);
+}
+
 static COLD bool enter_or_hold(struct request *r)
 {
     struct engine *engine = r->engine;
@@ -59,6 +67,10 @@ static COLD bool enter_or_hold(struct request *r)
         {
             SCOPED_LOCK(&engine->gate_mutex);
             if (!may_pass(r, atomic_load(&engine->gate))) {
+                if (engine->is_refusing) {
+                    refuse(r);
+                    return false;
+                }
                 request_set_place(r, PLACE_GATE);
                 list_append(&engine->held, &r->gate_link);
                 engine->held_count++;
@@ -114,6 +126,23 @@ void engine_gate_open(struct engine *engine, uint32_t reason)
         engine->held_count--;
         r->task.run = on_gate_open;
         home_post(r->home, &r->task);
+    }
+}
+
+void engine_gate_refuse(struct engine *engine, bool is_refusing)
+{
+    SCOPED_LOCK(&engine->gate_mutex);
+
+    engine->is_refusing = is_refusing;
+    if (!is_refusing)
+        return;
+    atomic_fetch_or(&engine->gate, GATE_DEMOTED);
+    LIST_FOREACH_SAFE (node, &engine->held) {
+        struct request *r = LIST_ENTRY(node, struct request, gate_link);
+
+        list_remove(node);
+        engine->held_count--;
+        refuse(r);
     }
 }
 

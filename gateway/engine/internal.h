@@ -74,6 +74,7 @@ struct engine {
     char name[64];                 /* [I] */
     _Atomic(struct chain *) chain; /* replaced under GATE_SWAP, drained */
     _Atomic uint64_t size_bytes;
+    bool is_refusing;           /* under gate_mutex */
     _Atomic uint32_t gate;      /* GATE_* bits */
     _Atomic uint32_t compounds; /* exclusive parents in flight: reads take locks */
     _Atomic uint64_t deadline_ns;

@@ -84,6 +84,9 @@ struct host_channels {
 /* Before the first station is opened; without it no filter can have a channel. */
 void host_set_channels(const struct host_channels *table, void *context);
 
+/* This gateway's name, for filters; the string must stay. */
+void host_set_gateway(const char *name);
+
 /* --- stations ------------------------------------------------------------------------------- */
 
 struct station_settings {

@@ -90,6 +90,13 @@ static void init_sync(struct seat *seat)
     list_init(&seat->tiers);
 }
 
+static const char *gateway_name = "";
+
+void host_set_gateway(const char *name)
+{
+    gateway_name = name;
+}
+
 static void fill_handle(struct seat *seat)
 {
     struct disk *disk = seat->disk;
@@ -102,6 +109,7 @@ static void fill_handle(struct seat *seat)
         .size_bytes = disk_size(disk),
         .block_bytes = MAX(engine_unit(disk_engine(disk)), MAX(seat->filter->block_bytes, 1u)),
         .is_read_only = disk_is_read_only(disk),
+        .gateway = gateway_name,
     };
     seat->client = (struct sluice_client){
         .front_end = "filter", .address = seat->pub.name, .initiator = seat->name};

@@ -55,6 +55,10 @@ struct iscsi_lun_settings {
  * The disk outlives it.  Blocks. */
 int iscsi_lun_set(struct iscsi *iscsi, struct disk *disk, const struct iscsi_lun_settings *settings,
                   struct err *e) MUST_CHECK;
+/* Access by target port group (ALUA), as it is told and kept from here on. Nothing when the disk is
+ * no LUN. Blocks. */
+void iscsi_lun_set_access(struct iscsi *iscsi, struct disk *disk,
+                          const struct scsi_port_group *groups, unsigned count);
 /* When it returns nothing of any session is in flight at the disk. -ENOENT: it is none. Blocks. */
 int iscsi_lun_remove(struct iscsi *iscsi, struct disk *disk, struct err *e) MUST_CHECK;
 

@@ -472,6 +472,20 @@ int iscsi_lun_set(struct iscsi *iscsi, struct disk *disk, const struct iscsi_lun
     return r < 0 ? r : add_lun(iscsi, disk, settings, e);
 }
 
+void iscsi_lun_set_access(struct iscsi *iscsi, struct disk *disk,
+                          const struct scsi_port_group *groups, unsigned count)
+{
+    struct target *target = NULL;
+    struct lun *lun;
+    SCOPED_LOCK(&iscsi->control);
+
+    pthread_mutex_lock(&iscsi->mutex);
+    lun = find_lun(iscsi, disk, &target);
+    pthread_mutex_unlock(&iscsi->mutex);
+    if (lun)
+        scsi_lu_set_port_groups(lun->lu, groups, count);
+}
+
 int iscsi_lun_remove(struct iscsi *iscsi, struct disk *disk, struct err *e)
 {
     struct target *target = NULL;
