@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # A disk goes from one gateway to the other and back, again and again, under a client that writes stamped blocks,
 # reads them back and connects again to where hooks.d/promoted says: no error and no wrong byte; each hook
-# is run once with the disk, the group and the epoch; a role survives kill -9; a secondary lets nobody in.
+# is run once with the disk, the group and the epoch; a role survives kill -9; a secondary lets nobody in; `sluice
+# failover` and `sluice peer check` do so from either side.
 . "${top_srcdir:-.}/tests/functions.sh"
 . "$top_srcdir/tests/pair-functions.sh"
 requires jq nbdkit nbdinfo
@@ -67,6 +68,32 @@ done
 within 5 has_role gw-b primary && has_role gw-a secondary || fail "roles after kill -9: $(role_of gw-a) $(role_of gw-b)"
 nbdinfo "nbd+unix:///vm?socket=$work/gw-b/nbd.sock" >/dev/null 2>&1 || fail "the primary does not serve after kill -9"
 nbdinfo "nbd+unix:///vm?socket=$work/gw-a/nbd.sock" >/dev/null 2>&1 && fail "after kill -9 a secondary lets a client in"
+
+# --- the command, from either side ---
+on gw-a failover vm --yes >"$work/out" 2>"$work/said" || fail "failover: $(cat "$work/said")"
+grep -q "vm is served by gw-a" "$work/out" || fail "failover says $(cat "$work/out")"
+grep -q "vm goes to gw-a with epoch 13" "$work/said" || fail "it did not say what it would do: $(cat "$work/said")"
+has_role gw-a primary || fail "gw-a is $(role_of gw-a)"
+echo no | on gw-a failover vm-group >/dev/null 2>"$work/said"
+[ $? -eq 2 ] && has_role gw-a primary || fail "the name was not typed, and yet: $(cat "$work/said")"
+echo vm-group | on gw-a failover vm-group >"$work/out" 2>"$work/said" || fail "failover from the primary: $(cat "$work/said")"
+grep -q "vm-group is served by gw-b" "$work/out" || fail "failover says $(cat "$work/out")"
+has_role gw-b primary || fail "gw-b is $(role_of gw-b)"
+on gw-a failover nothing --yes >/dev/null 2>"$work/said" && fail "a failover of nothing"
+grep -q 'no disk or group "nothing"' "$work/said" || fail "$(cat "$work/said")"
+on gw-a failover vm --to gw-c --yes >/dev/null 2>"$work/said" && fail "a failover to nobody"
+grep -q "gw-c is none of the peers" "$work/said" || fail "$(cat "$work/said")"
+on gw-a peer check >"$work/out" || fail "peer check: $(cat "$work/out")"
+grep -q "^gw-b  connected, TLSv1.3 .*certificate until 20.*, version" "$work/out" || fail "peer check: $(cat "$work/out")"
+grep -q "vm: secondary here" "$work/out" && grep -q "vm: primary there" "$work/out" || fail "peer check: $(cat "$work/out")"
+pair_kill gw-b
+sed -i 's/primary: gw-a/primary: gw-b/; s/^group: vm-group/group: other/' "$work/gw-b/etc/disks.d/vm.yaml"
+pair_serve gw-b
+within 10 are_connected || fail "no connection"
+on gw-a peer check >"$work/out"
+[ $? -eq 2 ] || fail "peer check finds no difference: $(cat "$work/out")"
+grep -q 'DIFFERS  vm: primary: "gw-a" here, "gw-b" there' "$work/out" || fail "peer check: $(cat "$work/out")"
+grep -q 'DIFFERS  vm: group: "vm-group" here, "other" there' "$work/out" || fail "peer check: $(cat "$work/out")"
 
 # --- by force, the other one gone ---
 pair_kill gw-b

@@ -296,6 +296,19 @@ static int answer_filter(struct call *c, struct err *e)
     return r;
 }
 
+/* --- the other gateway ---------------------------------------------------------------------- */
+
+static int answer_failover(struct call *c, struct err *e)
+{
+    return failover_answer(c->gateway, c->request, c->answer, e);
+}
+
+static int answer_peer_check(struct call *c, struct err *e)
+{
+    (void)e;
+    return peer_check_answer(c->gateway, c->answer);
+}
+
 /* --- dispatch
  * --------------------------------------------------------------------------------------------------------
  */
@@ -309,6 +322,7 @@ static const struct {
     {"metrics", answer_metrics},        {"disk-resize", answer_resize},
     {"disk-snapshot", answer_snapshot}, {"disk-reopen", answer_reopen},
     {"disk-event", answer_event},       {"filter", answer_filter},
+    {"failover", answer_failover},      {"peer-check", answer_peer_check},
 };
 
 static verb_fn *find_verb(const char *name)

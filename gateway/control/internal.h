@@ -153,6 +153,12 @@ void peer_link_reload(struct gateway *g, const struct gateway_config *config);
 void peer_link_stop(struct gateway *g);
 json_t *peer_link_json(struct gateway *g);
 
+/* failover.c: two verbs, and what a peer asks (struct peers_settings.asked). May block. */
+int failover_answer(struct gateway *g, const json_t *request, json_t *answer,
+                    struct err *e) MUST_CHECK;
+int peer_check_answer(struct gateway *g, json_t *answer);
+char *failover_asked(void *context, const char *peer, const char *question);
+
 /* socket.c */
 int control_socket_start(struct gateway *g, struct err *e) MUST_CHECK;
 /* events.c */

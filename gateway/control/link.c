@@ -81,6 +81,7 @@ int peer_link_start(struct gateway *g, struct err *e)
         .streams = c->link.streams,
         .window_bytes = (uint32_t)c->link.window_bytes,
         .notify = notify,
+        .asked = failover_asked,
         .context = g,
     };
     int r;

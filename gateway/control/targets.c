@@ -74,10 +74,12 @@ void targets_stop(struct gateway *g)
 void targets_set_access(struct gateway *g, struct disk *disk, uint32_t role)
 {
     struct scsi_port_group group = {
-        .id = (uint16_t)g->config->config->iscsi.portal_group,
         .state = role == SLUICE_ROLE_PRIMARY ? SCSI_ACTIVE_OPTIMIZED : SCSI_STANDBY,
     };
 
+    pthread_mutex_lock(&g->exports_mutex);
+    group.id = (uint16_t)g->config->config->iscsi.portal_group;
+    pthread_mutex_unlock(&g->exports_mutex);
     if (g->iscsi)
         iscsi_lun_set_access(g->iscsi, disk, &group, 1);
 }

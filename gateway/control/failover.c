@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * failover.c: `sluice failover` and `sluice peer check`, from either side of a pair.
+ *
+ * The gateway that is to serve does it: there the verb `failover` of the filter that replicates
+ * brings the other side to step down, or not, by --force.  So a command for the other gateway is
+ * sent there over the link; what may be asked over the link is in a table of its own.  One verb
+ * does it for all disks of a group: the filter has one role for them.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EXPORTS_MAX 4096u
+#define ASK_LIMIT_NS (UINT64_C(60) * 1000000000u)
+
+/* --- which disks ---------------------------------------------------------------------------- */
+
+/* Under `use`. NULL: nothing replicates it. */
+static struct station *replication_of(const struct gateway_export *x)
+{
+    for (unsigned i = 0; i < x->seat_count; i++)
+        if (x->seat[i].policy->filter_class == SLUICE_CLASS_REPLICATION)
+            return x->seat[i].station;
+    return NULL;
+}
+
+static bool is_meant(struct gateway_export *x, const char *name)
+{
+    return x->disk && (strcmp(x->name, name) == 0 || strcmp(disk_group(x->disk), name) == 0);
+}
+
+/* The first open disk that is, or is of the group, `name`; a reference. NULL with a sentence. */
+static struct gateway_export *find_meant(struct gateway *g, const char *name, struct err *e)
+{
+    struct gateway_export **list = calloc(EXPORTS_MAX, sizeof(struct gateway_export *));
+    struct gateway_export *found = NULL;
+    unsigned count = list ? exports_take(g, NULL, list, EXPORTS_MAX) : 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        if (!found && is_meant(list[i], name))
+            found = list[i];
+        else
+            gateway_export_release(list[i]);
+    }
+    free(list);
+    if (!found)
+        err_set(e, ENOENT, "there is no disk or group \"%s\" that is open", name);
+    return found;
+}
+
+/* --- failover ------------------------------------------------------------------------------- */
+
+static const char *text_of(const json_t *j, const char *key)
+{
+    return json_string_value(json_object_get(j, key));
+}
+
+static int run_here(struct gateway_export *x, const json_t *request, json_t *answer, struct err *e)
+{
+    const char *words[2];
+    struct station *s;
+    json_t *reply = NULL;
+    int count = 0, r;
+
+    if (json_is_true(json_object_get(request, "force")))
+        words[count++] = "--force";
+    if (json_is_true(json_object_get(request, "dry_run")))
+        words[count++] = "--dry-run";
+    pthread_rwlock_rdlock(&x->use);
+    s = replication_of(x);
+    r = s ? host_station_verb(s, "failover", count, words, &reply, e)
+          : err_set(e, EINVAL, "%s: is not replicated", x->name);
+    pthread_rwlock_unlock(&x->use);
+    if (reply)
+        json_object_set_new(answer, "reply", reply);
+    json_object_set_new(answer, "gateway", json_string(x->gateway->name));
+    return r;
+}
+
+/* The other one of the pair: there is no other way to say it with more than one. */
+static void copy_only_peer(struct gateway *g, char *out, size_t size)
+{
+    const struct gateway_config *c;
+    SCOPED_LOCK(&g->exports_mutex);
+
+    c = g->config->config;
+    snprintf(out, size, "%s", c->peer_count == 1 ? c->peers[0].name : "");
+}
+
+/* "": it cannot be told. */
+static void choose_target(struct gateway *g, struct gateway_export *x, const char *wanted,
+                          char *out, size_t size)
+{
+    if (wanted)
+        snprintf(out, size, "%s", wanted);
+    else if (disk_role(x->disk, NULL) == SLUICE_ROLE_PRIMARY)
+        copy_only_peer(g, out, size);
+    else
+        snprintf(out, size, "%s", g->name);
+}
+
+static int take_answer(const char *text, json_t *answer, struct err *e)
+{
+    json_t *theirs = json_loads(text, 0, NULL);
+    const char *sentence = text_of(theirs, "error");
+    int r = 0;
+
+    if (!json_is_object(theirs))
+        r = err_set(e, EPROTO, "the other gateway gave no answer");
+    else if (sentence)
+        r = err_set(e, EREMOTEIO, "%s", sentence);
+    else
+        json_object_update(answer, theirs);
+    json_decref(theirs);
+    return r;
+}
+
+static int ask_peer(struct gateway *g, const char *peer, const json_t *request, json_t *answer,
+                    struct err *e)
+{
+    char *question = json_dumps(request, JSON_COMPACT), *text = NULL;
+    int r = !question   ? err_set(e, ENOMEM, "out of memory")
+            : !g->peers ? err_set(e, ENOTCONN, "this gateway has no link to others")
+                        : peers_ask(g->peers, peer, question, ASK_LIMIT_NS, &text, e);
+
+    free(question);
+    if (r == 0)
+        r = take_answer(text, answer, e);
+    free(text);
+    return r < 0 ? err_context(e, "%s", peer) : 0;
+}
+
+/* Once: who was asked by a peer does not ask on. */
+static int send_there(struct gateway *g, const char *to, const json_t *request, bool was_sent,
+                      json_t *answer, struct err *e)
+{
+    json_t *copy;
+    int r;
+
+    if (was_sent)
+        return err_set(e, EINVAL, "this gateway is %s, not %s", g->name, to);
+    copy = json_copy((json_t *)(uintptr_t)request);
+    json_object_set_new(copy, "to", json_string(to));
+    r = ask_peer(g, to, copy, answer, e);
+    json_decref(copy);
+    return r;
+}
+
+static int failover(struct gateway *g, const json_t *request, bool was_sent, json_t *answer,
+                    struct err *e)
+{
+    const char *name = text_of(request, "name");
+    char to[64];
+    struct gateway_export *x = name ? find_meant(g, name, e) : NULL;
+    int r;
+
+    if (!x)
+        return name ? -e->code : err_set(e, EINVAL, "\"name\" is missing or no string");
+    choose_target(g, x, text_of(request, "to"), to, sizeof to);
+    if (!to[0])
+        r = err_set(e, EINVAL, "%s is the primary here, and there is more than one peer: --to",
+                    name);
+    else if (strcmp(to, g->name) != 0)
+        r = send_there(g, to, request, was_sent, answer, e);
+    else
+        r = run_here(x, request, answer, e);
+    gateway_export_release(x);
+    return r;
+}
+
+int failover_answer(struct gateway *g, const json_t *request, json_t *answer, struct err *e)
+{
+    return failover(g, request, false, answer, e);
+}
+
+/* --- what the two of a pair must have in common --------------------------------------------------
+ */
+
+static json_t *value_to_json(const struct sluice_value *v)
+{
+    if (!v->is_set)
+        return json_null();
+    return v->string ? json_string(v->string) : json_integer((json_int_t)v->integer);
+}
+
+static json_t *options_to_json(const struct filter_config *f)
+{
+    json_t *j = json_object();
+
+    for (unsigned i = 0; f->filter->options && f->filter->options[i].name; i++)
+        json_object_set_new(j, f->filter->options[i].name, value_to_json(&f->values[i]));
+    return j;
+}
+
+/* The dry run of the filter's own decision at a connection, where it has the verb for it. */
+static json_t *decision_of(struct station *s)
+{
+    json_t *reply = NULL, *text;
+    struct err e = {0};
+
+    if (host_station_verb(s, "check", 0, NULL, &reply, &e) < 0)
+        return json_null();
+    text = json_incref(json_object_get(reply, "text"));
+    json_decref(reply);
+    return text ? text : json_null();
+}
+
+static void add_disk(struct gateway_export *x, json_t *disks)
+{
+    struct station *s;
+
+    pthread_rwlock_rdlock(&x->use);
+    s = x->disk ? replication_of(x) : NULL;
+    for (unsigned i = 0; s && i < x->seat_count; i++)
+        if (x->seat[i].station == s)
+            json_object_set_new(
+                disks, x->name,
+                json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:o, s:o}", "size_bytes",
+                          (json_int_t)disk_size(x->disk), "group", disk_group(x->disk), "filter",
+                          s->filter->name, "version", s->filter->version, "role",
+                          disk_role_name(disk_role(x->disk, NULL)), "block_bytes",
+                          (json_int_t)engine_unit(disk_engine(x->disk)), "options",
+                          options_to_json(x->seat[i].policy), "decision", decision_of(s)));
+    pthread_rwlock_unlock(&x->use);
+}
+
+static json_t *describe(struct gateway *g)
+{
+    struct gateway_export **list = calloc(EXPORTS_MAX, sizeof(struct gateway_export *));
+    unsigned count = list ? exports_take(g, NULL, list, EXPORTS_MAX) : 0;
+    json_t *disks = json_object();
+
+    for (unsigned i = 0; i < count; i++) {
+        add_disk(list[i], disks);
+        gateway_export_release(list[i]);
+    }
+    free(list);
+    return json_pack("{s:s, s:s, s:o}", "gateway", g->name, "version", PACKAGE_VERSION, "disks",
+                     disks);
+}
+
+static int describe_answer(struct gateway *g, json_t *answer)
+{
+    json_t *j = describe(g);
+
+    json_object_update(answer, j);
+    json_decref(j);
+    return 0;
+}
+
+/* --- and what they have not
+ * ----------------------------------------------------------------------- */
+
+static void add_difference(json_t *lines, const char *disk, const char *key, const json_t *ours,
+                           const json_t *theirs)
+{
+    char *a = ours ? json_dumps(ours, JSON_ENCODE_ANY) : NULL;
+    char *b = theirs ? json_dumps(theirs, JSON_ENCODE_ANY) : NULL;
+
+    json_array_append_new(lines, json_sprintf("%s: %s: %s here, %s there", disk, key,
+                                              a ? a : "unset", b ? b : "unset"));
+    free(a);
+    free(b);
+}
+
+static void compare_options(json_t *lines, const char *disk, json_t *ours, json_t *theirs)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(ours, key, value)
+    {
+        const json_t *other = json_object_get(theirs, key);
+
+        if (strcmp(key, "peer") != 0 && (!other || !json_equal(value, (json_t *)(uintptr_t)other)))
+            add_difference(lines, disk, key, value, other);
+    }
+}
+
+static void compare_disk(json_t *lines, const char *name, json_t *ours, json_t *theirs)
+{
+    static const char *const keys[] = {"size_bytes", "group", "filter", "version", "block_bytes"};
+
+    if (!theirs) {
+        json_array_append_new(lines, json_sprintf("%s: is not replicated there", name));
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
+        json_t *a = json_object_get(ours, keys[i]), *b = json_object_get(theirs, keys[i]);
+
+        if (!json_equal(a, b))
+            add_difference(lines, name, keys[i], a, b);
+    }
+    compare_options(lines, name, json_object_get(ours, "options"),
+                    json_object_get(theirs, "options"));
+}
+
+static json_t *compare(json_t *ours, json_t *theirs)
+{
+    json_t *lines = json_array(), *a = json_object_get(ours, "disks"),
+           *b = json_object_get(theirs, "disks"), *disk;
+    const char *name;
+
+    if (!json_equal(json_object_get(ours, "version"), json_object_get(theirs, "version")))
+        add_difference(lines, "sluice", "version", json_object_get(ours, "version"),
+                       json_object_get(theirs, "version"));
+    json_object_foreach(a, name, disk)
+    {
+        compare_disk(lines, name, disk, json_object_get(b, name));
+    }
+    json_object_foreach(b, name, disk)
+    {
+        if (!json_object_get(a, name))
+            json_array_append_new(lines, json_sprintf("%s: is not replicated here", name));
+    }
+    return lines;
+}
+
+static void check_one(struct gateway *g, json_t *peer, json_t *ours)
+{
+    json_t *question = json_pack("{s:s}", "verb", "describe"), *theirs = json_object();
+    struct err e = {0};
+
+    if (strcmp(text_of(peer, "state"), "connected") == 0 &&
+        ask_peer(g, text_of(peer, "name"), question, theirs, &e) == 0) {
+        json_object_set_new(peer, "differences", compare(ours, theirs));
+        json_object_set(peer, "theirs", theirs);
+    } else if (e.text[0]) {
+        json_object_set_new(peer, "reason", json_string(e.text));
+    }
+    json_decref(question);
+    json_decref(theirs);
+}
+
+int peer_check_answer(struct gateway *g, json_t *answer)
+{
+    json_t *peers = peer_link_json(g), *ours = describe(g), *peer;
+    size_t i;
+
+    json_array_foreach(peers, i, peer) check_one(g, peer, ours);
+    json_object_set_new(answer, "peers", peers);
+    json_object_set_new(answer, "ours", ours);
+    return 0;
+}
+
+/* --- asked over the link -------------------------------------------------------------------------
+ */
+
+static int answer_peer(struct gateway *g, const json_t *request, json_t *answer, struct err *e)
+{
+    const char *verb = text_of(request, "verb");
+
+    if (verb && strcmp(verb, "failover") == 0)
+        return failover(g, request, true, answer, e);
+    if (verb && strcmp(verb, "describe") == 0)
+        return describe_answer(g, answer);
+    return err_set(e, EINVAL, "a question that only a newer gateway knows");
+}
+
+char *failover_asked(void *context, const char *peer, const char *question)
+{
+    json_t *request = json_loads(question, 0, NULL), *answer = json_object();
+    struct err e = {0};
+    char *text;
+
+    if (answer_peer(context, request, answer, &e) < 0)
+        json_object_set_new(answer, "error", json_string(e.text));
+    log_line(LOG_LEVEL_INFO, "asked for \"%s\" over the link: %s peer=%s",
+             text_of(request, "verb") ? text_of(request, "verb") : "?", e.text[0] ? e.text : "done",
+             peer);
+    text = json_dumps(answer, JSON_COMPACT);
+    json_decref(request);
+    json_decref(answer);
+    return text;
+}
