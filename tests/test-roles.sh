@@ -39,7 +39,7 @@ has_role() {
 within 5 has_role gw-a primary || fail "gw-a is $(role_of gw-a)"
 within 5 has_role gw-b secondary || fail "gw-b is $(role_of gw-b)"
 nbdinfo "nbd+unix:///vm?socket=$work/gw-b/nbd.sock" >/dev/null 2>&1 && fail "a secondary lets a client in"
-ln -s "$work/gw-a/nbd.sock" "$work/vm.sock"
+ln -sfn "$work/gw-a/nbd.sock" "$work/vm.sock"
 
 # --- to and fro under load ---
 "$nbd_load" "nbd+unix:///vm?socket=$work/vm.sock" --seconds 60 --depth 8 --reconnect 10 >"$work/load" &
@@ -55,8 +55,8 @@ kill -TERM $load
 wait $load || fail "the client saw an error or a wrong byte: $(cat "$work/load")"
 [ "$(field "$(cat "$work/load")" reconnects)" -ge 10 ] || fail "the client was not sent away: $(cat "$work/load")"
 echo "10 changes of the role: $(cat "$work/load")"
-[ "$(grep -c "promoted vm vm-group" "$work/hooks")" -eq 10 ] || fail "hooks: $(cat "$work/hooks")"
-[ "$(grep -c "demoted vm vm-group" "$work/hooks")" -eq 11 ] || fail "hooks: $(cat "$work/hooks")"
+[ "$(grep -c "promoted vm vm-group" "$work/hooks")" -eq 11 ] || fail "hooks: $(cat "$work/hooks")"
+[ "$(grep -c "demoted vm vm-group" "$work/hooks")" -eq 10 ] || fail "hooks: $(cat "$work/hooks")"
 tail -n 1 "$work/hooks" | grep -q "gw-a promoted vm vm-group 11" || fail "the last hook: $(tail -n 1 "$work/hooks")"
 
 # --- over kill -9 ---

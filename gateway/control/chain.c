@@ -86,8 +86,10 @@ static int open_seat(struct gateway_export *x, struct config_ref *config,
 /* Nobody is served before the filter that knows whether it may be has said so. */
 static void hold_for_replication(struct gateway_export *x, const struct filter_config *f)
 {
-    if (f->filter_class == SLUICE_CLASS_REPLICATION && !x->seat_count)
-        disk_gate(x->disk, true, "waits for replication to say whether it is the primary");
+    if (f->filter_class != SLUICE_CLASS_REPLICATION || x->state != EXPORT_OPENING)
+        return;
+    disk_begin_as_secondary(x->disk);
+    disk_gate(x->disk, true, "waits for replication to say whether it is the primary");
 }
 
 static int add_filter(struct gateway_export *x, struct config_ref *config,

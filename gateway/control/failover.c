@@ -2,10 +2,9 @@
 /*
  * failover.c: `sluice failover` and `sluice peer check`, from either side of a pair.
  *
- * The gateway that is to serve does it: there the verb `failover` of the filter that replicates
- * brings the other side to step down, or not, by --force.  So a command for the other gateway is
- * sent there over the link; what may be asked over the link is in a table of its own.  One verb
- * does it for all disks of a group: the filter has one role for them.
+ * The gateway that is to serve does it: there a verb of the filter that replicates brings the other
+ * side to step down, or not, by --force.  So a command for the other gateway is sent there over the
+ * link; over the link nothing else may be asked than what stands here.
  */
 #include "internal.h"
 
@@ -58,25 +57,115 @@ static const char *text_of(const json_t *j, const char *key)
     return json_string_value(json_object_get(j, key));
 }
 
-static int run_here(struct gateway_export *x, const json_t *request, json_t *answer, struct err *e)
-{
-    const char *words[2];
-    struct station *s;
-    json_t *reply = NULL;
-    int count = 0, r;
+/* What the filter is told: one that has no verb `failover` of its own has the verbs that it is made
+ * of. */
+struct order {
+    const char *verb, *words[2];
+    int count;
+};
 
-    if (json_is_true(json_object_get(request, "force")))
-        words[count++] = "--force";
-    if (json_is_true(json_object_get(request, "dry_run")))
-        words[count++] = "--dry-run";
+static bool has_verb(const struct station *s, const char *name)
+{
+    const struct sluice_verb *verbs = s->filter->verbs;
+
+    for (unsigned i = 0; verbs && verbs[i].name; i++)
+        if (strcmp(verbs[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static struct order make_order(const struct station *s, const json_t *request)
+{
+    bool is_forced = json_is_true(json_object_get(request, "force"));
+    bool is_dry = json_is_true(json_object_get(request, "dry_run"));
+    struct order o = {.verb = "failover"};
+
+    if (!has_verb(s, o.verb)) {
+        o.verb = is_dry ? "status" : is_forced ? "promote" : "takeover";
+        is_forced &= !is_dry;
+        is_dry = false;
+    }
+    if (is_forced)
+        o.words[o.count++] = "--force";
+    if (is_dry)
+        o.words[o.count++] = "--dry-run";
+    return o;
+}
+
+static int run_one(struct gateway_export *x, const json_t *request, json_t **reply, struct err *e)
+{
+    struct station *s;
+    struct order o;
+    int r;
+
     pthread_rwlock_rdlock(&x->use);
     s = replication_of(x);
-    r = s ? host_station_verb(s, "failover", count, words, &reply, e)
-          : err_set(e, EINVAL, "%s: is not replicated", x->name);
+    if (s) {
+        o = make_order(s, request);
+        r = host_station_verb(s, o.verb, o.count, o.words, reply, e);
+    } else {
+        r = err_set(e, EINVAL, "%s: is not replicated", x->name);
+    }
     pthread_rwlock_unlock(&x->use);
-    if (reply)
-        json_object_set_new(answer, "reply", reply);
-    json_object_set_new(answer, "gateway", json_string(x->gateway->name));
+    return r;
+}
+
+static void add_text(json_t *answer, const char *disk, json_t *reply)
+{
+    json_t *all = json_object_get(answer, "reply");
+    const char *before = text_of(all, "text"), *text = text_of(reply, "text");
+
+    json_object_set_new(
+        answer, "reply",
+        json_pack("{s:o}", "text",
+                  json_sprintf("%s%s: %s", before ? before : "", disk, text ? text : "done\n")));
+}
+
+/* A filter that leads a whole group by one verb is told once, others disk by disk. */
+static bool leads_group(struct gateway_export *x)
+{
+    const struct station *s;
+    bool does;
+
+    pthread_rwlock_rdlock(&x->use);
+    s = replication_of(x);
+    does = s && has_verb(s, "failover");
+    pthread_rwlock_unlock(&x->use);
+    return does;
+}
+
+static int run_all(struct gateway_export **list, unsigned count, const char *name,
+                   const json_t *request, json_t *answer, struct err *e)
+{
+    bool is_done = false;
+    int r = 0;
+
+    for (unsigned i = 0; i < count && r == 0 && !is_done; i++) {
+        json_t *reply = NULL;
+
+        if (!is_meant(list[i], name))
+            continue;
+        r = run_one(list[i], request, &reply, e);
+        if (r == 0)
+            add_text(answer, list[i]->name, reply);
+        json_decref(reply);
+        is_done = leads_group(list[i]);
+    }
+    return r;
+}
+
+static int run_here(struct gateway *g, const char *name, const json_t *request, json_t *answer,
+                    struct err *e)
+{
+    struct gateway_export **list = calloc(EXPORTS_MAX, sizeof(struct gateway_export *));
+    unsigned count = list ? exports_take(g, NULL, list, EXPORTS_MAX) : 0;
+    int r =
+        list ? run_all(list, count, name, request, answer, e) : err_set(e, ENOMEM, "out of memory");
+
+    for (unsigned i = 0; i < count; i++)
+        gateway_export_release(list[i]);
+    free(list);
+    json_object_set_new(answer, "gateway", json_string(g->name));
     return r;
 }
 
@@ -166,7 +255,7 @@ static int failover(struct gateway *g, const json_t *request, bool was_sent, jso
     else if (strcmp(to, g->name) != 0)
         r = send_there(g, to, request, was_sent, answer, e);
     else
-        r = run_here(x, request, answer, e);
+        r = run_here(g, name, request, answer, e);
     gateway_export_release(x);
     return r;
 }

@@ -135,6 +135,8 @@ uint32_t disk_role(const struct disk *disk, uint64_t *epoch);
  * the hook. Blocks.
  */
 int disk_set_role(struct disk *disk, uint32_t role, uint64_t epoch, struct err *e) MUST_CHECK;
+/* A disk that never had a role is nobody's yet: it serves when it is first promoted. */
+void disk_begin_as_secondary(struct disk *disk);
 const char *disk_role_name(uint32_t role);
 /* Ends or lets in the clients of a disk; may block. */
 typedef void disk_role_hook(void *context, struct disk *disk, uint32_t role, uint64_t epoch);

@@ -50,6 +50,7 @@ struct disk {
     pthread_mutex_t role_mutex;
     uint32_t role;         /* [R] */
     uint64_t epoch;        /* [R] */
+    bool has_role;         /* [R] one was stored */
     bool is_gated;         /* [R] */
     char gate_reason[200]; /* [R] */
 };

@@ -60,6 +60,18 @@ static void set_role(struct disk *disk, uint32_t role, uint64_t epoch)
 
     disk->role = role;
     disk->epoch = epoch;
+    disk->has_role = true;
+}
+
+void disk_begin_as_secondary(struct disk *disk)
+{
+    {
+        SCOPED_LOCK(&disk->role_mutex);
+        if (disk->has_role)
+            return;
+        disk->role = SLUICE_ROLE_SECONDARY;
+    }
+    engine_gate_refuse(disk->engine, true);
 }
 
 /* --- over a restart ------------------------------------------------------------------------- */
