@@ -82,7 +82,7 @@ static void send_parts(struct replica *r, const struct sluice_request *q)
     for (uint64_t at = 0; at < q->length;) {
         uint64_t bytes = q->length - at < most ? q->length - at : most;
         struct frame f = {.type = frame_of_op[q->op],
-                          .flags = q->flags & SLUICE_FLAG_FUA ? FRAME_DURABLE : 0,
+                          .flags = q->flags & SLUICE_FLAG_FUA && !MUTANT(42) ? FRAME_DURABLE : 0,
                           .epoch = lineage_tip(&r->super.lineage).epoch,
                           .seq = ++r->seq,
                           .offset = q->offset + at,

@@ -183,7 +183,7 @@ void evidence_begin_write(struct replica *r, uint64_t offset, uint64_t bytes, ui
         if (!a)
             continue;
         a->writing++;
-        a->last_seq = seq;
+        a->last_seq = MUTANT(43) ? 0 : seq;
         a->written |= grains_of(x, offset, bytes);
     }
 }

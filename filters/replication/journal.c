@@ -230,6 +230,11 @@ void journal_cut(struct replica *r, uint64_t position)
     j->appended = j->uncounted = NULL;
     if (position < j->head)
         j->head = position;
+    /* What will be written there is another record, and not durable because this one was. */
+    if (j->synced > j->head)
+        j->synced = j->head;
+    if (j->sync_to > j->head)
+        j->sync_to = j->head;
     j->term++;
 }
 
@@ -240,6 +245,14 @@ static int read_at(struct replica *r, uint64_t offset, uint64_t length, void *da
 {
     struct sluice_file_io io = {
         .op = SLUICE_OP_READ, .offset = offset, .length = length, .data = data};
+
+    return sluice_file_wait(r->disk, r->journal.file, &io);
+}
+
+/* What kill -9 has left is written, but a power cut could still take it back. */
+static int make_durable(struct replica *r)
+{
+    struct sluice_file_io io = {.op = SLUICE_OP_FLUSH};
 
     return sluice_file_wait(r->disk, r->journal.file, &io);
 }
@@ -325,6 +338,12 @@ int journal_open(struct replica *r, struct sluice_error *error)
     if (status < 0) {
         free(record);
         return status;
+    }
+    status = make_durable(r);
+    if (status != 0) {
+        free(record);
+        return sluice_refuse(r->disk, error, status < 0 ? -status : status,
+                             "the journal \"%s\" cannot be made durable", path);
     }
     j->size = sluice_file_size(r->disk, j->file);
     j->tail = position = r->super.journal_tail;

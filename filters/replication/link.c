@@ -145,7 +145,7 @@ void link_greet(struct replica *r)
 static void stop_all(struct replica *r)
 {
     resync_stop(r);
-    if (r->super.role == REPLICA_PRIMARY)
+    if (r->super.role == REPLICA_PRIMARY && !MUTANT(40))
         evidence_mark_after(r, r->acked_stable);
     if (r->link == LINK_TARGET)
         target_stop(r);
@@ -211,7 +211,8 @@ static void on_ready(struct replica *r, const struct frame *f, const void *messa
 {
     if (r->plan != PLAN_SOURCE && r->plan != PLAN_FULL_SOURCE)
         return;
-    mark_runs(r, frame_payload(message), length - FRAME_BYTES);
+    if (!MUTANT(41))
+        mark_runs(r, frame_payload(message), length - FRAME_BYTES);
     r->batch_nonce = f->seq;
     resync_begin(r, r->plan == PLAN_FULL_SOURCE);
 }
