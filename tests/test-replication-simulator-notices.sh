@@ -1,18 +1,26 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # The simulator would notice: with any one of these rules of the replication filter broken (MUTANT(n) in
-# filters/replication) it finds a violation within SEEDS (default 10000) seeds.
+# filters/replication) it finds a violation within SEEDS (default 10000) seeds, all of which are green with every
+# rule kept (test-replication-simulator.sh).  Behind a colon: a seed that has found it before and is tried first.
 simulator=${top_builddir:-.}/tests/simulator/simulator
 count=0 status=0
-for rule in 1 2 3 4 6 7 9 11 13 14 15 16 17 40 41 42 43; do
-    answer=$("$simulator" --seeds 1 "${SEEDS:-10000}" --steps 1000 --mutant $rule 2>&1)
-    code=$?
+
+# find_violation RULE FIRST COUNT: sets answer; an abort is no finding.
+find_violation() {
+    answer=$("$simulator" --seeds "$2" "$3" --steps 1000 --mutant "$1" 2>&1)
+    [ $? = 1 ] && echo "$answer" | grep -q '^VIOLATION'
+}
+
+for each in 1:2 2:1 3:2812 4:4584 5:177 6:6 7:24 8:679 9:1 11:22 13:224 15:71 16:13 17:459 20:2103 40:68 41:42 43:2 \
+    44:7673 45:8530; do
+    rule=${each%:*}
     count=$((count + 1))
-    if [ $code = 1 ] && echo "$answer" | grep -q '^VIOLATION'; then
-        echo "without rule $rule: $(echo "$answer" | sed -n 's/^seed \([0-9]*\):.*/found at seed \1/p' | head -n 1)" \
-            "($(echo "$answer" | sed -n 's/^VIOLATION: //p' | head -n 1))"
+    if find_violation "$rule" "${each#*:}" 1 || find_violation "$rule" 1 "${SEEDS:-10000}"; then
+        echo "without rule $rule: seed $(echo "$answer" | sed -n 's/^seed \([0-9]*\):.*/\1/p' | head -n 1):" \
+            "$(echo "$answer" | sed -n 's/^VIOLATION: //p' | head -n 1)"
     else
-        echo "without rule $rule: nothing is found, exit code $code: $(echo "$answer" | tail -n 1)"
+        echo "without rule $rule: nothing is found: $(echo "$answer" | tail -n 1)"
         status=1
     fi
 done

@@ -322,11 +322,20 @@ static bool take_record(struct replica *r, uint64_t *position, uint8_t *record)
     return true;
 }
 
+/* An unstaged batch has begun behind a COMMIT that is still here, and was marked: the disk is no
+ * instant, whatever that COMMIT said of it then. */
+static bool is_half(const struct replica *r, uint8_t saved)
+{
+    return saved == DATA_HALF && r->begin_entry && r->begin_entry->frame.flags & FRAME_UNSTAGED &&
+           !MUTANT(44);
+}
+
 int journal_open(struct replica *r, struct sluice_error *error)
 {
     struct journal *j = &r->journal;
     const char *path = r->settings.journal_path[0] ? r->settings.journal_path : "journal";
     uint8_t *record = malloc(record_bytes(FRAME_DATA_MAX));
+    uint8_t saved = (uint8_t)r->super.data;
     uint64_t position;
     int status;
 
@@ -353,6 +362,8 @@ int journal_open(struct replica *r, struct sluice_error *error)
     free(record);
     j->head = j->synced = position;
     r->received_seq = r->stable_seq = r->journaled_seq;
+    if (is_half(r, saved))
+        r->super.data = DATA_HALF;
     if (r->begin_entry)
         journal_cut(r, r->begin_entry->position); /* the connection it came by is gone */
     r->begin_entry = NULL;
