@@ -61,7 +61,7 @@ int gateway_stop(struct gateway *gateway);
 const char *gateway_control_path(const struct gateway *gateway);
 
 /* The window of one NBD connection: limits.nbd_in_flight. */
-unsigned gateway_nbd_in_flight(const struct gateway *gateway);
+unsigned gateway_nbd_in_flight(struct gateway *gateway);
 
 /* --- exports ---------------------------------------------------------------------------------- */
 

@@ -184,8 +184,10 @@ const char *gateway_control_path(const struct gateway *g)
     return g->config->config->listen.control.path;
 }
 
-unsigned gateway_nbd_in_flight(const struct gateway *g)
+unsigned gateway_nbd_in_flight(struct gateway *g)
 {
+    SCOPED_LOCK(&g->exports_mutex); /* a reload frees the configuration before */
+
     return g->config->config->limits.nbd_in_flight;
 }
 

@@ -40,13 +40,21 @@ static void notify_login(struct conn *c)
                            text);
 }
 
-/* Digests begin after the last response of the login. */
-static void enter_full_feature(struct conn *c)
+/* Under the mutex, for those who look at sessions; only this loop writes them. */
+static void settle_parameters(struct conn *c)
 {
     const struct login *l = c->login;
+    SCOPED_LOCK(&c->shard->iscsi->mutex);
 
     c->parameters = l->negotiation.parameters;
     c->is_authenticated = l->access.accounts.is_required;
+    c->is_shown = true;
+}
+
+/* Digests begin after the last response of the login. */
+static void enter_full_feature(struct conn *c)
+{
+    settle_parameters(c);
     c->state = CONN_LOGGED_IN;
     c->deadline_ns = 0;
     c->heard_ns = clock_now_ns();

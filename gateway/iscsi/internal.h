@@ -204,6 +204,7 @@ struct conn {
     uint16_t tsih, cid;
     bool is_discovery, is_authenticated;
     bool is_claimed;          /* [R] in iscsi->sessions */
+    bool is_shown;            /* [R] logged in: what a view shows is settled */
     struct list in_sessions;  /* [R] */
     struct scsi_nexus *nexus; /* [J] */
     bool is_nexus_closing;

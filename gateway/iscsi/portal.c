@@ -279,6 +279,8 @@ void iscsi_for_each_session(struct iscsi *iscsi,
         const struct conn *c = LIST_ENTRY(node, struct conn, in_sessions);
         struct iscsi_session_view view;
 
+        if (!c->is_shown)
+            continue;
         view_of(c, &view);
         fn(&view, arg);
     }
