@@ -413,6 +413,17 @@ static uint64_t check_log(const uint8_t *block)
     return le_get(&at, 4) == crc_add(0, block + 8, BLOCK_BYTES - 8) ? le_get(&at, 8) : 0;
 }
 
+/* One block may be torn, or never written; not both of them be something else. */
+static bool is_foreign(const uint8_t blocks[2][BLOCK_BYTES])
+{
+    static const uint8_t zeros[BLOCK_BYTES];
+
+    for (unsigned i = 0; i < 2; i++)
+        if (check_log(blocks[i]) || memcmp(blocks[i], zeros, BLOCK_BYTES) == 0)
+            return false;
+    return true;
+}
+
 static void take_log(struct replica *r, const uint8_t *block)
 {
     const uint8_t *at = block + 16;
@@ -435,8 +446,8 @@ static int load(struct replica *r)
 
     for (uint64_t p = 0; !error && p < e->pages; p++)
         error = read_at(r, BITMAP_AT + p * BLOCK_BYTES, BLOCK_BYTES, e->dirty + p * BLOCK_BYTES);
-    if (error)
-        return error;
+    if (error || is_foreign(blocks))
+        return error ? error : EBADMSG;
     for (uint64_t g = e->grains; g < e->pages * BLOCK_BYTES * 8; g++)
         e->dirty[g / 8] &= (uint8_t) ~(1u << (g % 8));
     generation[0] = check_log(blocks[0]);
