@@ -6,7 +6,7 @@
 #   replicated_disk NAME UUID SIZE OPTIONS   its policy on both; OPTIONS of the filter, comma after each
 #   told GATEWAY DISK KEY                    of `replication status`
 #   image GATEWAY DISK                       the path of its contents
-#   address GATEWAY DISK                     its URI
+#   address_at GATEWAY DISK                    its URI
 #   are_equal DISK                           both images, byte for byte
 
 stamped=$top_builddir/tests/tools/stamped
@@ -38,7 +38,7 @@ image() {
     echo "$work/$1/$2.raw"
 }
 
-address() {
+address_at() {
     echo "nbd+unix:///$2?socket=$work/$1/nbd.sock"
 }
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# passthru and qos build from copies of their folders with the installed header and pkg-config alone,
-# without a warning, with every compiler there is; and every filter exports one symbol.
+# passthru, qos, cache and replication build from copies of their folders (the last two with that of common/ beside
+# them) with the installed header and pkg-config alone, without a warning, with every compiler there is; and every
+# filter exports one symbol.
 set -eu
 : "${top_srcdir:=$(cd "$(dirname "$0")/.." && pwd)}"
 : "${top_builddir:=$PWD}"
@@ -37,13 +38,18 @@ one_symbol() {
 
 for cc in gcc clang; do
     command -v $cc >/dev/null 2>&1 || continue
-    for filter in passthru qos; do
-        mkdir -p "$work/$cc"
+    mkdir -p "$work/$cc"
+    cp -r "$top_srcdir/filters/common" "$work/$cc/"
+    for filter in passthru qos cache replication; do
         rm -rf "$work/$cc/$filter"
         cp -r "$top_srcdir/filters/$filter" "$work/$cc/$filter"
+        rm -f "$work/$cc/$filter/cache-sim.c" # a program
+        common=
+        case $filter in cache | replication) common="-D_GNU_SOURCE -I.. ../common/*.c" ;; esac
+        # shellcheck disable=SC2086 # words
         (cd "$work/$cc/$filter" &&
             $cc -std=gnu11 -Wall -Wextra -Wshadow -Werror -O2 -fPIC -shared -fvisibility=hidden -pthread \
-                $flags ./*.c -o $filter.so)
+                $flags ./*.c $common -o $filter.so)
         one_symbol "$work/$cc/$filter/$filter.so"
     done
 done
@@ -54,7 +60,7 @@ one_symbol "$work/passthru.so"
 [ "$(wc -l <"$top_srcdir/filters/passthru/passthru.c")" -le 60 ]
 
 # And those of the build.
-for built in passthru qos; do
+for built in passthru qos cache replication; do
     one_symbol "$top_builddir/.libs/$built.so"
 done
 for built in "$top_builddir"/tests/filters/.libs/*.so; do

@@ -41,7 +41,7 @@ sleep_below() {
 start_writers() {
     writers=
     for disk in $disks; do
-        "$stamped" write "$(address "$primary" $disk)" "$work/$disk.state" --seconds 60 --depth 8 --flush-every 40 \
+        "$stamped" write "$(address_at "$primary" $disk)" "$work/$disk.state" --seconds 60 --depth 8 --flush-every 40 \
             >"$work/$disk.written" 2>"$work/$disk.errors" &
         writers="$writers $!"
     done

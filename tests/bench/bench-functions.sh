@@ -5,7 +5,8 @@
 #
 #   peer NAME COMMAND...   starts COMMAND and waits for the socket $work/NAME.sock
 #   address NAME           NAME=URI for nbd-iops; Sluice's disks are called sluice-N by their filters
-#   median, quartiles      of numbers, one a line
+#   median                 of numbers, one a line
+#   ratio, promise         of what nbd-iops printed into $work/result.json; kept ones and others in $work/promises
 TMPDIR=${BENCH_DIR:-${TMPDIR:-/tmp}}
 export TMPDIR
 . "${top_srcdir:-.}/tests/functions.sh"
@@ -65,3 +66,23 @@ address() {
 median() {
     sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
 }
+
+# ratio FIELD NAME BASE: lower quartile, median and upper quartile of the rounds' ratios.
+ratio() {
+    jq -r --arg field "$1" --arg name "$2" --arg base "$3" '
+        [.[$name][$field], .[$base][$field]] | transpose | map(if .[1] > 0 then .[0] / .[1] else 0 end) | sort |
+        "\(.[length / 4 | floor]) \(.[length / 2 | floor]) \(.[length * 3 / 4 | floor])"' "$work/result.json"
+}
+
+missed=0
+# promise NAME BASE AT-LEAST TEXT
+promise() {
+    median=$(ratio requests_a_second "$1" "$2" | cut -d' ' -f2)
+    if jq -en "$median >= $3" >/dev/null; then
+        printf 'kept: %s : %s, %s: %.3f, promised %s\n' "$1" "$2" "$4" "$median" "$3"
+    else
+        printf 'MISSED: %s : %s, %s: %.3f, promised %s\n' "$1" "$2" "$4" "$median" "$3"
+        missed=$((missed + 1))
+    fi >>"$work/promises"
+}
+: >"$work/promises"

@@ -53,13 +53,6 @@ measure() {
         --seconds "$SECONDS_EACH" $addresses >"$work/result.json" || fail "the load failed"
 }
 
-# ratio FIELD NAME BASE: lower quartile, median and upper quartile of the rounds' ratios.
-ratio() {
-    jq -r --arg field "$1" --arg name "$2" --arg base "$3" '
-        [.[$name][$field], .[$base][$field]] | transpose | map(if .[1] > 0 then .[0] / .[1] else 0 end) | sort |
-        "\(.[length / 4 | floor]) \(.[length / 2 | floor]) \(.[length * 3 / 4 | floor])"' "$work/result.json"
-}
-
 table_row() {
     # shellcheck disable=SC2046
     printf '| %s | %.2f (%.2f to %.2f) | %.2f (%.2f to %.2f) |\n' "$1" \
@@ -75,18 +68,6 @@ table() {
     done
 }
 
-missed=0
-# promise NAME BASE AT-LEAST TEXT
-promise() {
-    median=$(ratio requests_a_second "$1" "$2" | cut -d' ' -f2)
-    if jq -en "$median >= $3" >/dev/null; then
-        printf 'kept: %s : %s, %s: %.3f, promised %s\n' "$1" "$2" "$4" "$median" "$3"
-    else
-        printf 'MISSED: %s : %s, %s: %.3f, promised %s\n' "$1" "$2" "$4" "$median" "$3"
-        missed=$((missed + 1))
-    fi >>"$work/promises"
-}
-
 check_promises() {
     case "$1 $2 $3 $4" in
     "randread 1 1 4096" | "randread 32 1 4096" | "randwrite 1 1 4096" | "randwrite 32 1 4096")
@@ -97,7 +78,6 @@ check_promises() {
 }
 
 start_servers
-: >"$work/promises"
 echo "$LOADS" >"$work/loads"
 while read -r operation depth connections block; do
     measure "$operation" "$depth" "$connections" "$block"
