@@ -75,7 +75,7 @@ struct evidence {
     bool log_wanted, pages_wanted;
     uint64_t page_at;
     uint64_t generation, commits;
-    _Alignas(4096) uint8_t block[4096];
+    uint8_t block[4096];
 };
 
 /* --- super.c: what must survive
