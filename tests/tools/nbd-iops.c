@@ -9,6 +9,7 @@
  *         --depth N          requests in flight on each connection (1)
  *         --connections N    connections to each server, a thread for each (1)
  *         --block BYTES      (4096)
+ *         --flush-every N    every Nth request of a connection is a flush, and counts as one
  *         --rounds N         slices for each server (9)
  *         --seconds S        length of a slice (1)
  *         --requests N       or: a slice is that many requests of each connection
@@ -37,7 +38,7 @@
 
 static struct {
     bool is_write, is_sequential;
-    unsigned depth, connections, block, rounds;
+    unsigned depth, connections, block, rounds, flush_every;
     uint64_t requests;
     double seconds;
 } options = {.depth = 1, .connections = 1, .block = 4096, .rounds = 9, .seconds = 1};
@@ -115,15 +116,24 @@ static int on_complete(void *user, int *error)
     return 1;
 }
 
+static int64_t submit(struct client *c, struct nbd_handle *nbd, unsigned i,
+                      nbd_completion_callback callback)
+{
+    uint64_t at;
+
+    if (options.flush_every && c->sent % options.flush_every == options.flush_every - 1)
+        return nbd_aio_flush(nbd, callback, 0);
+    at = next_offset(c);
+    return options.is_write ? nbd_aio_pwrite(nbd, c->data[i], options.block, at, callback, 0)
+                            : nbd_aio_pread(nbd, c->data[i], options.block, at, callback, 0);
+}
+
 static void send_one(struct client *c, struct nbd_handle *nbd, unsigned i)
 {
     nbd_completion_callback callback = {.callback = on_complete,
                                         .user_data = &slots[c - clients][i]};
-    uint64_t at = next_offset(c);
-    int64_t r = options.is_write ? nbd_aio_pwrite(nbd, c->data[i], options.block, at, callback, 0)
-                                 : nbd_aio_pread(nbd, c->data[i], options.block, at, callback, 0);
 
-    if (r == -1)
+    if (submit(c, nbd, i, callback) == -1)
         die(loaded->name);
     c->is_busy[i] = true;
     c->in_flight++;
@@ -277,6 +287,8 @@ static bool set_option(const char *name, const char *value)
         return set_unsigned(&options.connections, value, CONNECTIONS_MAX);
     if (strcmp(name, "--block") == 0)
         return set_unsigned(&options.block, value, 32u << 20);
+    if (strcmp(name, "--flush-every") == 0)
+        return set_unsigned(&options.flush_every, value, 1u << 20);
     if (strcmp(name, "--rounds") == 0)
         return set_unsigned(&options.rounds, value, ROUNDS_MAX);
     if (strcmp(name, "--requests") == 0) {
