@@ -110,6 +110,9 @@ after=$(hit_percent)
 printf '\n%s rounds of %s s on %s processors; backing: %s a request\n' "$PAIRS" "$SECONDS_EACH" "$(nproc)" "$DELAY"
 printf 'bytes written to the SSD for each that clients wrote: %s\n' "$written"
 printf 'hits before kill -9: %s %%, right after it: %s %%; ready after %s ms\n' "$before" "$after" "$ready"
-jq -en "$after >= 0.95 * $before and $before > 0" >/dev/null || { echo "MISSED: the cache is cold after kill -9"; missed=1; }
+jq -en "$after >= 0.95 * $before and $before > 0" >/dev/null || {
+    echo "MISSED: the cache is cold after kill -9"
+    missed=1
+}
 stop TERM
 [ $missed -eq 0 ]
