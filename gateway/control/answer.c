@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * answer.c: the verbs of the control protocol, as a table.  A request is a JSON object with "verb"
- * and that verb's keys; what is missing or of the wrong type is an error with the key's name.
+ * answer.c: what each verb of the control protocol does, as a table.  request.c reads what is
+ * asked.
  */
 #include "internal.h"
 
@@ -24,16 +24,16 @@ typedef int verb_fn(struct call *c, struct err *e);
 
 static const char *text_of(const struct call *c, const char *key)
 {
-    return json_string_value(json_object_get(c->request, key));
+    return control_request_text(c->request, key);
 }
 
 static int need_text(struct call *c, const char *key, const char **out, struct err *e)
 {
-    *out = text_of(c, key);
-    if (*out)
-        return 0;
-    c->exit = CONTROL_EXIT_USAGE;
-    return err_set(e, EINVAL, "\"%s\" is missing or no string", key);
+    int r = control_request_need_text(c->request, key, out, e);
+
+    if (r < 0)
+        c->exit = CONTROL_EXIT_USAGE;
+    return r;
 }
 
 /* A reference to the disk that "disk" names, ready or not at all. */
@@ -114,16 +114,15 @@ static int answer_metrics(struct call *c, struct err *e)
 
 static int answer_resize(struct call *c, struct err *e)
 {
-    const json_t *size = json_object_get(c->request, "size_bytes");
+    uint64_t size_bytes;
     struct gateway_export *x;
-    int r;
+    int r = control_request_need_size(c->request, "size_bytes", &size_bytes, e);
 
-    if (!json_is_integer(size) || json_integer_value(size) <= 0)
-        return err_set(e, EINVAL, "\"size_bytes\" is missing or no positive integer");
-    r = need_disk(c, &x, e);
+    if (r == 0)
+        r = need_disk(c, &x, e);
     if (r < 0)
         return r;
-    r = disk_resize(gateway_export_disk(x), (uint64_t)json_integer_value(size), e);
+    r = disk_resize(gateway_export_disk(x), size_bytes, e);
     gateway_export_release(x);
     return r;
 }
@@ -233,8 +232,6 @@ static int answer_event(struct call *c, struct err *e)
 /* --- verbs of filters
  * --------------------------------------------------------------------------------------------- */
 
-#define WORDS_MAX 32
-
 static struct station *find_station(struct gateway_export *x, const char *filter)
 {
     for (unsigned i = 0; i < x->seat_count; i++)
@@ -244,28 +241,13 @@ static struct station *find_station(struct gateway_export *x, const char *filter
     return NULL;
 }
 
-static int collect_words(const json_t *list, const char **words, int *count, struct err *e)
-{
-    size_t i;
-    json_t *word;
-
-    *count = 0;
-    json_array_foreach(list, i, word)
-    {
-        if (!json_is_string(word) || *count == WORDS_MAX)
-            return err_set(e, EINVAL, "\"args\" is no list of at most %d strings", WORDS_MAX);
-        words[(*count)++] = json_string_value(word);
-    }
-    return 0;
-}
-
 static int run_filter_verb(struct call *c, struct gateway_export *x, const char *filter,
                            const char *verb, struct err *e)
 {
-    const char *words[WORDS_MAX];
+    const char *words[CONTROL_WORDS_MAX];
     struct station *s;
     json_t *reply = NULL;
-    int count, r = collect_words(json_object_get(c->request, "args"), words, &count, e);
+    int count, r = control_request_words(c->request, "args", words, &count, e);
 
     if (r < 0)
         return r;
@@ -313,63 +295,43 @@ static int answer_peer_check(struct call *c, struct err *e)
  * --------------------------------------------------------------------------------------------------------
  */
 
-static const struct {
-    const char *name;
-    verb_fn *run;
-} verbs[] = {
-    {"status", answer_status},          {"tasks", answer_tasks},
-    {"reload", answer_reload},          {"diff", answer_diff},
-    {"metrics", answer_metrics},        {"disk-resize", answer_resize},
-    {"disk-snapshot", answer_snapshot}, {"disk-reopen", answer_reopen},
-    {"disk-event", answer_event},       {"filter", answer_filter},
-    {"failover", answer_failover},      {"peer-check", answer_peer_check},
+/* A watch is no answer but a stream: socket.c keeps it. */
+static verb_fn *const verbs[CONTROL_VERB_COUNT] = {
+    [CONTROL_VERB_STATUS] = answer_status,          [CONTROL_VERB_TASKS] = answer_tasks,
+    [CONTROL_VERB_RELOAD] = answer_reload,          [CONTROL_VERB_DIFF] = answer_diff,
+    [CONTROL_VERB_METRICS] = answer_metrics,        [CONTROL_VERB_DISK_RESIZE] = answer_resize,
+    [CONTROL_VERB_DISK_SNAPSHOT] = answer_snapshot, [CONTROL_VERB_DISK_REOPEN] = answer_reopen,
+    [CONTROL_VERB_DISK_EVENT] = answer_event,       [CONTROL_VERB_FILTER] = answer_filter,
+    [CONTROL_VERB_FAILOVER] = answer_failover,      [CONTROL_VERB_PEER_CHECK] = answer_peer_check,
 };
 
-static verb_fn *find_verb(const char *name)
+static json_t *with_error(json_t *answer, int exit, const struct err *e)
 {
-    for (unsigned i = 0; name && i < ARRAY_SIZE(verbs); i++)
-        if (strcmp(verbs[i].name, name) == 0)
-            return verbs[i].run;
-    return NULL;
+    json_t *sentence = json_string(e->text);
+
+    json_object_set_new(answer, "error",
+                        sentence ? sentence : json_string("the reason is no UTF-8"));
+    json_object_set_new(answer, "exit", json_integer(exit));
+    return answer;
 }
 
-static int answer(struct call *c, const char *line, size_t length, json_t **parsed, struct err *e)
+json_t *control_refusal(const struct err *e)
 {
-    json_error_t je;
-    verb_fn *run;
+    json_t *answer = json_pack("{s:b}", "ok", 0);
 
-    *parsed = json_loadb(line, length, JSON_REJECT_DUPLICATES, &je);
-    if (!json_is_object(*parsed)) {
-        c->exit = CONTROL_EXIT_USAGE;
-        return err_set(e, EINVAL, "the request is no JSON object%s%s", *parsed ? "" : ": ",
-                       *parsed ? "" : je.text);
-    }
-    c->request = *parsed;
-    run = find_verb(text_of(c, "verb"));
-    if (run)
-        return run(c, e);
-    c->exit = CONTROL_EXIT_USAGE;
-    return err_set(e, EINVAL, "unknown verb \"%s\"", text_of(c, "verb") ? text_of(c, "verb") : "");
+    return answer ? with_error(answer, CONTROL_EXIT_USAGE, e) : NULL;
 }
 
-json_t *control_answer(struct gateway *g, const char *line, size_t length)
+json_t *control_answer(struct gateway *g, const struct control_request *q)
 {
-    struct call c = {.gateway = g, .answer = json_object(), .exit = CONTROL_EXIT_ERROR};
-    json_t *parsed = NULL;
+    struct call c = {
+        .gateway = g, .request = q->json, .answer = json_object(), .exit = CONTROL_EXIT_ERROR};
     struct err e = {0};
     int r;
 
     if (!c.answer)
         return NULL;
-    r = answer(&c, line, length, &parsed, &e);
+    r = verbs[q->verb](&c, &e);
     json_object_set_new(c.answer, "ok", json_boolean(r == 0));
-    if (r < 0) {
-        json_t *sentence = json_string(e.text);
-
-        json_object_set_new(c.answer, "error",
-                            sentence ? sentence : json_string("the reason is no UTF-8"));
-        json_object_set_new(c.answer, "exit", json_integer(c.exit));
-    }
-    json_decref(parsed);
-    return c.answer;
+    return r < 0 ? with_error(c.answer, c.exit, &e) : c.answer;
 }

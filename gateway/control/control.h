@@ -141,10 +141,6 @@ int gateway_metrics(struct gateway *gateway, FILE *out);
 #define CONTROL_EXIT_FALSE 2
 #define CONTROL_EXIT_USAGE 3
 
-/* One line in, one answer out, without a socket; a request that streams is refused. NULL only for
- * ENOMEM. */
-json_t *control_answer(struct gateway *gateway, const char *line, size_t length) MUST_CHECK;
-
 /* Binds the Unix socket, mode 0600; a stale one is replaced only when nobody answers there. *fd. */
 int control_listen(const char *path, int *fd, struct err *e) MUST_CHECK;
 

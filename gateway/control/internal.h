@@ -10,6 +10,7 @@
 #define SLUICE_CONTROL_INTERNAL_H
 
 #include "control/control.h"
+#include "control/request.h"
 #include "peer/peer.h"
 
 enum export_state { EXPORT_OPENING, EXPORT_READY, EXPORT_FAILED, EXPORT_LEAVING };
@@ -199,5 +200,10 @@ void export_judge(struct gateway_export *x, struct windows *w, struct health *h)
 
 /* ticker.c: once a second: retries, changes of state, the service manager's watchdog. */
 int ticker_start(struct gateway *g, struct err *e) MUST_CHECK;
+
+/* answer.c: the answer to any request but a watch, and to a line that is no request. NULL only for
+ * ENOMEM. */
+json_t *control_answer(struct gateway *g, const struct control_request *q) MUST_CHECK;
+json_t *control_refusal(const struct err *e) MUST_CHECK;
 
 #endif

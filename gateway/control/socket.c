@@ -101,11 +101,10 @@ struct client {
 static ssize_t read_line(struct client *c)
 {
     for (;;) {
-        char *end = memchr(c->line, '\n', c->have);
-        ssize_t n;
+        ssize_t n = control_line_length(c->line, c->have);
 
-        if (end)
-            return end - c->line;
+        if (n >= 0)
+            return n;
         if (c->have == sizeof c->line)
             return -1;
         n = recv(c->fd, c->line + c->have, sizeof c->line - c->have, 0);
@@ -147,29 +146,37 @@ static bool send_document(int fd, const json_t *j)
     return ok;
 }
 
-static bool is_watch(const char *line, size_t length, bool *is_now_only)
+/* False: the client is served no more. */
+static bool serve_request(struct client *c, const struct control_request *q)
 {
-    json_t *j = json_loadb(line, length, 0, NULL);
-    const char *verb = json_string_value(json_object_get(j, "verb"));
-    bool is = verb && strcmp(verb, "watch") == 0;
+    json_t *answer;
+    bool ok;
 
-    *is_now_only = json_is_true(json_object_get(j, "now"));
-    json_decref(j);
-    return is;
+    if (q->verb == CONTROL_VERB_WATCH) {
+        events_stream(c->gateway, c->fd, json_is_true(json_object_get(q->json, "now")));
+        return false;
+    }
+    answer = control_answer(c->gateway, q);
+    ok = answer && send_document(c->fd, answer);
+    json_decref(answer);
+    return ok;
 }
 
 static bool serve_line(struct client *c, size_t length)
 {
-    bool is_now_only, ok;
-    json_t *answer;
+    struct control_request q;
+    struct err e = {0};
+    json_t *refusal;
+    bool ok;
 
-    if (is_watch(c->line, length, &is_now_only)) {
-        events_stream(c->gateway, c->fd, is_now_only);
-        return false;
+    if (control_request_parse(c->line, length, &q, &e) == 0) {
+        ok = serve_request(c, &q);
+        json_decref(q.json);
+        return ok;
     }
-    answer = control_answer(c->gateway, c->line, length);
-    ok = answer && send_document(c->fd, answer);
-    json_decref(answer);
+    refusal = control_refusal(&e);
+    ok = refusal && send_document(c->fd, refusal);
+    json_decref(refusal);
     return ok;
 }
 

@@ -26,6 +26,11 @@ sources_of() {
             echo "$top_srcdir/filters/$name.c"
         done
         ;;
+    control)
+        for name in control/request base/err base/text; do
+            echo "$top_srcdir/gateway/$name.c"
+        done
+        ;;
     iscsi-*)
         for name in iscsi/pdu iscsi/keys iscsi/negotiate iscsi/chap iscsi/login base/err base/text base/crc32c; do
             echo "$top_srcdir/gateway/$name.c"

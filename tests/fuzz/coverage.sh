@@ -15,7 +15,7 @@ fi
 measure() {
     target=$1
     shift
-    parsers=$(for file; do echo "$top_srcdir/gateway/config/$file.c"; done)
+    parsers=$(for file; do echo "$top_srcdir/gateway/$file.c"; done)
     build_target "$target" "$tmp/replay" -fprofile-instr-generate -fcoverage-mapping \
         "$top_srcdir/tests/fuzz/replay.c"
     LLVM_PROFILE_FILE=$tmp/raw "$tmp/replay" "$top_srcdir/tests/fuzz/corpus/$target" 2>/dev/null
@@ -28,6 +28,8 @@ measure() {
         END { printf "%s: lines reached: %s %%, at least %s %% wanted\n", target, percent, least
               exit percent + 0 < least + 0 }' "$tmp/report"
 }
-measure config address arena bind chain crosscheck effective filters load node plan policy problems \
-    scalar tables types yaml
-measure manifest manifest
+measure config config/address config/arena config/bind config/chain config/crosscheck config/effective \
+    config/filters config/load config/node config/plan config/policy config/problems config/scalar \
+    config/tables config/types config/yaml
+measure manifest config/manifest
+measure control control/request

@@ -27,3 +27,4 @@ must_find() {
 }
 must_find config "$top_srcdir/tests/fuzz/config-mutator.c"
 must_find manifest
+must_find control
