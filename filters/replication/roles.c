@@ -485,6 +485,7 @@ void roles_pump(struct replica *r)
 
 void roles_tick(struct replica *r)
 {
+    r->sync_is_armed = false;
 
     evidence_commit(r);
     if (r->abandon_ns && sluice_now_ns(r->disk) >= r->abandon_ns &&

@@ -234,7 +234,11 @@ void target_on_journaled(struct replica *r)
     if ((r->flush_wanted > r->stable_seq && r->journaled_seq >= r->flush_wanted) ||
         (r->batch == BATCH_ENDING && r->commit_position != UINT64_MAX))
         journal_sync(r);
-    replica_kick(r);
+    /* Otherwise the next sync brings everything on. */
+    if (r->batch != BATCH_NONE || r->begin_entry || r->cut_wanted || r->ready_wanted ||
+        r->is_promoting || r->journal.appended || r->settings.level == ACK_APPLIED ||
+        !r->sync_is_armed)
+        replica_kick(r);
 }
 
 void target_on_synced(struct replica *r)
@@ -262,7 +266,8 @@ static void mark_applied(struct replica *r)
     if (r->settings.level == ACK_APPLIED)
         send_ack(r, 0);
     replica_wake(&r->changed);
-    replica_kick(r);
+    if (r->journal.applying <= APPLYING_MAX / 2)
+        replica_kick(r);
 }
 
 static void on_applied(struct sluice_io *io, int32_t error)
@@ -392,10 +397,13 @@ static void sync_in_time(struct replica *r)
     if (since < SYNC_NS && !r->is_promoting && r->batch != BATCH_ENDING &&
         r->settings.level != ACK_APPLIED && r->journal.memory < SYNC_BYTES &&
         !r->journal.appended) {
-        sluice_timer_start(r->disk, &r->timer, SYNC_NS - since);
+        if (!r->sync_is_armed)
+            sluice_timer_start(r->disk, &r->timer, SYNC_NS - since);
+        r->sync_is_armed = true;
         return;
     }
     r->synced_ns = now;
+    r->sync_is_armed = false;
     journal_sync(r);
 }
 
