@@ -50,7 +50,8 @@ static void print_report(const struct cli *cli, const json_t *reply)
         fprintf(stderr, "%s\n", json_string_value(item));
     json_array_foreach(json_object_get(report, "actions"), i, item)
         printf("%s\n", json_string_value(json_object_get(item, "text")));
-    if (report && json_array_size(json_object_get(report, "actions")) == 0)
+    if (json_is_true(json_object_get(reply, "ok")) &&
+        json_array_size(json_object_get(report, "actions")) == 0)
         printf("nothing to do\n");
 }
 

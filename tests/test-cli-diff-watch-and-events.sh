@@ -1,0 +1,79 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# `sluice diff` says what a reload would do, by its exit code and its output; `sluice watch` streams what
+# happens while it happens; `sluice disk event` exits with 2 and the filter's sentence when one refuses.
+. "${top_srcdir:-$(dirname "$0")/..}/tests/functions.sh"
+requires jq
+
+make_config
+policy() { # NAME FILTERS
+    disk "$1" <<POLICY
+size: 1MiB
+backing: { file: $work/$1.raw }
+filters: [$2]
+POLICY
+}
+policy a ""
+policy no "refuse: { event: snapshot, phase: prepare }"
+serve
+
+# run EXIT ARGS...: the command line, its output and its errors kept.
+run() {
+    wanted=$1
+    shift
+    sluice "$@" >"$work/out" 2>"$work/errors"
+    status=$?
+    [ $status -eq "$wanted" ] || fail "sluice $* exits with $status, not $wanted: $(cat "$work/out" "$work/errors")"
+}
+silent() { [ ! -s "$work/$1" ] || fail "$1 has: $(cat "$work/$1")"; }
+
+# --- diff
+run 0 diff
+[ "$(cat "$work/out")" = "nothing to do" ] || fail "no change: $(cat "$work/out")"
+silent errors
+run 0 diff --json
+jq -e '.schema_version == 1 and .actions == []' "$work/out" >/dev/null || fail "no change: $(cat "$work/out")"
+policy a "passthru: {}"
+run 0 diff
+grep -qx 'a: attach passthru.*' "$work/out" || fail "a change: $(cat "$work/out")"
+[ "$(wc -l <"$work/out")" -eq 1 ] || fail "one change is said to be: $(cat "$work/out")"
+silent errors
+run 0 diff --json
+jq -e '[.actions[].disk] == ["a"]' "$work/out" >/dev/null || fail "a change: $(cat "$work/out")"
+printf 'size: 1MiB\nbackin: { file: /x }\n' >"$config/disks.d/b.yaml"
+run 1 diff
+silent out
+grep -q 'disks.d/b.yaml:2:1: .*backin' "$work/errors" || fail "a broken file: $(cat "$work/errors")"
+rm "$config/disks.d/b.yaml"
+policy a ""
+run 3 diff a
+
+# --- watch
+"$sluice_program" watch --config "$config" --json >"$work/events" 2>"$work/watch.err" &
+children=$!
+seen() { jq -e -n --arg e "$1" --arg d "$2" '[inputs | select(.event == $e and .name == $d)] | length == 1' "$work/events" >/dev/null 2>&1; }
+within 30 seen exists a || fail "watch does not say that a exists: $(cat "$work/events" "$work/watch.err")"
+! seen create new || fail "new before it was added"
+run 0 disk add new --file "$work/new.raw" --size 1MiB
+within 30 seen create new || fail "watch does not say that new was added: $(cat "$work/events")"
+run 0 disk remove new
+within 30 seen destroy new || fail "watch does not say that new is gone: $(cat "$work/events")"
+jq -n -e '[inputs | select(.name == "new") | .event] | (index("create") < index("destroy"))' "$work/events" >/dev/null ||
+    fail "the order of events: $(cat "$work/events")"
+kill -0 "$children" || fail "watch has ended: $(cat "$work/watch.err")"
+
+# --- disk event
+run 0 disk event a snapshot
+run 0 disk event a snapshot --prepare
+run 0 disk event a snapshot --abort
+run 2 disk event no snapshot
+grep -q 'I would rather not' "$work/errors" || fail "no sentence of the filter: $(cat "$work/errors")"
+grep -q 'refuse' "$work/errors" || fail "which filter: $(cat "$work/errors")"
+run 2 disk event no snapshot --prepare
+run 0 disk event no start
+run 2 disk event a snapshot --commit
+run 1 disk event nobody snapshot
+grep -q 'nobody' "$work/errors" || fail "which disk: $(cat "$work/errors")"
+run 3 disk event a snapshot --prepare --commit
+run 3 disk event a
+stop
