@@ -35,3 +35,19 @@ done
 # The parser can fail.
 ! printf '# HELP x y\n# TYPE x counter\nx 1\n' | python3 "$top_srcdir/tests/prometheus.py" >/dev/null 2>&1 || fail "parser"
 ! printf 'sluice_x{a="b} 1\n' | python3 "$top_srcdir/tests/prometheus.py" >/dev/null 2>&1 || fail "parser"
+
+# --- without /proc, what it would have told is left out, not negative
+stop
+grep -q '^sluice_threads [1-9]' "$work/text" && grep -q '^sluice_resident_bytes [1-9]' "$work/text" || fail "no threads, no memory"
+unshare -rm mount -t tmpfs none /proc 2>/dev/null || exit 0
+cat >"$work/blind" <<'END'
+mount -t tmpfs none /proc && exec "$@"
+END
+unshare -rm sh "$work/blind" "$sluice_program" serve --config "$config" >>"$work/log" 2>&1 &
+gateway=$!
+within 60 is_answering || fail "no answer without /proc"
+sluice metrics >"$work/text" || fail "metrics without /proc: exit $?"
+python3 "$top_srcdir/tests/prometheus.py" <"$work/text" >"$work/samples" || fail "no valid text without /proc"
+! grep -E '^sluice_(threads|resident_bytes)| -[0-9]' "$work/text" || fail "said without /proc"
+has 'sluice_disk_up{disk="a.b-c"} 1'
+echo "metrics without /proc: $(wc -l <"$work/samples") samples, none negative"

@@ -46,6 +46,17 @@ within 60 told '^READY=1$' || fail "READY was not told after the reload: $(cat "
 stop
 within 60 told '^STOPPING=1$' || fail "STOPPING was not told: $(cat "$work/told")"
 
+# --- what is given is checked: a number, and listening sockets
+given() { # LISTEN_FDS SENTENCE
+    ! LISTEN_FDS=$1 timeout 60 sh -c 'LISTEN_PID=$$ exec "$@"' sh "$sluice_program" serve --config "$config" \
+        3</dev/null 2>"$work/errors" || fail "LISTEN_FDS=$1 was taken"
+    grep -q "$2" "$work/errors" || fail "LISTEN_FDS=$1: $(cat "$work/errors")"
+}
+given 1 'descriptor 3 is no listening socket'
+for count in 0 -1 65 1x 99999999999999999999 ''; do
+    given "$count" "LISTEN_FDS=$count is no number from 1 to 64"
+done
+
 # --- the units
 command -v systemd-analyze >/dev/null || exit 0
 sed "s|@bindir@/sluice|$sluice_program|; s|^User=.*|User=root|; s|^Group=.*|Group=root|" \

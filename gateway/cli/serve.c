@@ -72,24 +72,43 @@ static int listen_unix(const struct config_address *a, struct err *e)
     return -e->code;
 }
 
-/* Under socket activation the listeners are given, and ours are not opened. */
-static bool take_given(struct serve *s)
+static bool is_listener(int fd)
+{
+    int is_listening = 0;
+    socklen_t size = sizeof is_listening;
+
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) == 0 && is_listening;
+}
+
+/* Under socket activation the listeners are given, and ours are not opened.  What the environment
+ * says is checked: nbdkit would accept on whatever stands there. */
+static int take_given(struct serve *s, struct err *e)
 {
     const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
-    int n = count ? atoi(count) : 0;
+    char *end;
+    long n;
 
-    if (!pid || atoi(pid) != getpid() || n <= 0 || n > FDS_MAX)
-        return false;
-    for (int i = 0; i < n; i++)
+    if (!pid || !count || atoi(pid) != getpid())
+        return 0;
+    n = strtol(count, &end, 10);
+    if (end == count || *end || n < 1 || n > FDS_MAX)
+        return err_set(e, EINVAL, "LISTEN_FDS=%s is no number from 1 to %d", count, FDS_MAX);
+    for (int i = 0; i < n; i++) {
+        if (!is_listener(FIRST_FD + i))
+            return err_set(e, ENOTSOCK, "LISTEN_FDS=%s, but descriptor %d is no listening socket",
+                           count, FIRST_FD + i);
         s->fd[s->fd_count++] = FIRST_FD + i;
-    return true;
+    }
+    return 0;
 }
 
 static int open_listeners(struct serve *s, struct err *e)
 {
     const struct config_addresses *nbd = &s->config->listen.nbd;
 
-    if (take_given(s))
+    if (take_given(s, e) < 0)
+        return -e->code;
+    if (s->fd_count > 0)
         return 0;
     for (unsigned i = 0; i < nbd->count; i++) {
         const struct config_address *a = &nbd->item[i];

@@ -167,16 +167,23 @@ static long proc_status(const char *key)
     return value;
 }
 
+/* What is not known (-1) is left out: a metric has no null. */
+static void put_known(FILE *out, const char *name, const char *help, long value, long unit)
+{
+    if (value < 0)
+        return;
+    put_head(out, name, "gauge", help);
+    fprintf(out, "%s %lld\n", name, (long long)value * unit);
+}
+
 static void put_process(FILE *out, const struct gateway *g)
 {
     put_head(out, "sluice_build_info", "gauge", "The running version.");
     fprintf(out, "sluice_build_info{version=\"%s\"} 1\n", PACKAGE_VERSION);
     put_head(out, "sluice_uptime_seconds", "gauge", "Time since the start.");
     fprintf(out, "sluice_uptime_seconds %.3f\n", (double)(clock_now_ns() - g->started_ns) / 1e9);
-    put_head(out, "sluice_threads", "gauge", "Threads of the process.");
-    fprintf(out, "sluice_threads %ld\n", proc_status("Threads:"));
-    put_head(out, "sluice_resident_bytes", "gauge", "Memory of the process.");
-    fprintf(out, "sluice_resident_bytes %lld\n", (long long)proc_status("VmRSS:") * 1024);
+    put_known(out, "sluice_threads", "Threads of the process.", proc_status("Threads:"), 1);
+    put_known(out, "sluice_resident_bytes", "Memory of the process.", proc_status("VmRSS:"), 1024);
 }
 
 /* --- all of it
