@@ -34,8 +34,8 @@ void cache_forget(struct cache *c, const struct index_item *item)
     index_remove(&c->index, item->block);
 }
 
-/* [M] */
-static void apply_dirty(struct cache *c, uint64_t block, uint32_t slot)
+/* [M] 0, or ENOMEM: the log has it, the index not. */
+static int32_t apply_dirty(struct cache *c, uint64_t block, uint32_t slot)
 {
     struct index_item old, item = {.block = block, .place = slot, .is_dirty = true};
     bool was_there = index_get(&c->index, block, &old);
@@ -44,23 +44,26 @@ static void apply_dirty(struct cache *c, uint64_t block, uint32_t slot)
         item.frequency = old.frequency;
     if (index_put(&c->index, &item) < 0) {
         log_fail(c, ENOMEM, "the index cannot grow");
-        return;
+        return ENOMEM;
     }
     if (was_there)
         let_go(c, &old);
     count_dirty(c, slot, 1);
+    return 0;
 }
 
 /* [M] Only what the copy was made from may be replaced by it. */
-static void apply_clean(struct cache *c, const struct log_job *job, uint32_t slot)
+static int32_t apply_clean(struct cache *c, const struct log_job *job, uint32_t slot)
 {
     struct index_item old, item = {.block = job->block, .place = slot, .frequency = job->frequency};
 
     if (!index_get(&c->index, job->block, &old) || old.is_in_ram != job->source_is_ram ||
         old.place != job->source || old.is_dirty)
-        return;
-    if (index_put(&c->index, &item) < 0)
-        log_fail(c, ENOMEM, "the index cannot grow");
+        return 0;
+    if (index_put(&c->index, &item) == 0)
+        return 0;
+    log_fail(c, ENOMEM, "the index cannot grow");
+    return ENOMEM;
 }
 
 /* [M] */
@@ -72,26 +75,30 @@ static void apply_drop(struct cache *c, uint64_t block)
         cache_forget(c, &old);
 }
 
-void log_apply(struct cache *c, const struct chunk *chunk)
+int32_t log_apply(struct cache *c, const struct chunk *chunk)
 {
     const struct chunk_header *h = &chunk->header;
     struct log *log = &c->log;
     uint32_t slot = log_slot(log, h->segment, chunk->block) + 1;
+    int32_t error = 0, r;
 
     for (uint32_t i = 0; i < h->count; i++) {
         const struct chunk_entry *e = &h->entry[i];
 
+        r = 0;
         if (e->kind == CHUNK_DIRTY)
-            apply_dirty(c, e->block, slot);
+            r = apply_dirty(c, e->block, slot);
         else if (e->kind == CHUNK_CLEAN)
-            apply_clean(c, chunk->job[i], slot);
+            r = apply_clean(c, chunk->job[i], slot);
         else
             apply_drop(c, e->block);
         slot += e->kind != CHUNK_DROP;
+        error = error ? error : r;
     }
     log->applied = (struct log_position){
         .segment = h->segment,
         .block = chunk->block + 1 + h->data_blocks,
         .sequence = h->sequence + 1,
     };
+    return error;
 }

@@ -208,6 +208,9 @@ int32_t log_mark_wait(struct cache *c);
 void log_fail(struct cache *c, int32_t error, const char *what);
 /* Reads or writes the tier, waiting.  0 or a negative errno. */
 int log_io_wait(struct cache *c, uint8_t op, uint64_t block, void *data, uint64_t bytes);
+/* [K] The same for the background, without which the log fills up: an error fails the tier, so that
+ * nobody waits for room that never comes. */
+int log_tend_wait(struct cache *c, uint8_t op, uint64_t block, void *data, uint64_t bytes);
 
 /* Goes through the chunks of a segment in memory, in order, up to `end` blocks; fn gets each entry
  * with the slot of its data and the data (of DROP: nothing). */
@@ -217,7 +220,7 @@ void log_for_entries(const struct log *log, const uint8_t *segment_data, uint64_
                      uint32_t end, log_entry_fn *fn, void *arg);
 
 /* apply.c [M]: a chunk that has been written, into the index. */
-void log_apply(struct cache *c, const struct chunk *chunk);
+int32_t log_apply(struct cache *c, const struct chunk *chunk);
 /* [M] This block's entry goes. */
 void cache_forget(struct cache *c, const struct index_item *item);
 

@@ -186,7 +186,9 @@ static bool start_through(struct change *ch)
 
     cache_lock(c);
     note_tokens(ch);
-    must_log = drop_from_ram(ch);
+    /* What a failed tier holds is in doubt: chunks and drops that failed may be found by the next
+     * start, or not. Nothing changes in the backing behind its back. */
+    must_log = drop_from_ram(ch) || c->log.error;
     if (must_log && !cache_has_log(c)) {
         sweep_ram(ch);
         must_log = false;

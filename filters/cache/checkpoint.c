@@ -41,7 +41,7 @@ static void write_out(struct writer *w, bool is_last)
     if (!w->error && w->block + bytes / BLOCK_BYTES > w->end)
         w->error = -ENOSPC;
     if (!w->error && bytes)
-        w->error = log_io_wait(w->c, SLUICE_OP_WRITE, w->block, w->buffer, bytes);
+        w->error = log_tend_wait(w->c, SLUICE_OP_WRITE, w->block, w->buffer, bytes);
     w->block += bytes / BLOCK_BYTES;
     memmove(w->buffer, w->buffer + bytes, left);
     w->used = left;
@@ -91,8 +91,8 @@ static int write_super(struct cache *c, const struct superblock *s, uint8_t *blo
     int r;
 
     format_put_superblock(s, block);
-    r = log_io_wait(c, SLUICE_OP_WRITE, s->generation % 2, block, BLOCK_BYTES);
-    return r < 0 ? r : log_io_wait(c, SLUICE_OP_FLUSH, 0, NULL, 0);
+    r = log_tend_wait(c, SLUICE_OP_WRITE, s->generation % 2, block, BLOCK_BYTES);
+    return r < 0 ? r : log_tend_wait(c, SLUICE_OP_FLUSH, 0, NULL, 0);
 }
 
 /* [M] What the superblock says of the end of the copying. */

@@ -76,8 +76,8 @@ static void read_window(struct window *w)
         uint64_t bytes = (uint64_t)blocks_of(w, s) * BLOCK_BYTES;
 
         if (bytes)
-            w->error =
-                -log_io_wait(w->c, SLUICE_OP_READ, log_slot(log, s, 0), segment_data(w, s), bytes);
+            w->error = -log_tend_wait(w->c, SLUICE_OP_READ, log_slot(log, s, 0), segment_data(w, s),
+                                      bytes);
     }
 }
 

@@ -7,16 +7,24 @@
 #include "cache.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 void log_fail(struct cache *c, int32_t error, const char *what)
 {
+    uint64_t under_way = c->log.is_writing ? c->log.chunk->header.data_blocks : 0;
+    char sentence[160];
+
     if (c->log.error)
         return;
     c->log.error = error;
     sluice_log(c->disk, SLUICE_LOG_ERROR, "%s: %s (%s); what it holds can still be read", what,
                strerror(error), c->log.path);
-    sluice_health(c->disk, SLUICE_HEALTH_FAILED,
-                  "the cache's tier failed; writes fail so that nothing is lost unsaid",
+    snprintf(
+        sentence, sizeof sentence,
+        "the cache's tier failed; up to %llu KiB on it are not in the backing; writes fail so that "
+        "nothing is lost unsaid",
+        (unsigned long long)((c->log.dirty_blocks + under_way) * BLOCK_BYTES / 1024));
+    sluice_health(c->disk, SLUICE_HEALTH_FAILED, sentence,
                   "mend or replace the tier's storage, then restart the gateway");
 }
 
@@ -56,6 +64,8 @@ static void end_sync(struct cache *c, int32_t error)
     cache_unlock(c);
     if (again)
         start(c);
+    if (error)
+        log_pump(c); /* jobs that wait for room are to fail */
     tell(answered, error);
 }
 
@@ -176,4 +186,17 @@ int log_io_wait(struct cache *c, uint8_t op, uint64_t block, void *data, uint64_
     if (op == SLUICE_OP_ZERO)
         io.flags = SLUICE_FLAG_NO_HOLE; /* the space is taken now, not when it has run out */
     return sluice_file_wait(c->disk, c->log.file, &io);
+}
+
+int log_tend_wait(struct cache *c, uint8_t op, uint64_t block, void *data, uint64_t bytes)
+{
+    int r = log_io_wait(c, op, block, data, bytes);
+
+    if (r == 0)
+        return 0;
+    cache_lock(c);
+    log_fail(c, -r, op == SLUICE_OP_READ ? "reading the tier failed" : "writing the tier failed");
+    cache_unlock(c);
+    log_pump(c);
+    return r;
 }

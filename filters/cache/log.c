@@ -328,8 +328,8 @@ static void end_chunk(struct cache *c, int32_t error)
     if (error)
         log_fail(c, error, "writing to the tier failed");
     else
-        log_apply(c, chunk);
-    set_errors(&chunk->finished, log->error);
+        error = log_apply(c, chunk); /* what is in the log is not called failed, whatever else is */
+    set_errors(&chunk->finished, error);
     finished = chunk->finished;
     chunk->finished = (struct job_queue){.first = NULL};
     log->is_writing = false;

@@ -10,14 +10,14 @@
 #define LOOK_AGAIN_NS UINT64_C(5000000)
 
 /* [M] How long a write of so many blocks waits now; UINT64_MAX: until something has been destaged.
- */
+ * With a tier that has failed nothing will be: the write is to learn of that. */
 static uint64_t delay_of(const struct cache *c, uint64_t blocks)
 {
     uint64_t all = log_bytes(&c->log) / BLOCK_BYTES, dirty = c->log.dirty_blocks;
     uint64_t soft = all * c->options.soft_percent / 100, hard = all * c->options.hard_percent / 100;
     uint64_t permille;
 
-    if (dirty + blocks <= soft || dirty <= soft)
+    if (c->log.error || dirty + blocks <= soft || dirty <= soft)
         return 0;
     if (dirty >= hard)
         return UINT64_MAX;

@@ -132,7 +132,7 @@ static int32_t reclaim_segment(struct reclaim *r)
     r->copies = cache_zalloc(r->most * sizeof *r->copies);
     if (!r->data || !r->copies)
         return ENOMEM;
-    error = -log_io_wait(c, SLUICE_OP_READ, log_slot(log, r->segment, 0), r->data, bytes);
+    error = -log_tend_wait(c, SLUICE_OP_READ, log_slot(log, r->segment, 0), r->data, bytes);
     if (error)
         return error;
     make_copies(r);

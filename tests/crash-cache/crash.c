@@ -3,7 +3,11 @@
  * crash: the real cache filter over simulated devices, under a random load, ended at random points
  * by kill -9 or by a power cut, also while it recovers, and checked against the oracle each time.
  *
- *     crash [--seed N] [--points N] [--mutant N] [--until-red] [--verbose]
+ *     crash [--seed N] [--points N] [--mutant N] [--faults] [--until-red] [--verbose]
+ *
+ * --faults: in every second run the SSD fails in the end, its writes, its reads or both.  Requests
+ * may fail then, but a read of what the backing has too, and nothing hangs; after the crash the SSD
+ * works again, and what was acknowledged is there.
  *
  * --mutant N breaks one of the rules R1 to R13 (and some more, docs/cache.md); --until-red then
  * ends with exit code 0 at the first violation, and with 1 when there is none.
@@ -11,6 +15,7 @@
 #include "oracle.h"
 #include "sim.h"
 
+#include "cache/cache.h"
 #include "cache/world.h"
 
 #include <errno.h>
@@ -26,11 +31,14 @@ struct slot {
     uint64_t block, count;
     uint32_t number;
     bool is_busy, changes;
+    bool began_clean; /* the backing had all of the disk */
     bool extent_checked[DISK_BLOCKS];
 };
 static struct slot slots[SLOTS];
 static uint64_t points, kills, cuts, requests, in_recovery, drains;
-static bool is_paused; /* no new requests */
+static uint64_t faults, failed_requests, said_losses;
+static bool has_faults; /* --faults */
+static bool is_paused;  /* no new requests */
 /* What the guests are like, chosen anew for each run between two crashes. */
 static struct {
     uint32_t flushes, fuas; /* one in so many; 0: none */
@@ -61,6 +69,13 @@ static void on_extent(struct sim_request *r, uint64_t offset, uint64_t length, u
         }
 }
 
+static bool may_fail(const struct sim_request *r)
+{
+    const struct slot *s = r->own;
+
+    return sim_ssd_faults && !(r->pub.op == SLUICE_OP_READ && s->began_clean);
+}
+
 static void on_done(struct sim_request *r, int32_t error)
 {
     struct slot *s = r->own;
@@ -69,7 +84,9 @@ static void on_done(struct sim_request *r, int32_t error)
     s->is_busy = false;
     requests++;
     if (error) {
-        sim_violation("a request of kind %d failed: %s", r->pub.op, strerror(error));
+        failed_requests++;
+        if (!may_fail(r))
+            sim_violation("a request of kind %d failed: %s", r->pub.op, strerror(error));
         return;
     }
     if (r->pub.op == SLUICE_OP_READ)
@@ -147,6 +164,7 @@ static void begin(struct slot *s, uint8_t op)
 {
     s->changes = is_change(op);
     s->is_busy = true;
+    s->began_clean = sim_counter(N_DIRTY) == 0;
     if (s->changes)
         s->number = oracle_begin(s->block, s->count, op == SLUICE_OP_WRITE ? s->data : NULL);
     else if (op == SLUICE_OP_FLUSH)
@@ -372,6 +390,34 @@ static void start_over(uint64_t seed)
     come_back(false);
 }
 
+/* A destage that was under way may have ended since: what is said is the most. */
+static void check_what_is_said(void)
+{
+    unsigned long long said_kib;
+    long long lost_kib = (long long)sim_counter(N_DIRTY) / 1024;
+
+    if (sscanf(sim_health, "the cache's tier failed; up to %llu KiB", &said_kib) != 1)
+        return; /* only reads failed */
+    said_losses++;
+    if (lost_kib < 0 || said_kib < (unsigned long long)lost_kib)
+        sim_violation("%lld KiB are in the tier alone, health says %llu", lost_kib, said_kib);
+}
+
+/* The SSD fails: what is said of it, and that nothing waits for ever. */
+static void fail_ssd(void)
+{
+    faults++;
+    sim_ssd_faults = 1 + sim_below(SIM_WRITES_FAIL | SIM_READS_FAIL);
+    for (uint32_t i = 0; i < profile.steps && !sim_violations; i++) {
+        if (sim_one_in(3))
+            try_request();
+        else
+            sim_step();
+    }
+    wait_for_requests();
+    check_what_is_said();
+}
+
 static void run_until_crash(void)
 {
     choose_profile();
@@ -392,6 +438,8 @@ static void one_point(void)
     bool is_power = sim_one_in(2);
 
     run_until_crash();
+    if (has_faults && sim_is_open() && !sim_violations && sim_one_in(2))
+        fail_ssd();
     if (sim_violations)
         return;
     if (!sim_is_open()) { /* detached */
@@ -424,6 +472,8 @@ int main(int argc, char **argv)
             wanted = number_of(argv[++i]);
         else if (strcmp(argv[i], "--mutant") == 0)
             cache_mutant = (int)number_of(argv[++i]);
+        else if (strcmp(argv[i], "--faults") == 0)
+            has_faults = true;
         else if (strcmp(argv[i], "--until-red") == 0)
             until_red = true;
         else if (strcmp(argv[i], "--verbose") == 0)
@@ -446,9 +496,12 @@ int main(int argc, char **argv)
     }
     printf("{\"crash_points\": %llu, \"kills\": %llu, \"power_cuts\": %llu, \"during_recovery\": "
            "%llu, "
-           "\"requests\": %llu, \"drains\": %llu, \"violations\": %u}\n",
+           "\"requests\": %llu, \"drains\": %llu, \"ssd_faults\": %llu, \"failed_requests\": %llu, "
+           "\"said_losses\": %llu, "
+           "\"violations\": %u}\n",
            (unsigned long long)points, (unsigned long long)kills, (unsigned long long)cuts,
            (unsigned long long)in_recovery, (unsigned long long)requests,
-           (unsigned long long)drains, sim_violations);
+           (unsigned long long)drains, (unsigned long long)faults,
+           (unsigned long long)failed_requests, (unsigned long long)said_losses, sim_violations);
     return until_red ? sim_violations == 0 : sim_violations != 0;
 }

@@ -112,6 +112,8 @@ static void add_event(enum event_kind kind, void *what, uint64_t mark)
  * --------------------------------------------------------------------------- */
 
 const struct sluice_filter *sluice_filter_table(void);
+unsigned sim_ssd_faults;
+char sim_health[300];
 static void *instance;
 static const char disk_uuid[] = "6b8b4567-327b-23c6-643c-986966334873";
 
@@ -262,7 +264,7 @@ static void wake_io(struct sluice_io *io, int32_t error)
 }
 static void wake_file_io(struct sluice_file_io *io, int32_t error)
 {
-    (void)error;
+    io->host_private[1] = (void *)(intptr_t)error;
     ((struct coroutine *)io->host_private[0])->is_ready = true;
 }
 
@@ -281,7 +283,7 @@ static int do_file_wait(struct sluice_file *file, struct sluice_file_io *io)
     io->host_private[0] = running;
     do_file_submit(file, io);
     yield_coroutine();
-    return 0;
+    return -(int)(intptr_t)io->host_private[1];
 }
 
 static void end_io(struct sluice_io *io, uint64_t mark)
@@ -294,8 +296,24 @@ static void end_io(struct sluice_io *io, uint64_t mark)
     io->done(io, 0);
 }
 
+/* A device that fails may have done a part of a write. */
+static bool ssd_refuses(const struct sluice_file_io *io)
+{
+    bool is_read = io->op == SLUICE_OP_READ;
+
+    if (!(sim_ssd_faults & (is_read ? SIM_READS_FAIL : SIM_WRITES_FAIL)))
+        return false;
+    if (io->op == SLUICE_OP_WRITE)
+        dev_apply_torn(&ssd, io->offset, io->length, io->data);
+    return true;
+}
+
 static void end_file_io(struct sluice_file_io *io, uint64_t mark)
 {
+    if (ssd_refuses(io)) {
+        io->done(io, EIO);
+        return;
+    }
     if (io->op == SLUICE_OP_READ)
         memcpy(io->data, ssd.now + io->offset, io->length);
     else if (io->op == SLUICE_OP_WRITE)
@@ -436,7 +454,8 @@ static void do_memory_give(struct sluice_disk *disk, uint64_t bytes)
 static void do_health(struct sluice_disk *disk, uint32_t s, const char *sentence,
                       const char *remedy)
 {
-    (void)disk, (void)s, (void)sentence, (void)remedy;
+    (void)disk, (void)s, (void)remedy;
+    snprintf(sim_health, sizeof sim_health, "%s", sentence);
 }
 __attribute__((format(printf, 3, 0))) static void do_log(struct sluice_disk *disk, uint32_t level,
                                                          const char *fmt, va_list ap)
@@ -739,6 +758,9 @@ static void tear(const struct event *e)
 
 void sim_crash(bool is_power)
 {
+    sim_ssd_faults = 0;
+    sim_health[0] = 0;
+    memset(counters, 0, sizeof counters);
     for (unsigned i = 0; i < event_count; i++)
         tear(&events[i]);
     event_count = 0;

@@ -110,5 +110,11 @@ extern uint64_t sim_now_ns;
 bool sim_has_memory(void);
 void sim_free_all(void);
 int64_t sim_counter(unsigned index);
+/* What the SSD answers with EIO until the next crash; writes are flushes and zeroings too. */
+#define SIM_WRITES_FAIL 1u
+#define SIM_READS_FAIL 2u
+extern unsigned sim_ssd_faults;
+/* The last sentence that the filter said of its health. */
+extern char sim_health[300];
 
 #endif
