@@ -8,8 +8,8 @@
  * it was written: after a cut (a batch that was not committed) the term rises, so that what lies
  * behind the cut is not taken for its continuation.
  *
- *     record: magic u32, crc32c u32 (of the next 16), position u64, term u64, the frame's 48 bytes,
- * its payload
+ *     record: magic u32, crc32c u32 (of the next 24), position u64, term u64, end of the one before
+ * u64, the frame's 48 bytes, its payload
  */
 #include "replica.h"
 
@@ -19,12 +19,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC 0x3152524au /* "JRR1" */
+#define MAGIC 0x3252524au /* "JRR2" */
 #define HEAD_BYTES (RECORD_BYTES - FRAME_BYTES)
 #define WRITING_MAX 16u
 #define MEMORY_MAX (32u << 20)
 
-_Static_assert(RECORD_BYTES == 24 + FRAME_BYTES, "a record is a head and a frame");
+_Static_assert(RECORD_BYTES == 32 + FRAME_BYTES, "a record is a head and a frame");
 
 static uint64_t record_bytes(uint64_t payload)
 {
@@ -43,16 +43,19 @@ static uint64_t place(const struct journal *j, uint64_t head, uint64_t length)
  * ---------------------------------------------------------------------------------------------------
  */
 
-static void put_head(struct entry *e, uint64_t term)
+/* after: where the record before it ends, which is elsewhere when the rest of the file was too
+ * short. */
+static void put_head(struct entry *e, uint64_t after)
 {
     uint8_t *at = e->record;
 
     le_put(&at, MAGIC, 4);
     at += 4;
     le_put(&at, e->position, 8);
-    le_put(&at, term, 8);
+    le_put(&at, e->term, 8);
+    le_put(&at, after, 8);
     at = e->record + 4;
-    le_put(&at, crc_add(0, e->record + 8, 16), 4);
+    le_put(&at, crc_add(0, e->record + 8, HEAD_BYTES - 8), 4);
 }
 
 static void link_entry(struct journal *j, struct entry *e)
@@ -128,7 +131,7 @@ void journal_write(struct replica *r)
             return;
         e->position = at;
         e->term = j->term;
-        put_head(e, j->term);
+        put_head(e, j->head);
         e->file_io.op = SLUICE_OP_WRITE;
         e->file_io.offset = at % j->size;
         e->file_io.length = length;
@@ -259,17 +262,18 @@ static int make_durable(struct replica *r)
 
 /* A record at this position: its frame and term; `record` holds it whole.  False: there is none. */
 static bool read_record(struct replica *r, uint64_t position, uint8_t *record, struct frame *frame,
-                        uint64_t *term)
+                        uint64_t *term, uint64_t *after)
 {
     const struct journal *j = &r->journal;
     const uint8_t *at = record;
     uint64_t room = j->size - position % j->size, payload;
 
     if (room < RECORD_BYTES || read_at(r, position % j->size, RECORD_BYTES, record) != 0 ||
-        le_get(&at, 4) != MAGIC || le_get(&at, 4) != crc_add(0, record + 8, 16) ||
+        le_get(&at, 4) != MAGIC || le_get(&at, 4) != crc_add(0, record + 8, HEAD_BYTES - 8) ||
         le_get(&at, 8) != position)
         return false;
     *term = le_get(&at, 8);
+    *after = le_get(&at, 8);
     /* The frame's own length is that of its data; HELLO and the like are never here, COMMIT's is in
      * `offset`. */
     at = record + HEAD_BYTES + 32;
@@ -289,14 +293,15 @@ static bool take_record(struct replica *r, uint64_t *position, uint8_t *record)
 {
     struct journal *j = &r->journal;
     struct frame frame;
-    uint64_t term, at = *position;
+    uint64_t term, after, at = *position;
     struct entry *e;
 
-    if (!read_record(r, at, record, &frame, &term) || term < j->term) {
-        at = *position +
-             (j->size - *position % j->size); /* it may have been too long for what was left */
-        if (at == *position + j->size || !read_record(r, at, record, &frame, &term) ||
-            term < j->term)
+    if (!read_record(r, at, record, &frame, &term, &after) || term < j->term) {
+        /* It may have been too long for what was left; then it says that it follows here, and
+         * nothing is lost between. */
+        at = *position + (j->size - *position % j->size);
+        if (at == *position + j->size || !read_record(r, at, record, &frame, &term, &after) ||
+            term < j->term || (after != *position && !MUTANT(24)))
             return false;
     }
     e = calloc(1, sizeof *e);

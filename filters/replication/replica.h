@@ -327,7 +327,7 @@ void super_save(struct replica *r);
  * ------------------------------------------------------------------------------------------------------
  */
 
-#define RECORD_BYTES 72u
+#define RECORD_BYTES 80u
 /* Blocks, without the mutex: finds what has to be applied again. */
 int journal_open(struct replica *r, struct sluice_error *error);
 void journal_close(struct replica *r);
