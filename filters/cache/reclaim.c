@@ -11,6 +11,8 @@
  */
 #include "cache.h"
 
+#include "common/crc.h"
+
 #include <errno.h>
 
 struct copy {
@@ -57,6 +59,9 @@ static void copy_if_used(void *arg, const struct chunk_entry *entry, uint32_t sl
 
     if (entry->kind == CHUNK_DROP || !is_here(c, entry->block, slot, &item) ||
         item.frequency == 0 || token == TOKEN_NONE || r->copy_count == r->most)
+        return;
+    /* One that has rotted is left behind: a copy would have a checksum that fits. */
+    if (crc_add(0, data, BLOCK_BYTES) != entry->crc)
         return;
     copy->owner = r;
     copy->job = (struct log_job){.kind = JOB_CLEAN,

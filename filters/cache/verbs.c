@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * verbs.c: `sluice cache VERB DISK`: status, flush, mode, drop, dump.
+ * verbs.c: `sluice cache VERB DISK`: status, flush, mode, drop.
  */
 #include "cache.h"
 
