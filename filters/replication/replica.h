@@ -119,7 +119,7 @@ struct journal {
     unsigned writing, applying;
     bool is_syncing, sync_wanted;
     struct sluice_file_io sync_io;
-    uint64_t sync_to, sync_seq, sync_journaled;
+    uint64_t sync_to, sync_seq;
 };
 
 /* --- the link
