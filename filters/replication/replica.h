@@ -179,8 +179,7 @@ struct replica {
     pthread_cond_t changed; /* whoever waits in a verb or an event looks again */
     struct settings settings;
     struct super super;
-    uint64_t super_changes, super_saved,
-        super_saving; /* counted; saved: durable up to this change */
+    uint64_t super_changes, super_saved; /* counted; saved: durable up to this change */
     uint64_t saved_seq_limit;
     struct evidence evidence;
     struct journal journal;
