@@ -150,7 +150,7 @@ struct captured {
     struct sluice_request *request;
     uint64_t seq;    /* 0: not captured yet */
     uint64_t ticket; /* of evidence_is_ready() */
-    bool is_flush, is_local_done;
+    bool is_flush;
 };
 
 struct copying {

@@ -337,7 +337,7 @@ void roles_discard(struct replica *r)
 static bool must_step_down(const struct replica *r)
 {
     return r->plan == PLAN_STEP_DOWN ||
-           (r->plan == PLAN_SPLIT && r->theirs.role == REPLICA_PRIMARY && !MUTANT(21) &&
+           (r->plan == PLAN_SPLIT && r->theirs.role == REPLICA_PRIMARY && !MUTANT(25) &&
             lineage_tip(&r->theirs.lineage).epoch > lineage_tip(&r->super.lineage).epoch);
 }
 
