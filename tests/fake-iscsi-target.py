@@ -7,8 +7,8 @@
 After COUNT reads and writes FAULT begins, until FILE.good exists:
   garbage, close, hang (not even NOPs are answered), busy, full, short (a read with a residual),
   KEY/ASC/ASCQ in hexadecimal (CHECK CONDITION), KEY/ASC/ASCQ+once (only for one command).
-  2a09 is such a unit attention after FILE has doubled.  `redirect` sends every login to PORT+1,
-  where the same LUN is served.
+  2a09 is such a unit attention after FILE has doubled.  `redirect` sends every login to another
+  port, where the same LUN is served.
 Abilities: ws (WRITE SAME), lbpws, unmap (whole granules of 8 blocks only; the rest stays as it is),
   nosync (no SYNCHRONIZE CACHE), lies (says ws and lbpws but rejects WRITE SAME).
 """
@@ -58,7 +58,7 @@ class Session:
         keys += b"MaxRecvDataSegmentLength=262144\0"
         status = 0
         if fault == "redirect" and here == port:
-            status, keys = 0x0101, b"TargetAddress=127.0.0.1:%d\0" % (port + 1)
+            status, keys = 0x0101, b"TargetAddress=127.0.0.1:%d\0" % elsewhere.getsockname()[1]
         self.exp_cmd_sn = struct.unpack(">I", bhs[24:28])[0]
         head = struct.pack(">BBBBB", 0x23, stages, 0, 0, 0) + len(keys).to_bytes(3, "big")
         head += bhs[8:14] + b"\0\1" + bhs[16:20] + bytes(4) + self.numbers()
@@ -202,17 +202,23 @@ def serve(s, here):
         s.close()
 
 
-def listen(here):
+def listener_at(here):
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", here))
     listener.listen(16)
+    return listener
+
+
+def accept_all(listener, here):
     while True:
         connection, _ = listener.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         threading.Thread(target=serve, args=(connection, here), daemon=True).start()
 
 
+# Whoever finds the first port open finds the second one open too.
 if fault == "redirect":
-    threading.Thread(target=listen, args=(port + 1,), daemon=True).start()
-listen(port)
+    elsewhere = listener_at(0)
+    threading.Thread(target=accept_all, args=(elsewhere, elsewhere.getsockname()[1]), daemon=True).start()
+accept_all(listener_at(port), port)
