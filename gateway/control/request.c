@@ -10,7 +10,13 @@
 #include <string.h>
 
 static const char *const verb_names[CONTROL_VERB_COUNT] = {
-#define X(number, name) [CONTROL_VERB_##number] = name,
+#define X(number, name, limit_s) [CONTROL_VERB_##number] = name,
+    CONTROL_VERBS(X)
+#undef X
+};
+
+static const int verb_limits_s[CONTROL_VERB_COUNT] = {
+#define X(number, name, limit_s) [CONTROL_VERB_##number] = limit_s,
     CONTROL_VERBS(X)
 #undef X
 };
@@ -34,6 +40,13 @@ static enum control_verb find_verb(const char *name)
     while (verb < CONTROL_VERB_COUNT && strcmp(verb_names[verb], name) != 0)
         verb++;
     return verb;
+}
+
+int control_verb_limit_s(const char *name)
+{
+    enum control_verb verb = find_verb(name ? name : "");
+
+    return verb == CONTROL_VERB_COUNT ? 0 : verb_limits_s[verb];
 }
 
 static int take_verb(struct control_request *q, struct err *e)

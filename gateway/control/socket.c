@@ -31,12 +31,21 @@ static int fill_address(struct sockaddr_un *un, const char *path, struct err *e)
     return 0;
 }
 
+/* For SO_RCVTIMEO or SO_SNDTIMEO, which is connect's too; 0: for ever. */
+static void set_limit(int fd, int which, int seconds)
+{
+    struct timeval limit = {.tv_sec = seconds};
+
+    setsockopt(fd, SOL_SOCKET, which, &limit, sizeof limit);
+}
+
 static int connect_to(const struct sockaddr_un *un)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -errno;
+    set_limit(fd, SO_SNDTIMEO, CONTROL_LOOK_S);
     if (connect(fd, (const struct sockaddr *)un, sizeof *un) == 0)
         return fd;
     int error = errno;
@@ -208,11 +217,10 @@ static void refuse(int fd)
 
 static void begin_client(struct gateway *g, int fd)
 {
-    struct timeval limit = {.tv_sec = READ_LIMIT_S};
     struct client *c = malloc(sizeof *c);
 
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    set_limit(fd, SO_RCVTIMEO, READ_LIMIT_S);
+    set_limit(fd, SO_SNDTIMEO, READ_LIMIT_S);
     if (!c || atomic_fetch_add(&g->clients, 1) >= CLIENTS_MAX) {
         if (c)
             atomic_fetch_sub(&g->clients, 1);
@@ -301,16 +309,30 @@ int control_connect(const char *path, struct control_client **out, struct err *e
     return 0;
 }
 
+/* What a failed send or receive on a socket with a limit means. */
+static int call_failed(int error, struct err *e)
+{
+    return error == EAGAIN || error == EWOULDBLOCK
+               ? err_set(e, ETIMEDOUT,
+                         "the gateway does not answer (is it stopped, or its machine out of "
+                         "memory? the disks may be served all the same)")
+               : err_set(e, EPIPE, "the gateway went away");
+}
+
 int control_next(struct control_client *c, json_t **document, struct err *e)
 {
     json_error_t je;
     char *line = NULL;
     size_t size = 0;
-    ssize_t n = getline(&line, &size, c->in);
+    ssize_t n;
 
+    errno = 0;
+    n = getline(&line, &size, c->in);
     if (n <= 0) {
+        int error = errno;
+
         free(line);
-        return err_set(e, EPIPE, "the gateway went away");
+        return call_failed(error, e);
     }
     *document = json_loadb(line, (size_t)n, 0, &je);
     free(line);
@@ -319,8 +341,9 @@ int control_next(struct control_client *c, json_t **document, struct err *e)
 
 int control_call(struct control_client *c, const json_t *request, json_t **reply, struct err *e)
 {
+    set_limit(c->fd, SO_RCVTIMEO, control_verb_limit_s(control_request_text(request, "verb")));
     if (!send_document(c->fd, request))
-        return err_set(e, EPIPE, "the gateway went away");
+        return call_failed(errno, e);
     return control_next(c, reply, e);
 }
 
