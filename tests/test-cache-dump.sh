@@ -46,3 +46,7 @@ cp "$work/tier" "$work/short"
 truncate -s 512K "$work/short"
 refused "$work/short" "the file is shorter than its superblock says"
 refused "$work/nowhere" "No such file or directory"
+
+# The command line finds the tool, beside itself or in PATH.
+PATH=$top_builddir/filters/cache:$PATH "$sluice_program" cache dump "$work/tier" >"$work/by-verb" || fail "sluice cache dump"
+cmp "$work/by-verb" "$work/dump.after a restart" || fail "sluice cache dump prints something else"

@@ -73,4 +73,14 @@ qemu-img info --object "tls-creds-x509,id=t,dir=$work/other/stranger,endpoint=cl
 if [ -n "$host" ]; then
     nbdinfo "nbd://$host:$port/vm" >/dev/null 2>&1 && fail "let in without TLS"
 fi
+# --- near its end ---
+sluice status >"$work/out" || fail "status: $(cat "$work/out")"
+grep -q certificate "$work/out" && fail "status warns of a good certificate: $(cat "$work/out")"
+rm "$pki/gw-a.pem" "$pki/gw-a.key"
+sluice_pki issue gw-a --dir "$pki" --days 29 >/dev/null || fail "issue for 29 days"
+sluice status >"$work/out" || fail "status: $(cat "$work/out")"
+grep -q "certificate ENDS SOON  $pki/gw-a.pem ends on 2" "$work/out" || fail "no warning: $(cat "$work/out")"
+rm "$pki/gw-a.pem"
+sluice status >"$work/out" || fail "status: $(cat "$work/out")"
+grep -q "certificate UNREADABLE  cannot read $pki/gw-a.pem" "$work/out" || fail "no warning: $(cat "$work/out")"
 stop

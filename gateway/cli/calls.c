@@ -5,8 +5,10 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* --- asking
  * -------------------------------------------------------------------------------------------------
@@ -241,6 +243,30 @@ static void print_reply(const struct cli *cli, const json_t *reply)
     }
 }
 
+static bool has_verb(const struct sluice_filter *f, const char *name)
+{
+    const struct sluice_verb *v = f->verbs;
+
+    while (v && v->name && strcmp(v->name, name) != 0)
+        v++;
+    return v && v->name;
+}
+
+/* A tool that a filter brings for a verb that needs no gateway: sluice-FILTER-VERB, beside this
+ * program or in PATH, gets the words after the verb.  Returns when there is none. */
+static void run_tool(char **argv)
+{
+    char beside[PATH_MAX], name[256];
+    int length = snprintf(name, sizeof name, "sluice-%s-%s", argv[0], argv[1]);
+
+    if (length < 0 || (size_t)length >= sizeof name || strchr(argv[1], '/'))
+        return;
+    argv[1] = name;
+    if (cli_find_beside(name, beside, sizeof beside))
+        execv(beside, argv + 1);
+    execvp(name, argv + 1);
+}
+
 /* sluice FILTER VERB DISK [ARGUMENT...] */
 int cli_filter_verb(struct cli *cli, int (*unknown)(int argc, char **argv))
 {
@@ -257,6 +283,9 @@ int cli_filter_verb(struct cli *cli, int (*unknown)(int argc, char **argv))
     if (!filter)
         return unknown(cli->argc, cli->argv);
     snprintf(verb, sizeof verb, "%s %s", cli->argv[0], cli->argv[1]);
+    if (!has_verb(filter, cli->argv[1]))
+        run_tool(cli->argv);
+    cli->argv[1] = strchr(verb, ' ') + 1;
     cli->verb = verb;
     cli->folder = cli_take_option(cli, "--config");
     if (!cli->folder)

@@ -279,16 +279,3 @@ int certificate_copy(const char *from, const char *to, struct err *e)
 
     return r == -EEXIST ? 0 : r;
 }
-
-int certificate_end(const char *path, int64_t *end_s, struct err *e)
-{
-    CLEANUP_CERTIFICATE X509 *x = read_certificate(path, e);
-    struct tm end;
-
-    if (!x)
-        return -e->code;
-    if (ASN1_TIME_to_tm(X509_get0_notAfter(x), &end) != 1)
-        return err_set(e, EINVAL, "%s says no end of its validity", path);
-    *end_s = timegm(&end);
-    return 0;
-}

@@ -37,10 +37,6 @@ int certificate_issue(const struct certificate_request *request, const char *aut
  * reason. */
 int certificate_copy(const char *from, const char *to, struct err *e) MUST_CHECK;
 
-/* When the certificate in `path` ends, in seconds since 1970. 0 or a negative errno with the
- * reason. */
-int certificate_end(const char *path, int64_t *end_s, struct err *e) MUST_CHECK;
-
 /* "dns:" or "ip:" in front of a bare name; what certificate_issue() takes.  malloc'ed. */
 char *certificate_alternative(const char *text);
 

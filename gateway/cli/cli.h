@@ -126,6 +126,8 @@ int cli_show_rates(struct cli *cli, const char *disk, const struct cli_pace *pac
  * program, or where they were configured to be. `out` of PATH_MAX bytes. */
 void cli_find_plugin(const struct cli *cli, char *out, size_t out_size);
 void cli_find_filters(const struct cli *cli, char *out, size_t out_size);
+/* Whether a program of that name lies beside this one. */
+bool cli_find_beside(const char *name, char *out, size_t out_size);
 void cli_find_kit(const struct cli *cli, char *out, size_t out_size);
 /* Tells the loader where this installation keeps its filters; an exit code. */
 int cli_use_filters(struct cli *cli) MUST_CHECK;

@@ -137,6 +137,14 @@ static bool program_folder(char *out, size_t out_size)
     return true;
 }
 
+bool cli_find_beside(const char *name, char *out, size_t out_size)
+{
+    char folder[PATH_MAX];
+
+    return program_folder(folder, sizeof folder) &&
+           snprintf(out, out_size, "%s/%s", folder, name) < (int)out_size && access(out, X_OK) == 0;
+}
+
 /* PREFIX/bin/sluice has PREFIX/lib/sluice and PREFIX/share/sluice beside it, wherever PREFIX was
  * moved; else what configure said.  An environment variable goes before both. */
 static void find_part(const char *variable, const char *beside, const char *configured, char *out,

@@ -6,6 +6,7 @@
  */
 #include "certificate.h"
 #include "cli.h"
+#include "peer/peer.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -89,7 +90,7 @@ static int print_validity(struct cli *cli, const char *path)
     int64_t end;
     time_t t;
 
-    if (certificate_end(path, &end, &e) < 0)
+    if (certificate_file_end(path, &end, &e) < 0)
         return cli_fail(cli, EXIT_ERROR, "%s", e.text);
     t = (time_t)end;
     strftime(day, sizeof day, "%Y-%m-%d", gmtime(&t));

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static const char *text_of(const json_t *j, const char *key)
 {
@@ -92,6 +93,39 @@ static void print_peers(const json_t *status, bool which)
         print_peer(peer);
 }
 
+/* Warned of so long before its end. */
+#define CERTIFICATE_WARNING_S (30 * 24 * 3600)
+
+/* What is over or soon will be; a client or a peer would be refused. */
+static void print_certificate(const json_t *certificate, time_t now)
+{
+    const json_t *end = json_object_get(certificate, "end_s");
+    time_t end_s = (time_t)json_integer_value(end);
+    struct tm tm;
+    char date[32];
+
+    if (!json_is_integer(end)) {
+        printf("certificate UNREADABLE  %s\n", text_of(certificate, "error"));
+        return;
+    }
+    if (end_s - now > CERTIFICATE_WARNING_S || !gmtime_r(&end_s, &tm))
+        return;
+    strftime(date, sizeof date, "%Y-%m-%d %H:%M UTC", &tm);
+    printf(
+        "certificate %s  %s %s %s\n  do: sluice pki issue, then sluice reload; a restart for NBD\n",
+        end_s <= now ? "EXPIRED" : "ENDS SOON", text_of(certificate, "path"),
+        end_s <= now ? "ended on" : "ends on", date);
+}
+
+static void print_certificates(const json_t *status)
+{
+    size_t i;
+    json_t *certificate;
+
+    json_array_foreach(json_object_get(status, "certificates"), i, certificate)
+        print_certificate(certificate, time(NULL));
+}
+
 int cli_status(struct cli *cli)
 {
     int code = cli_expect_positions(cli, 0, 0);
@@ -104,8 +138,10 @@ int cli_status(struct cli *cli)
     status = cli_fetch_status(cli, NULL, &code);
     if (!status)
         return code;
-    if (!cli->is_json)
+    if (!cli->is_json) {
+        print_certificates(status);
         print_peers(status, false);
+    }
     json_array_foreach(json_object_get(status, "disks"), i, disk)
     {
         if (!is_ok(disk) && !cli->is_json)

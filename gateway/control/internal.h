@@ -153,6 +153,8 @@ int peer_link_start(struct gateway *g, struct err *e) MUST_CHECK;
 void peer_link_reload(struct gateway *g, const struct gateway_config *config);
 void peer_link_stop(struct gateway *g);
 json_t *peer_link_json(struct gateway *g);
+/* The gateway's own certificate and its authority's: the files, and when each ends. */
+json_t *certificates_json(const struct gateway_config *config);
 
 /* failover.c: two verbs, and what a peer asks (struct peers_settings.asked). May block. */
 int failover_answer(struct gateway *g, const json_t *request, json_t *answer,

@@ -167,3 +167,27 @@ json_t *peer_link_json(struct gateway *g)
         peers_for_each(g->peers, add_peer, list);
     return list;
 }
+
+static void add_certificate(json_t *list, const char *path)
+{
+    struct err e = {0};
+    int64_t end_s = 0;
+    json_t *j = json_pack("{s:s}", "path", path);
+
+    if (certificate_file_end(path, &end_s, &e) == 0)
+        json_object_set_new(j, "end_s", json_integer(end_s));
+    else
+        json_object_set_new(j, "error", json_string(e.text));
+    json_array_append_new(list, j);
+}
+
+json_t *certificates_json(const struct gateway_config *c)
+{
+    json_t *list = json_array();
+
+    if (c->tls.is_set) {
+        add_certificate(list, c->tls.certificate);
+        add_certificate(list, c->tls.ca);
+    }
+    return list;
+}

@@ -215,18 +215,33 @@ static json_t *list_listeners(const struct config_addresses *addresses)
     return list;
 }
 
+/* Files are read without a lock: they may be on a file system that hangs. */
+static json_t *list_certificates(struct gateway *g)
+{
+    struct config_ref *config;
+    json_t *list;
+
+    pthread_mutex_lock(&g->exports_mutex);
+    config = config_ref_get(g->config);
+    pthread_mutex_unlock(&g->exports_mutex);
+    list = certificates_json(config->config);
+    config_ref_put(config);
+    return list;
+}
+
 static json_t *add_gateway(struct gateway *g, json_t *disks)
 {
+    json_t *certificates = list_certificates(g);
     SCOPED_LOCK(&g->exports_mutex);
 
-    return json_pack("{s:i, s:s, s:s, s:s?, s:o, s:o, s:o, s:o, s:o, s:o}", "schema_version",
+    return json_pack("{s:i, s:s, s:s, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema_version",
                      SCHEMA_VERSION, "gateway",
                      g->config->config->name ? g->config->config->name : "", "version",
                      PACKAGE_VERSION, "folder", g->options.folder, "listen_nbd",
                      list_listeners(&g->config->config->listen.nbd), "listen_iscsi",
                      list_listeners(&g->config->config->listen.iscsi), "iscsi_sessions",
-                     targets_sessions_json(g), "peers", peer_link_json(g), "process",
-                     process_to_json(g), "disks", disks);
+                     targets_sessions_json(g), "peers", peer_link_json(g), "certificates",
+                     certificates, "process", process_to_json(g), "disks", disks);
 }
 
 #define EXPORTS_MAX 4096u

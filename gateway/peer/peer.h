@@ -120,7 +120,9 @@ struct peer_view {
 };
 void peers_for_each(struct peers *peers, void (*fn)(const struct peer_view *view, void *arg),
                     void *arg);
-/* When this gateway's own certificate ends: seconds since 1970. */
-int64_t peers_certificate_end(struct peers *peers);
+
+/* When the first certificate in a PEM file ends, in seconds since 1970.  0, or a negative errno
+ * with the file's name. */
+int certificate_file_end(const char *path, int64_t *end_s, struct err *e) MUST_CHECK;
 
 #endif

@@ -61,13 +61,6 @@ struct tls *peers_tls(struct peers *peers)
     return tls_get(peers->tls);
 }
 
-int64_t peers_certificate_end(struct peers *peers)
-{
-    SCOPED_LOCK(&peers->mutex);
-
-    return peers->tls->end;
-}
-
 void peers_job_begin(struct peers *peers)
 {
     SCOPED_LOCK(&peers->mutex);
