@@ -115,10 +115,20 @@ static void note_begin(struct cache *c, struct superblock *s)
     cache_unlock(c);
 }
 
+/* Layout and names are as they were, and read without the mutex: not written again. */
 static void adopt(struct cache *c, const struct superblock *s)
 {
+    struct superblock *ours = &c->log.super;
+
     cache_lock(c);
-    c->log.super = *s;
+    ours->generation = s->generation;
+    ours->disk_bytes = s->disk_bytes;
+    ours->start = s->start;
+    ours->end_sequence = s->end_sequence;
+    ours->tail = s->tail;
+    ours->clean = s->clean;
+    ours->entries = s->entries;
+    ours->entries_crc = s->entries_crc;
     c->log.checkpoint_segment = s->start.segment;
     c->last_checkpoint_ns = sluice_now_ns(c->disk);
     cache_wake(&c->cond);

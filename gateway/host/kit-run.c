@@ -311,15 +311,14 @@ static void check_snapshot_promise(struct check *c)
                                .offset = at,
                                .length = 65536};
         uint8_t data[65536];
+        uint64_t same;
 
         io.data = data;
         if (seat_io_wait(c->seat, &io) < 0)
             continue;
-        for (uint64_t i = 0; i < sizeof data; i++)
-            if (c->model.is_known[at + i] && data[i] != c->model.bytes[at + i]) {
-                kit_fault(&c->model, "the byte at %llu is not", (unsigned long long)(at + i));
-                break;
-            }
+        same = kit_model_compare(&c->model, at, data, sizeof data);
+        if (same < sizeof data)
+            kit_fault(&c->model, "the byte at %llu is not", (unsigned long long)(at + same));
     }
     end(c, disk_event_commit(c->disk, SLUICE_EVENT_SNAPSHOT, &e) < 0 ? e.text : NULL);
 }

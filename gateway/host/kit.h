@@ -55,6 +55,9 @@ void kit_op_check(struct kit_model *m, const struct kit_op *op, struct request *
                   bool was_cancelled);
 /* The whole of it in the calling thread. */
 void kit_op_execute(struct kit_model *m, struct kit_op *op);
+/* How many of these bytes from the first on are as they have to be. */
+uint64_t kit_model_compare(const struct kit_model *m, uint64_t offset, const uint8_t *data,
+                           uint64_t length);
 /* Reads everything back. */
 void kit_model_verify(struct kit_model *m);
 

@@ -77,8 +77,9 @@ static void take_out(struct timer_service *t, struct host_timer *timer)
     list_remove(&timer->link);
 }
 
-/* The next one that is due, marked as firing; NULL: none. */
-static struct host_timer *begin_fire(struct timer_service *t, uint64_t now_ns)
+/* The next one that is due, marked as firing; NULL: none.  Whoever sets it anew meanwhile writes
+ * its seat, so that is read here. */
+static struct host_timer *begin_fire(struct timer_service *t, uint64_t now_ns, struct seat **seat)
 {
     struct host_timer *timer;
     SCOPED_LOCK(&t->mutex);
@@ -88,6 +89,7 @@ static struct host_timer *begin_fire(struct timer_service *t, uint64_t now_ns)
     timer = CONTAINER_OF(t->heap, struct host_timer, heap);
     take_out(t, timer);
     t->firing = timer;
+    *seat = timer->seat;
     atomic_fetch_add(&timer->seat->users, 1);
     return timer;
 }
@@ -105,9 +107,9 @@ static void on_due(struct timer *next)
     struct timer_service *t = CONTAINER_OF(next, struct timer_service, next);
     uint64_t now = clock_now_ns();
     struct host_timer *timer;
+    struct seat *seat;
 
-    for (unsigned i = 0; i < FIRES_PER_TURN && (timer = begin_fire(t, now)); i++) {
-        struct seat *seat = timer->seat;
+    for (unsigned i = 0; i < FIRES_PER_TURN && (timer = begin_fire(t, now, &seat)); i++) {
         struct sluice_timer *pub = public_of(timer);
 
         pub->fire(pub); /* may free it */

@@ -20,6 +20,8 @@
 
 #include <errno.h>
 
+#define DISK_BLOCKS 128u
+#define SECTORS (DISK_BLOCKS * 8u)
 #define SLOTS 6u
 #define BLOCKS_MOST 12u
 #define STEPS_MOST 2000000u
@@ -51,13 +53,23 @@ static struct sim_config config;
 /* --- requests
  * ------------------------------------------------------------------------------------------- */
 
+static uint32_t first_sector(const struct slot *s)
+{
+    return (uint32_t)s->block * 8;
+}
+
+static uint32_t sector_count(const struct slot *s)
+{
+    return (uint32_t)s->count * 8;
+}
+
 static void on_extent(struct sim_request *r, uint64_t offset, uint64_t length, uint32_t type)
 {
     struct slot *s = r->own;
 
     (void)s;
     for (uint64_t b = offset / 4096; b < (offset + length) / 4096; b++)
-        if (type && oracle_has_data(b)) {
+        if (type && oracle_data((uint32_t)b * 8)) {
             bool is_changing = false;
 
             for (unsigned i = 0; i < SLOTS; i++)
@@ -90,11 +102,11 @@ static void on_done(struct sim_request *r, int32_t error)
         return;
     }
     if (r->pub.op == SLUICE_OP_READ)
-        oracle_check(s->block, s->count, s->data, s->floor, "read");
+        oracle_check(first_sector(s), sector_count(s), s->data, s->floor, "read");
     else if (r->pub.op == SLUICE_OP_FLUSH)
         oracle_flush_end(s->floor);
     else if (s->changes)
-        oracle_acknowledge(s->block, s->count, s->number, has_fua);
+        oracle_acknowledge(first_sector(s), sector_count(s), s->number, has_fua);
 }
 
 static bool overlaps_a_change(uint64_t block, uint64_t count)
@@ -166,15 +178,16 @@ static void begin(struct slot *s, uint8_t op)
     s->is_busy = true;
     s->began_clean = sim_counter(N_DIRTY) == 0;
     if (s->changes)
-        s->number = oracle_begin(s->block, s->count, op == SLUICE_OP_WRITE ? s->data : NULL);
+        s->number =
+            oracle_begin(first_sector(s), sector_count(s), op == SLUICE_OP_WRITE ? s->data : NULL);
     else if (op == SLUICE_OP_FLUSH)
         oracle_flush_begin(s->floor);
     else if (op == SLUICE_OP_READ) {
         memset(s->data, 0xee, s->count * 4096);
-        oracle_read_begin(s->block, s->count, s->floor);
+        oracle_read_begin(first_sector(s), sector_count(s), s->floor);
     } else
         for (uint64_t b = 0; b < DISK_BLOCKS; b++)
-            s->extent_checked[b] = oracle_has_data(b);
+            s->extent_checked[b] = oracle_data((uint32_t)b * 8);
     fill_slot(s, op);
     sim_submit(&s->request);
 }
@@ -260,8 +273,8 @@ static void check_backing(void)
 {
     static uint32_t floor[SECTORS];
 
-    oracle_read_begin(0, DISK_BLOCKS, floor);
-    oracle_check(0, DISK_BLOCKS, backing.media, floor, "backing after a snapshot's prepare");
+    oracle_read_begin(0, SECTORS, floor);
+    oracle_check(0, SECTORS, backing.media, floor, "backing after a snapshot's prepare");
 }
 
 static void drain(bool is_detach)
@@ -479,6 +492,7 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--verbose") == 0)
             sim_verbose = 1;
     }
+    oracle_make(SECTORS);
     dev_make(&ssd, 1 << 20);
     dev_make(&backing, DISK_BLOCKS * 4096);
     sim_disk.size_bytes = backing.size;

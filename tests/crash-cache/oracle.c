@@ -7,34 +7,46 @@
 
 #include "sim.h"
 
-#define KEPT 64u
+#include <sys/mman.h>
 
 struct content {
     uint32_t number;
     bool is_zero;
 };
 struct sector {
-    struct content list[KEPT]; /* oldest first */
+    struct content list[ORACLE_KEPT]; /* oldest first */
     uint32_t count;
     uint32_t acknowledged, durable; /* numbers: no older contents may be read; after a power cut */
 };
-static struct sector sectors[SECTORS];
-static uint32_t next_number = 1;
-static bool is_crowded;
+static struct memory {
+    uint32_t sector_count, next_number;
+    bool is_crowded;
+    struct sector sector[];
+} * memory;
+
+void oracle_make(uint32_t sectors)
+{
+    memory = mmap(NULL, sizeof *memory + sectors * sizeof memory->sector[0], PROT_READ | PROT_WRITE,
+                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        abort();
+    memory->sector_count = sectors;
+    oracle_reset();
+}
 
 bool oracle_wants_flush(void)
 {
-    return is_crowded;
+    return memory->is_crowded;
 }
 
 void oracle_reset(void)
 {
-    memset(sectors, 0, sizeof sectors);
-    for (uint32_t i = 0; i < SECTORS; i++) {
-        sectors[i].count = 1;
-        sectors[i].list[0].is_zero = true; /* number 0 */
+    memset(memory->sector, 0, memory->sector_count * sizeof memory->sector[0]);
+    for (uint32_t i = 0; i < memory->sector_count; i++) {
+        memory->sector[i].count = 1;
+        memory->sector[i].list[0].is_zero = true; /* number 0 */
     }
-    next_number = 1;
+    memory->next_number = 1;
 }
 
 static void stamp(uint8_t *sector, uint32_t index, uint32_t number)
@@ -49,57 +61,55 @@ static void stamp(uint8_t *sector, uint32_t index, uint32_t number)
  * when the list is full. */
 static void add(struct sector *s, struct content c)
 {
-    while (s->count > KEPT / 2 && s->list[1].number <= s->durable) {
+    while (s->count > ORACLE_KEPT / 2 && s->list[1].number <= s->durable) {
         memmove(s->list, s->list + 1, (s->count - 1) * sizeof s->list[0]);
         s->count--;
     }
-    if (s->count == KEPT)
+    if (s->count == ORACLE_KEPT)
         abort();
     s->list[s->count++] = c;
-    is_crowded |= s->count > KEPT * 3 / 4;
+    memory->is_crowded |= s->count > ORACLE_KEPT * 3 / 4;
 }
 
-uint32_t oracle_begin(uint64_t block, uint64_t count, uint8_t *data)
+uint32_t oracle_begin(uint32_t first, uint32_t count, uint8_t *data)
 {
-    uint32_t number = next_number++;
+    uint32_t number = memory->next_number++;
 
-    for (uint32_t i = 0; i < count * 8; i++) {
-        uint32_t index = (uint32_t)block * 8 + i;
-
-        add(&sectors[index], (struct content){number, data == NULL});
+    for (uint32_t i = 0; i < count; i++) {
+        add(&memory->sector[first + i], (struct content){number, data == NULL});
         if (data)
-            stamp(data + i * 512, index, number);
+            stamp(data + i * 512, first + i, number);
     }
     return number;
 }
 
-void oracle_acknowledge(uint64_t block, uint64_t count, uint32_t number, bool is_durable)
+void oracle_acknowledge(uint32_t first, uint32_t count, uint32_t number, bool is_durable)
 {
-    for (uint64_t i = block * 8; i < (block + count) * 8; i++) {
-        sectors[i].acknowledged = number;
+    for (uint32_t i = first; i < first + count; i++) {
+        memory->sector[i].acknowledged = number;
         if (is_durable)
-            sectors[i].durable = number;
+            memory->sector[i].durable = number;
     }
 }
 
 void oracle_flush_begin(uint32_t *floor)
 {
-    for (uint32_t i = 0; i < SECTORS; i++)
-        floor[i] = sectors[i].acknowledged;
+    for (uint32_t i = 0; i < memory->sector_count; i++)
+        floor[i] = memory->sector[i].acknowledged;
 }
 
 void oracle_flush_end(const uint32_t *floor)
 {
-    is_crowded = false;
-    for (uint32_t i = 0; i < SECTORS; i++)
-        if (sectors[i].durable < floor[i])
-            sectors[i].durable = floor[i];
+    memory->is_crowded = false;
+    for (uint32_t i = 0; i < memory->sector_count; i++)
+        if (memory->sector[i].durable < floor[i])
+            memory->sector[i].durable = floor[i];
 }
 
-void oracle_read_begin(uint64_t block, uint64_t count, uint32_t *floor)
+void oracle_read_begin(uint32_t first, uint32_t count, uint32_t *floor)
 {
-    for (uint64_t i = 0; i < count * 8; i++)
-        floor[i] = sectors[block * 8 + i].acknowledged;
+    for (uint32_t i = 0; i < count; i++)
+        floor[i] = memory->sector[first + i].acknowledged;
 }
 
 static bool holds(const uint8_t *sector, uint32_t index, const struct content *c)
@@ -115,12 +125,36 @@ static bool holds(const uint8_t *sector, uint32_t index, const struct content *c
 /* Which content it is, newest first; NULL: none that may be there. */
 static const struct content *find(const uint8_t *sector, uint32_t index, uint32_t floor)
 {
-    const struct sector *s = &sectors[index];
+    const struct sector *s = &memory->sector[index];
 
     for (uint32_t i = s->count; i-- > 0;)
         if (s->list[i].number >= floor && holds(sector, index, &s->list[i]))
             return &s->list[i];
     return NULL;
+}
+
+static bool is_of_any(const uint8_t *sector, uint32_t index, uint32_t floor, uint32_t at)
+{
+    const struct sector *s = &memory->sector[index];
+    uint8_t want[512];
+
+    for (uint32_t i = s->count; i-- > 0 && s->list[i].number >= floor;) {
+        memset(want, 0, sizeof want);
+        if (!s->list[i].is_zero)
+            stamp(want, index, s->list[i].number);
+        if (memcmp(sector + at, want + at, 8) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Word by word one of those that may be there: a write was under way. */
+static bool is_mixed(const uint8_t *sector, uint32_t index, uint32_t floor)
+{
+    for (uint32_t at = 0; at < 512; at += 8)
+        if (!is_of_any(sector, index, floor, at))
+            return false;
+    return true;
 }
 
 static void complain(const uint8_t *sector, uint32_t index, uint32_t floor, const char *when)
@@ -131,30 +165,46 @@ static void complain(const uint8_t *sector, uint32_t index, uint32_t floor, cons
     sim_violation("%s: sector %u of block %u holds {%llu, %llu}, oldest allowed %u, newest %u",
                   when, index % 8, index / 8, (unsigned long long)words[0],
                   (unsigned long long)words[1], floor,
-                  sectors[index].list[sectors[index].count - 1].number);
+                  memory->sector[index].list[memory->sector[index].count - 1].number);
 }
 
-bool oracle_check(uint64_t block, uint64_t count, const uint8_t *data, const uint32_t *floor,
-                  const char *when)
+static bool check(uint32_t first, uint32_t count, const uint8_t *data, const uint32_t *floor,
+                  const char *when, bool may_mix)
 {
-    for (uint32_t i = 0; i < count * 8; i++)
-        if (!find(data + i * 512, (uint32_t)block * 8 + i, floor[i])) {
-            complain(data + i * 512, (uint32_t)block * 8 + i, floor[i], when);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint8_t *sector = data + i * 512;
+
+        if (!find(sector, first + i, floor[i]) &&
+            !(may_mix && is_mixed(sector, first + i, floor[i]))) {
+            complain(sector, first + i, floor[i], when);
             return false;
         }
+    }
     return true;
+}
+
+bool oracle_check(uint32_t first, uint32_t count, const uint8_t *data, const uint32_t *floor,
+                  const char *when)
+{
+    return check(first, count, data, floor, when, false);
+}
+
+bool oracle_check_mixed(uint32_t first, uint32_t count, const uint8_t *data, const uint32_t *floor,
+                        const char *when)
+{
+    return check(first, count, data, floor, when, true);
 }
 
 void oracle_crash(bool is_power)
 {
-    for (uint32_t i = 0; i < SECTORS && is_power; i++)
-        sectors[i].acknowledged = sectors[i].durable;
+    for (uint32_t i = 0; i < memory->sector_count && is_power; i++)
+        memory->sector[i].acknowledged = memory->sector[i].durable;
 }
 
 bool oracle_settle(const uint8_t *disk, bool was_power)
 {
-    for (uint32_t i = 0; i < SECTORS; i++) {
-        struct sector *s = &sectors[i];
+    for (uint32_t i = 0; i < memory->sector_count; i++) {
+        struct sector *s = &memory->sector[i];
         const struct content *c = find(disk + i * 512, i, s->acknowledged);
 
         if (!c) {
@@ -170,9 +220,20 @@ bool oracle_settle(const uint8_t *disk, bool was_power)
     return true;
 }
 
-bool oracle_has_data(uint64_t block)
+uint32_t oracle_data(uint32_t sector)
 {
-    const struct sector *s = &sectors[block * 8];
+    const struct sector *s = &memory->sector[sector];
+    const struct content *newest = &s->list[s->count - 1];
 
-    return !s->list[s->count - 1].is_zero && s->list[s->count - 1].number == s->acknowledged;
+    return newest->is_zero || newest->number != s->acknowledged ? 0 : newest->number;
+}
+
+uint32_t oracle_most_contents(uint32_t first, uint32_t count)
+{
+    uint32_t most = 0;
+
+    for (uint32_t i = first; i < first + count; i++)
+        if (memory->sector[i].count > most)
+            most = memory->sector[i].count;
+    return most;
 }

@@ -7,11 +7,14 @@
 # RESTARTS (100)        restarts by SIGTERM, and as many by kill -9, under a verifying load
 # KILLS (500)           kills of a gateway with a write-back cache under a verifying load
 # PAIR_KILLS (300)      faults of a pair of gateways between which disks are replicated, under load
+# MODEL_SECONDS (600)   a cache under whatever may happen to a disk, beside a model of it, under each sanitizer
 # STORM_SECONDS (60)    every verdict at random from many threads, under the thread sanitizer
 # TSAN_BUILD            a folder built with --enable-sanitizers=thread (default: the one ./check leaves)
+# ASAN_BUILD            the same with address,undefined
 set -u
 : "${top_srcdir:=$(cd "$(dirname "$0")/../.." && pwd)}"
-: "${RELOADS:=1000}" "${RESTARTS:=100}" "${KILLS:=500}" "${PAIR_KILLS:=300}" "${STORM_SECONDS:=60}" "${TSAN_BUILD:=$top_srcdir/build-check/tsan}"
+: "${RELOADS:=1000}" "${RESTARTS:=100}" "${KILLS:=500}" "${PAIR_KILLS:=300}" "${MODEL_SECONDS:=600}" "${STORM_SECONDS:=60}"
+: "${TSAN_BUILD:=$top_srcdir/build-check/tsan}" "${ASAN_BUILD:=$top_srcdir/build-check/asan}"
 export top_srcdir RELOADS RESTARTS KILLS
 failed=
 
@@ -25,12 +28,21 @@ soak "$RELOADS reloads" "$top_srcdir/tests/test-reloads-under-load.sh"
 soak "$RESTARTS restarts of each kind" "$top_srcdir/tests/test-gateway-restarts-lose-nothing.sh"
 soak "$KILLS kills of a cache" "$top_srcdir/tests/test-cache-survives-kill.sh"
 soak "$PAIR_KILLS faults of a pair" env RUNS="$PAIR_KILLS" "$top_srcdir/tests/test-replication-survives-kills.sh"
-storm=$TSAN_BUILD/tests/unit/test-engine-storm
-if [ -x "$storm" ]; then
-    soak "storm for $STORM_SECONDS s under the thread sanitizer" "$storm" "$STORM_SECONDS"
-else
-    echo "== no storm under the thread sanitizer: there is no $storm (./check builds it, or set TSAN_BUILD)"
-    failed="$failed storm-without-a-build"
-fi
+# soak_in FOLDER PROGRAM SECONDS [ARGUMENT...]: of a build with a sanitizer.
+soak_in() {
+    folder=$1 program=$2
+    shift 2
+    if [ -x "$folder/$program" ]; then
+        soak "$(basename "$program") for $1 s in $folder" "$folder/$program" "$@"
+    else
+        echo "== no $folder/$program: ./check builds it, or set TSAN_BUILD and ASAN_BUILD"
+        failed="$failed $(basename "$program")-without-a-build"
+    fi
+}
+
+soak_in "$TSAN_BUILD" tests/unit/test-engine-storm "$STORM_SECONDS"
+# Each run tries other things.
+soak_in "$TSAN_BUILD" tests/unit/test-cache-model "$MODEL_SECONDS" "$(date +%s)"
+soak_in "$ASAN_BUILD" tests/unit/test-cache-model "$MODEL_SECONDS" "$(date +%s)"
 [ -z "$failed" ] || echo "failed:$failed"
 [ -z "$failed" ]

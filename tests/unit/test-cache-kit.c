@@ -32,6 +32,24 @@ static void drive(const char *mode, const char *ssd_size)
         fprintf(stderr, "%s\n", e.text);
 }
 
+#ifdef __SANITIZE_THREAD__
+#define LOOKS_FOR_RACES true
+#else
+#define LOOKS_FOR_RACES false
+#endif
+
+/* Under the thread sanitizer, where one takes half a minute, those that share their code with none.
+ */
+static const struct {
+    const char *mode, *ssd_size;
+    bool shows_races;
+} tried[] = {
+    {"write-through", NULL, false},  {"bypass", NULL, false},
+    {"write-back", "1MiB", true},    {"write-back", "16MiB", false},
+    {"write-through", "2MiB", true}, {"write-around", "2MiB", false},
+    {"read-only", "2MiB", false},    {"bypass", "2MiB", false},
+};
+
 int main(void)
 {
     const char *parent = getenv("TMPDIR");
@@ -40,14 +58,9 @@ int main(void)
     snprintf(folder, sizeof folder, "%s/sluice-test-cache-XXXXXX", parent ? parent : "/tmp");
     if (!mkdtemp(folder))
         return 99;
-    drive("write-through", NULL);
-    drive("bypass", NULL);
-    drive("write-back", "1MiB");
-    drive("write-back", "16MiB");
-    drive("write-through", "2MiB");
-    drive("write-around", "2MiB");
-    drive("read-only", "2MiB");
-    drive("bypass", "2MiB");
+    for (size_t i = 0; i < ARRAY_SIZE(tried); i++)
+        if (tried[i].shows_races || !LOOKS_FOR_RACES)
+            drive(tried[i].mode, tried[i].ssd_size);
     snprintf(command, sizeof command, "rm -rf '%s'", folder);
     return system(command) == 0 ? unit_result() : 99;
 }
