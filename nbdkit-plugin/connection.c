@@ -85,6 +85,23 @@ static int join(struct connection *c, const struct peer *peer, bool read_only, s
     return 0;
 }
 
+/* The disk may have been handed over since the client was admitted: its clients were sent away
+ * before this one was among them.  From now on it is. */
+static int still_admitted(struct connection *c, const struct peer *peer, struct err *e)
+{
+    struct gateway_client who;
+    int r;
+
+    cut_add(c);
+    describe_client(peer, &who);
+    r = gateway_export_admit(c->export, &who, e);
+    if (r == 0)
+        return 0;
+    cut_remove(c);
+    disk_session_close(c->session);
+    return r;
+}
+
 static void *refuse(const struct err *e, const struct peer *peer)
 {
     nbdkit_error("%s (client %s)", e->text, peer->text);
@@ -104,10 +121,8 @@ void *plugin_open(int readonly)
         free(c);
         return refuse(&e, &peer);
     }
-    if (join(c, &peer, readonly, &e) == 0) {
-        cut_add(c);
+    if (join(c, &peer, readonly, &e) == 0 && still_admitted(c, &peer, &e) == 0)
         return c;
-    }
     gateway_export_release(c->export);
     free(c);
     return refuse(&e, &peer);

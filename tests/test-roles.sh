@@ -36,6 +36,16 @@ role_of() {
 has_role() {
     [ "$(role_of "$1")" = "$2" ]
 }
+# A client that is slow to come back would miss a role that comes and goes.
+requests_at() {
+    on "$1" disk show vm --json | jq '[.io.operations[].requests] | add'
+}
+has_more_requests() {
+    [ "$(requests_at "$1")" -gt "$2" ]
+}
+is_followed_to() {
+    within 60 has_more_requests "$1" "$(requests_at "$1")" || fail "the client did not come to $1, round $round"
+}
 within 5 has_role gw-a primary || fail "gw-a is $(role_of gw-a)"
 within 5 has_role gw-b secondary || fail "gw-b is $(role_of gw-b)"
 nbdinfo "nbd+unix:///vm?socket=$work/gw-b/nbd.sock" >/dev/null 2>&1 && fail "a secondary lets a client in"
@@ -45,11 +55,15 @@ ln -sfn "$work/gw-a/nbd.sock" "$work/vm.sock"
 "$nbd_load" "nbd+unix:///vm?socket=$work/vm.sock" --seconds 60 --depth 8 --reconnect 10 >"$work/load" &
 load=$!
 children="$children $load"
+round=0
+is_followed_to gw-a
 for round in 1 2 3 4 5; do
     on gw-b pairrole failover vm >/dev/null || fail "to gw-b, round $round"
     has_role gw-b primary && has_role gw-a secondary || fail "roles after round $round"
+    is_followed_to gw-b
     on gw-a pairrole failover vm >/dev/null || fail "to gw-a, round $round"
     has_role gw-a primary && has_role gw-b secondary || fail "roles after round $round"
+    is_followed_to gw-a
 done
 kill -TERM $load
 wait $load || fail "the client saw an error or a wrong byte: $(cat "$work/load")"

@@ -87,7 +87,7 @@ static void test_whatever_they_do_to_requests(void)
 
 static void test_filters_that_are_not_well_are_found(void)
 {
-    setenv("SLUICE_KIT_LIMIT", "3", 1);
+    setenv("SLUICE_KIT_LIMIT", "10", 1);
     must_fail(TEST_FILTER("forgetful"), NULL, NULL, "forgets trim");
     must_fail(TEST_FILTER("wrongabi"), NULL, NULL, "filter API version 99");
     must_fail(TEST_FILTER("crash"), "after=10", NULL, "FAIL  write at the edges");
