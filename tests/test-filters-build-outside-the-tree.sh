@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # passthru, qos, cache and replication build from copies of their folders (the last two with that of common/ beside
-# them) with the installed header and pkg-config alone, without a warning, with every compiler there is; and every
-# filter exports one symbol.
+# them) with the installed header and pkg-config alone (replication: and OpenSSL's), without a warning, with every
+# compiler there is; and every filter exports one symbol.
 set -eu
 : "${top_srcdir:=$(cd "$(dirname "$0")/.." && pwd)}"
 : "${top_builddir:=$PWD}"
@@ -46,6 +46,7 @@ for cc in gcc clang; do
         rm -f "$work/$cc/$filter/cache-sim.c" # a program
         common=
         case $filter in cache | replication) common="-D_GNU_SOURCE -I.. ../common/*.c" ;; esac
+        [ $filter != replication ] || common="$common $(pkg-config --cflags --libs libcrypto)"
         # shellcheck disable=SC2086 # words
         (cd "$work/$cc/$filter" &&
             $cc -std=gnu11 -Wall -Wextra -Wshadow -Werror -O2 -fPIC -shared -fvisibility=hidden -pthread \

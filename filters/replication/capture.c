@@ -221,7 +221,7 @@ struct sluice_verdict capture_end(struct replica *r, struct sluice_request *q, s
             evidence_mark(r, q->offset, q->length, !MUTANT(5));
             r->resync_wanted = true;
         }
-        if (r->link == LINK_RESYNC || r->is_demoting)
+        if (r->link == LINK_RESYNC || r->is_demoting || r->verify.is_running)
             replica_kick(r);
     }
     if (!may_end(r, c)) {

@@ -75,9 +75,21 @@ void replica_work(struct replica *r)
     roles_pump(r);
     target_pump(r);
     resync_pump(r);
+    verify_pump(r);
+    compare_pump(r);
     super_save(r);
     roles_pump(r);
     target_pump(r);
+}
+
+void replica_tick_in(struct replica *r, uint64_t delay_ns)
+{
+    uint64_t now = sluice_now_ns(r->disk);
+
+    if (r->tick_ns > now && r->tick_ns <= now + delay_ns)
+        return;
+    r->tick_ns = now + delay_ns;
+    sluice_timer_start(r->disk, &r->timer, delay_ns);
 }
 
 static void run_work(struct sluice_work *work)
@@ -101,6 +113,7 @@ static void on_timer(struct sluice_timer *timer)
     struct replica *r = (struct replica *)(void *)((char *)timer - offsetof(struct replica, timer));
 
     replica_lock(r);
+    r->tick_ns = 0;
     if (!r->is_closing)
         roles_tick(r);
     replica_unlock(r);
@@ -131,6 +144,7 @@ static void forget(struct replica *r)
         sluice_channel_close(r->disk, r->channel);
     evidence_close(r);
     journal_close(r);
+    verify_close(r);
     free(r->todo);
     pthread_mutex_destroy(&r->mutex);
     pthread_cond_destroy(&r->changed);
@@ -165,6 +179,8 @@ static int open_all(struct replica *r, struct sluice_error *error)
         status = evidence_open(r, error);
     if (status == 0)
         status = journal_open(r, error);
+    if (status == 0)
+        verify_load(r);
     return status;
 }
 
@@ -200,7 +216,7 @@ static void quiet(struct replica *r)
     r->is_closing = true;
     while (r->work_is_queued || r->journal.writing || r->journal.applying ||
            r->journal.is_syncing || r->check == CHECK_FLUSHING || r->is_cleaning ||
-           r->evidence.commit != COMMIT_IDLE)
+           r->evidence.commit != COMMIT_IDLE || compare_is_busy(r))
         replica_sleep(&r->changed, &r->mutex);
     replica_unlock(r);
 }
@@ -281,7 +297,8 @@ static bool is_busy(const struct replica *r)
 
     for (unsigned i = 0; i < COPIES; i++)
         is_reading |= r->copies[i].is_reading;
-    return is_reading || r->journal.applying || r->check == CHECK_FLUSHING || r->is_cleaning;
+    return is_reading || compare_is_busy(r) || r->journal.applying || r->check == CHECK_FLUSHING ||
+           r->is_cleaning;
 }
 
 /* Own I/O ends; the journal and the link go on. */
@@ -292,6 +309,7 @@ static int on_quiesce(struct replica *r, const struct sluice_event *event,
 
     replica_lock(r);
     r->is_parked = event->phase != SLUICE_PHASE_ABORT;
+    capture_admit(r); /* what waits for nothing but own I/O that will not be begun */
     while (event->phase == SLUICE_PHASE_PREPARE && is_busy(r) &&
            sluice_now_ns(r->disk) < event->deadline_ns)
         replica_sleep(&r->changed, &r->mutex);

@@ -36,6 +36,8 @@ enum frame_type {
     FRAME_FAIL,     /* target: it cannot go on; payload: a sentence */
     FRAME_TAKEOVER, /* target: hand the disk over to me */
     FRAME_HANDOVER, /* source: I have stepped down; everything up to seq is with you */
+    FRAME_CHECK, /* source: offset, bytes: an extent; payload: which of its grains, their hashes */
+    FRAME_CHECKED, /* target: epoch: the nonce; payload: which of them differ, or cannot be read */
     FRAME_TYPES
 };
 #define FRAME_UNSTAGED \

@@ -61,6 +61,7 @@ static void put_head(struct entry *e, uint64_t after)
 static void link_entry(struct journal *j, struct entry *e)
 {
     e->next = NULL;
+    e->number = ++j->numbered;
     *j->last = e;
     j->last = &e->next;
     j->newest = e;

@@ -149,6 +149,7 @@ static void stop_all(struct replica *r)
         evidence_mark_after(r, r->acked_stable);
     if (r->link == LINK_TARGET)
         target_stop(r);
+    compare_stop_all(r);
     r->clean = CLEAN_IDLE;
 }
 
@@ -282,10 +283,20 @@ static void on_handover(struct replica *r, const struct frame *f, const void *me
 /* What each type means to the side that gets it; the rest is the target's stream. */
 static void (*const takes[FRAME_TYPES])(struct replica *, const struct frame *, const void *,
                                         size_t) = {
-    [FRAME_HELLO] = on_hello,    [FRAME_READY] = on_ready,       [FRAME_ACK] = on_ack,
-    [FRAME_FAIL] = on_fail,      [FRAME_TAKEOVER] = on_takeover, [FRAME_HANDOVER] = on_handover,
-    [FRAME_BEGIN] = target_take, [FRAME_WRITE] = target_take,    [FRAME_ZERO] = target_take,
-    [FRAME_TRIM] = target_take,  [FRAME_FLUSH] = target_take,    [FRAME_COMMIT] = target_take,
+    [FRAME_HELLO] = on_hello,
+    [FRAME_READY] = on_ready,
+    [FRAME_ACK] = on_ack,
+    [FRAME_FAIL] = on_fail,
+    [FRAME_TAKEOVER] = on_takeover,
+    [FRAME_HANDOVER] = on_handover,
+    [FRAME_BEGIN] = target_take,
+    [FRAME_WRITE] = target_take,
+    [FRAME_ZERO] = target_take,
+    [FRAME_TRIM] = target_take,
+    [FRAME_FLUSH] = target_take,
+    [FRAME_COMMIT] = target_take,
+    [FRAME_CHECK] = compare_take_check,
+    [FRAME_CHECKED] = compare_take_checked,
 };
 
 static void fall_to(struct replica *r, enum link_state state, const char *reason)

@@ -10,6 +10,8 @@
  *     capture.c    the primary's way of a guest write, and what is let go when
  *     resync.c     the source's batch: from BEGIN to COMMIT
  *     target.c     the other side of it: journal, apply, acknowledge
+ *     compare.c    extents compared with the peer's by hashes
+ *     verify.c     a run of that over the whole disk
  *     roles.c      promotion, demotion, peer loss
  *
  * Threads: everything in struct replica is under its mutex, held for microseconds and never across
@@ -33,10 +35,15 @@
 #endif
 #define EXTENT_GRAINS (EXTENT_BYTES / GRAIN_BYTES)
 
+#include "compare.h"
+
 /* --- world.c: chance and waiting; the simulator has its own
  * ------------------------------------------- */
 
 uint64_t replica_random(void);
+uint64_t replica_wall_s(void); /* since 1970 */
+/* HASH_BYTES: two that are the same stand for the same bytes.  False: no memory. */
+bool replica_hash(uint8_t *out, const void *data, uint64_t length);
 /* With the mutex held, from a thread that may block: until replica_wake() or some time later. */
 void replica_sleep(pthread_cond_t *cond, pthread_mutex_t *mutex);
 void replica_wake(pthread_cond_t *cond);
@@ -99,6 +106,7 @@ struct entry {
     struct entry *next;
     struct replica *r;
     struct frame frame;
+    uint64_t number;         /* counted from the first of this life */
     uint64_t position, term; /* of its record in the journal */
     uint32_t length;         /* of the payload */
     uint8_t *record;         /* RECORD_BYTES and the payload; NULL: it has to be read back */
@@ -109,7 +117,7 @@ struct entry {
 
 struct journal {
     struct sluice_file *file;
-    uint64_t size, head, tail, term;
+    uint64_t size, head, tail, term, numbered;
     uint64_t synced;             /* positions below it are durable */
     struct entry *first, **last; /* from the oldest not applied to the newest */
     struct entry *newest;
@@ -242,6 +250,11 @@ struct replica {
     uint64_t checked_ns, synced_ns; /* when a checkpoint was begun, and a sync of the journal that
                                        nobody waits for */
 
+    /* either side */
+    struct compare compares[COMPARE_SLOTS];
+    struct answers answers;
+    struct verify verify;
+
     /* roles */
     bool is_promoting, is_demoting, is_handing_over, is_parked, is_closing, needs_epoch,
         is_discarding;
@@ -250,6 +263,7 @@ struct replica {
     struct sluice_work work;
     bool work_is_queued, work_again;
     struct sluice_timer timer;
+    uint64_t tick_ns; /* when it fires */
 };
 
 static inline void replica_lock(struct replica *r)
@@ -268,6 +282,8 @@ static inline void replica_unlock(struct replica *r)
 
 /* Runs replica_work() soon, on a thread that may block. */
 void replica_kick(struct replica *r);
+/* The timer fires then, or before. */
+void replica_tick_in(struct replica *r, uint64_t delay_ns);
 /* Without the mutex: everything that nobody waits for and that can go on now. */
 void replica_work(struct replica *r);
 extern const struct sluice_verb replica_verbs[]; /* verbs.c */
@@ -388,6 +404,52 @@ void resync_on_committed(struct replica *r);
 /* Streaming, and the peer has what was acknowledged without it: protected again. */
 void resync_end_alone(struct replica *r);
 bool resync_is_copying(const struct replica *r, uint64_t offset, uint64_t bytes);
+
+/* --- compare.c
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+bool compare_is_room(struct replica *r, enum compare_purpose purpose);
+bool compare_is_any(const struct replica *r, enum compare_purpose purpose);
+/* These grains of the extent will be compared; then verify_on_compared(), or they are
+ * COMPARE_DIFFERS. False: there is no room. */
+bool compare_begin(struct replica *r, enum compare_purpose purpose, uint64_t extent,
+                   uint16_t grains);
+/* Those of the extent that lie inside the disk; the bytes of some. */
+uint16_t compare_grains(const struct replica *r, uint64_t extent);
+uint64_t compare_bytes(const struct replica *r, uint64_t extent, uint16_t grains);
+void compare_stop(struct replica *r, enum compare_purpose purpose);
+void compare_stop_all(struct replica *r);
+bool compare_is_busy(const struct replica *r);
+/* The extent is being read: a guest's write to it, or the applying of an entry, waits. */
+bool compare_holds_write(const struct replica *r, uint64_t offset, uint64_t bytes);
+bool compare_holds_entry(const struct replica *r, const struct entry *e);
+void compare_take_check(struct replica *r, const struct frame *frame, const void *message,
+                        size_t length);
+void compare_take_checked(struct replica *r, const struct frame *frame, const void *message,
+                          size_t length);
+void compare_on_answer(struct replica *r, struct compare *c, uint16_t differs, uint16_t unread);
+void compare_pump(struct replica *r); /* without the mutex */
+
+/* --- verify.c
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+void verify_load(struct replica *r); /* blocks, without the mutex */
+void verify_close(struct replica *r);
+/* rate: bytes a second, 0: no limit.  0 or a negative errno. */
+int verify_start(struct replica *r, uint64_t rate, bool repairs);
+void verify_end_early(struct replica *r);
+/* Nothing came of it: once more, later. */
+void verify_put_back(struct replica *r, uint64_t extent);
+void verify_on_compared(struct replica *r, const struct compare *c, uint16_t differs,
+                        uint16_t unread);
+void verify_on_resynced(struct replica *r);
+bool verify_has_found(const struct replica *r); /* and it has not been sent since */
+void verify_tell(struct replica *r, struct sluice_reply *reply);
+int verify_run_verb(void *instance, int argc, const char *const *argv, struct sluice_reply *reply,
+                    struct sluice_error *error);
+void verify_pump(struct replica *r); /* without the mutex */
 
 /* --- target.c
  * --------------------------------------------------------------------------------------------------------

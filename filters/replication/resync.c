@@ -93,23 +93,18 @@ bool resync_is_copying(const struct replica *r, uint64_t offset, uint64_t bytes)
         if (r->copies[i].is_busy && !MUTANT(6) && r->copies[i].extent >= offset / EXTENT_BYTES &&
             r->copies[i].extent <= (offset + bytes - 1) / EXTENT_BYTES)
             return true;
-    return false;
+    return compare_holds_write(r, offset, bytes);
 }
 
 /* --- copying
  * ----------------------------------------------------------------------------------------------------------
  */
 
-static bool is_zero(const uint8_t *data, uint64_t bytes)
-{
-    return data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0;
-}
-
 static void send_grain(struct replica *r, struct copying *c)
 {
     struct frame f = {
         .type = FRAME_WRITE, .epoch = epoch_of(r), .offset = c->io.offset, .bytes = c->io.length};
-    bool is_hole = is_zero(c->data, c->io.length);
+    bool is_hole = is_all_zero(c->data, c->io.length);
 
     if (is_hole)
         f.type = FRAME_ZERO;
@@ -190,7 +185,7 @@ static void spend_rate(struct replica *r, uint64_t bytes)
         r->rate_at_ns = now;
     r->rate_at_ns += bytes * 1000000000ull / r->settings.max_rate;
     if (r->rate_at_ns > now)
-        sluice_timer_start(r->disk, &r->timer, r->rate_at_ns - now);
+        replica_tick_in(r, r->rate_at_ns - now);
 }
 
 /* The next extent that is due and that nobody writes. */
@@ -280,6 +275,7 @@ void resync_on_committed(struct replica *r)
     super_change(r);
     link_set(r, LINK_STREAMING);
     sluice_event_emit(r->disk, "resync", "state:done seq:%llu", (unsigned long long)seq);
+    verify_on_resynced(r);
     roles_tell(r);
     capture_admit(r);
 }

@@ -46,7 +46,7 @@ void roles_open(struct replica *r)
         r->seq = r->journaled_seq >= r->super.seq_limit ? r->journaled_seq : r->super.seq_limit - 1;
         roles_serve(r, false, "replication: secondary");
     }
-    sluice_timer_start(r->disk, &r->timer, TICK_NS);
+    replica_tick_in(r, TICK_NS);
 }
 
 /* --- without the peer
@@ -154,6 +154,10 @@ void roles_tell(struct replica *r)
 {
     struct telling t = r->super.role == REPLICA_PRIMARY ? tell_primary(r) : tell_secondary(r);
 
+    if (verify_has_found(r) && t.state == SLUICE_HEALTH_OK)
+        t = (struct telling){SLUICE_HEALTH_DEGRADED,
+                             "verify has found that the two copies differ: see `sluice verify`",
+                             "`sluice verify --repair DISK` sends what differs to the peer"};
     if (r->super.is_split)
         t = (struct telling){
             SLUICE_HEALTH_FAILED,
@@ -503,6 +507,6 @@ void roles_tick(struct replica *r)
     if (r->link == LINK_RESTING &&
         (r->has_fallen || r->plan == PLAN_SOURCE || r->plan == PLAN_FULL_SOURCE))
         link_greet(r);
-    sluice_timer_start(r->disk, &r->timer, TICK_NS);
+    replica_tick_in(r, TICK_NS);
     replica_kick(r);
 }

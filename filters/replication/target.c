@@ -341,7 +341,7 @@ static bool must_wait(const struct replica *r, const struct entry *e)
         if (!before->is_applied && frame_changes_data(&before->frame) && overlaps(before, e) &&
             !MUTANT(9))
             return true;
-    return false;
+    return compare_holds_entry(r, e);
 }
 
 static bool ends_applying(struct replica *r, const struct entry *e)
@@ -398,7 +398,7 @@ static void sync_in_time(struct replica *r)
         r->settings.level != ACK_APPLIED && r->journal.memory < SYNC_BYTES &&
         !r->journal.appended) {
         if (!r->sync_is_armed)
-            sluice_timer_start(r->disk, &r->timer, SYNC_NS - since);
+            replica_tick_in(r, SYNC_NS - since);
         r->sync_is_armed = true;
         return;
     }

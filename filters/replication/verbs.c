@@ -47,6 +47,7 @@ static void tell_state(struct replica *r, struct sluice_reply *reply)
     sluice_reply_integer(d, reply, "dirty_bytes", (int64_t)evidence_dirty_bytes(r));
     sluice_reply_integer(d, reply, "active_extents", r->evidence.used);
     sluice_reply_integer(d, reply, "journal_bytes", (int64_t)journal_used(&r->journal));
+    verify_tell(r, reply);
 }
 
 static int run_status(void *instance, int argc, const char *const *argv, struct sluice_reply *reply,
@@ -212,5 +213,8 @@ const struct sluice_verb replica_verbs[] = {
      "After a split brain: gives up what this side wrote alone, and follows the peer.",
      run_discard},
     {"resync", "[--full]", "From the primary: sends what may differ, or everything.", run_resync},
+    {"verify", "[--rate RATE] [--repair] [--stop]",
+     "From the primary: compares both sides while they serve; `sluice verify` waits for it.",
+     verify_run_verb},
     SLUICE_VERBS_END,
 };

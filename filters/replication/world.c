@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * world.c: chance and waiting as the operating system gives them.
+ * world.c: chance, waiting and time as the operating system gives them, and OpenSSL's hashes.
  */
 #include "replica.h"
 
+#include <openssl/evp.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -16,6 +17,16 @@ uint64_t replica_random(void)
     while (getrandom(&value, sizeof value, 0) != (ssize_t)sizeof value || value == 0)
         ;
     return value;
+}
+
+uint64_t replica_wall_s(void)
+{
+    return (uint64_t)time(NULL);
+}
+
+bool replica_hash(uint8_t *out, const void *data, uint64_t length)
+{
+    return EVP_Digest(data, length, out, NULL, EVP_sha256(), NULL) == 1;
 }
 
 /* Whoever sleeps looks again at its deadline now and then, also when nothing wakes it. */

@@ -344,8 +344,8 @@ static int do_state_read(struct sluice_disk *disk, const char *name, void *data,
 {
     struct node *n = node_of(disk);
 
-    (void)name, (void)capacity;
-    if (!n->state_length)
+    (void)capacity;
+    if (!n->state_length || strcmp(name, "super") != 0)
         return -ENOENT;
     memcpy(data, n->state, n->state_length);
     *length = n->state_length;
@@ -356,7 +356,8 @@ static int do_state_write(struct sluice_disk *disk, const char *name, const void
 {
     struct node *n = node_of(disk);
 
-    (void)name;
+    if (strcmp(name, "super") != 0)
+        return 0; /* nothing depends on it */
     memcpy(n->state, data, length);
     n->state_length = length;
     return 0;
@@ -447,6 +448,20 @@ static const struct sluice_host host = {
 uint64_t replica_random(void)
 {
     return pair_random() | 1;
+}
+uint64_t replica_wall_s(void)
+{
+    return pair_now_ns / 1000000000u;
+}
+/* Strong enough for a world without malice. */
+bool replica_hash(uint8_t *out, const void *data, uint64_t length)
+{
+    uint64_t lanes[4] = {1, 2, 3, 4};
+
+    for (uint64_t i = 0; i < length; i++)
+        lanes[i % 4] = (lanes[i % 4] ^ ((const uint8_t *)data)[i]) * 1099511628211ull;
+    memcpy(out, lanes, sizeof lanes);
+    return true;
 }
 void replica_sleep(pthread_cond_t *cond, pthread_mutex_t *mutex)
 {

@@ -13,9 +13,9 @@ static unsigned steps = 2000;
 static struct pair_settings settings;
 static int home; /* whom the guest takes for the primary */
 static enum link_state link_before;
-static bool was_acked_alone, peer_died, peer_was_cut;
+static bool was_acked_alone, peer_died, peer_was_cut, verifies;
 static unsigned long covered[LINK_STATES][LINK_STATES], promotions, handovers, discards, restarts,
-    plans[PLAN_REFUSE + 1];
+    plans[PLAN_REFUSE + 1], verified;
 
 #define REQUESTS 24u
 #define DEPTH 6u
@@ -261,12 +261,36 @@ static void resolve_split(void)
     }
 }
 
+/* Both sides are compared while everything goes on: what differs must be known to, so none is
+ * found. */
+static void verify(void)
+{
+    struct replica *r = nodes[home].r;
+
+    if (!r || r->link != LINK_STREAMING || r->super.role != REPLICA_PRIMARY || r->verify.is_running)
+        return;
+    memory_node = home;
+    verify_start(r, pair_one_in(2) ? 1u << 20 : 0, false);
+}
+
+static void watch_verify(struct replica *r)
+{
+    if (!r->verify.now.differing_bytes && r->verify.last.outcome == VERIFIED_NEVER)
+        return;
+    if (r->verify.now.differing_bytes)
+        pair_violation("verify finds %u bytes that differ",
+                       (unsigned)r->verify.now.differing_bytes);
+    verified += r->verify.last.outcome == VERIFIED_SAME;
+    r->verify.last.outcome = VERIFIED_NEVER;
+}
+
 static void watch(void)
 {
     struct replica *r = nodes[home].r;
 
     if (!r)
         return;
+    watch_verify(r);
     if (r->link == LINK_STREAMING && !r->super.was_alone)
         was_acked_alone = false;
     if (r->link != link_before) {
@@ -299,6 +323,8 @@ static void fault(void)
         promote(other);
     if (pair_one_in(600))
         hand_over();
+    if (verifies && pair_one_in(30))
+        verify();
     if (!link_is_up() && pair_one_in(300))
         promote(other);
     if (pair_one_in(20))
@@ -372,6 +398,40 @@ static void tell_difference(void)
     }
 }
 
+static bool run_verify(bool repairs)
+{
+    struct replica *r = nodes[home].r;
+
+    memory_node = home;
+    verify_start(r, 0, repairs);
+    for (unsigned i = 0;
+         i < 20000 && (r->verify.is_running || !is_at_rest() || r->verify.is_repairing); i++)
+        run(1);
+    return !r->verify.is_running && !r->verify.is_repairing;
+}
+
+/* A bit that turns on the other side's disk behind its back is found, and nothing else; repaired,
+ * it is gone. */
+static void check_that_verify_finds(void)
+{
+    struct replica *r = nodes[home].r;
+    struct device *d = &nodes[1 - home].image;
+    uint64_t at = pair_below(DISK_BYTES), grain = at / GRAIN_BYTES;
+
+    if (!run_verify(false) || r->verify.last.outcome != VERIFIED_SAME)
+        pair_violation("at the end verify finds %u bytes that differ",
+                       (unsigned)r->verify.last.differing_bytes);
+    d->now[at] ^= 1;
+    if (!run_verify(true) || r->verify.last.differing_bytes != GRAIN_BYTES ||
+        !(r->verify.differs[grain / 8] >> (grain % 8) & 1))
+        pair_violation("verify does not find the one grain that differs");
+    if (!r->verify.last.is_repaired ||
+        memcmp(nodes[0].image.now, nodes[1].image.now, DISK_BYTES) != 0)
+        pair_violation("what verify has found is not repaired");
+    r->verify.last.outcome = VERIFIED_NEVER;
+    verified += 2;
+}
+
 static void finish(void)
 {
     heal();
@@ -387,6 +447,8 @@ static void finish(void)
         tell_difference();
     else
         history_check(nodes[home].image.now, FLOOR_SERVED, "at the end");
+    if (!pair_violations)
+        check_that_verify_finds();
 }
 
 static void begin(uint64_t seed)
@@ -399,6 +461,7 @@ static void begin(uint64_t seed)
                                       .ack = (int)pair_below(3),
                                       .loss = (int)pair_below(2),
                                       .journal_bytes = pair_one_in(3) ? 128 << 10 : 1 << 20};
+    verifies = seed % 9 == 3; /* the others are what they were before there was a verify */
     home = 0;
     link_before = LINK_DOWN;
     was_acked_alone = peer_died = peer_was_cut = false;
@@ -425,8 +488,8 @@ static void run_seed(uint64_t seed)
 
 static void print_coverage(void)
 {
-    printf("%lu promotions, %lu handovers, %lu starts, %lu given up\n", promotions, handovers,
-           restarts, discards);
+    printf("%lu promotions, %lu handovers, %lu starts, %lu given up, %lu verified\n", promotions,
+           handovers, restarts, discards, verified);
     for (int from = 0; from < LINK_STATES; from++)
         for (int to = 0; to < LINK_STATES; to++)
             if (covered[from][to])

@@ -7,7 +7,7 @@
 
 #include "replication/frames.h"
 
-#define PAYLOAD 64u
+#define PAYLOAD 2100u
 
 static const struct {
     uint8_t type;
@@ -46,6 +46,14 @@ static const struct {
     {FRAME_TAKEOVER, 0, 0, 1, false},
     {FRAME_HANDOVER, 0, 0, 0, true},
     {FRAME_HANDOVER, 0, 0, 1, false},
+    {FRAME_CHECK, 0, 1 << 20, 8 + 32, true},
+    {FRAME_CHECK, 0, 1 << 20, 8 + 16 * 32, true},
+    {FRAME_CHECK, 0, 1 << 20, 8, false},
+    {FRAME_CHECK, 0, 1 << 20, 8 + 65 * 32, false},
+    {FRAME_CHECK, 0, 0, 8 + 32, false},
+    {FRAME_CHECKED, 0, 1 << 20, 16, true},
+    {FRAME_CHECKED, 0, 1 << 20, 15, false},
+    {FRAME_CHECKED, UINT64_MAX, 1 << 20, 16, false},
     {0, 0, 0, 0, false},
     {FRAME_TYPES, 0, 0, 0, false},
     {UINT8_MAX, 0, 0, 0, false},

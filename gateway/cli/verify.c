@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * verify.c: `sluice verify`: asks the replication filter to compare both sides of a disk, and shows
+ * how far it is until it has.  The run itself is the gateway's: it goes on when this command is
+ * interrupted.
+ */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOOK_NS 200000000
+#define BAR_CELLS 30u
+
+static const char *text_of(const json_t *j, const char *key)
+{
+    const char *text = json_string_value(json_object_get(j, key));
+
+    return text ? text : "";
+}
+
+static uint64_t number_of(const json_t *j, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(j, key));
+}
+
+/* Steals `words`. *said: what the filter said, the caller's. */
+static int ask(struct cli *cli, const char *disk, const char *verb, json_t *words, json_t **said)
+{
+    json_t *request = json_pack("{s:s, s:s, s:s, s:s, s:o}", "verb", "filter", "filter",
+                                "replication", "filter_verb", verb, "disk", disk, "args", words);
+    json_t *reply;
+    int code = cli_call(cli, request, &reply);
+
+    *said = code == EXIT_OK ? json_incref(json_object_get(reply, "reply")) : NULL;
+    json_decref(request);
+    json_decref(reply);
+    return code;
+}
+
+/* --- while it runs -------------------------------------------------------------------------- */
+
+static void print_left(uint64_t left_ms)
+{
+    uint64_t s = left_ms / 1000;
+
+    if (s >= 3600)
+        fprintf(stderr, "%llu h %02llu min left", (unsigned long long)(s / 3600),
+                (unsigned long long)(s / 60 % 60));
+    else if (s >= 60)
+        fprintf(stderr, "%llu min %02llu s left", (unsigned long long)(s / 60),
+                (unsigned long long)(s % 60));
+    else
+        fprintf(stderr, "%llu s left", (unsigned long long)s);
+}
+
+static void print_bar(const json_t *said)
+{
+    uint64_t done = number_of(said, "verify_done_bytes"),
+             total = number_of(said, "verify_total_bytes");
+    unsigned cells = total ? (unsigned)((double)done / (double)total * BAR_CELLS) : 0;
+    char a[32], b[32];
+
+    fprintf(stderr, "\r\033[K[%.*s%*s] %s of %s, %llu differ, ", (int)cells,
+            "##############################", (int)(BAR_CELLS - cells), "", text_size(done, a),
+            text_size(total, b), (unsigned long long)number_of(said, "verify_differing_bytes"));
+    if (done)
+        print_left(number_of(said, "verify_left_ms"));
+    else
+        fputs("waiting", stderr);
+    fflush(stderr);
+}
+
+static bool is_running(const json_t *said)
+{
+    return strcmp(text_of(said, "verify"), "running") == 0;
+}
+
+/* *said: the last look. */
+static int wait_until_done(struct cli *cli, const char *disk, json_t **said)
+{
+    bool has_bar = isatty(STDERR_FILENO) && !cli->is_json;
+    int code = EXIT_OK;
+
+    while (code == EXIT_OK && is_running(*said)) {
+        struct timespec pause = {0, LOOK_NS};
+
+        if (has_bar)
+            print_bar(*said);
+        nanosleep(&pause, NULL);
+        json_decref(*said);
+        code = ask(cli, disk, "status", json_array(), said);
+    }
+    if (has_bar)
+        fputs("\r\033[K", stderr);
+    return code;
+}
+
+/* --- afterwards ----------------------------------------------------------------------------- */
+
+/* "0+65536 1048576+131072": offset and bytes of each. */
+static void print_ranges(const char *ranges)
+{
+    unsigned long long offset, bytes;
+    int taken;
+
+    while (sscanf(ranges, "%llu+%llu%n", &offset, &bytes, &taken) == 2) {
+        printf("differs: %llu bytes at %llu\n", bytes, offset);
+        ranges += taken;
+    }
+}
+
+static void print_result(const json_t *said, bool is_repairing)
+{
+    char bytes[32], differing[32];
+    uint64_t unread = number_of(said, "verify_unread_bytes"),
+             skipped = number_of(said, "verify_skipped_bytes");
+
+    print_ranges(text_of(said, "verify_ranges"));
+    printf("%s compared%s", text_size(number_of(said, "verify_bytes"), bytes),
+           strcmp(text_of(said, "verify"), "ended") == 0 ? ", then ended early" : "");
+    if (number_of(said, "verify_differing_bytes"))
+        printf(", %s DIFFER%s", text_size(number_of(said, "verify_differing_bytes"), differing),
+               is_repairing ? "; they are sent to the peer" : "");
+    else
+        printf(", all the same");
+    if (unread)
+        printf("; %llu bytes could not be read", (unsigned long long)unread);
+    if (skipped)
+        printf("; %llu bytes wait for a resync and were left out", (unsigned long long)skipped);
+    putchar('\n');
+}
+
+static int tell(struct cli *cli, const json_t *said, bool is_repairing)
+{
+    bool is_same = strcmp(text_of(said, "verify"), "same") == 0;
+
+    if (cli->is_json)
+        cli_print_json(said);
+    else
+        print_result(said, is_repairing);
+    return is_same ? EXIT_OK : EXIT_FALSE;
+}
+
+int cli_verify(struct cli *cli)
+{
+    const char *rate = cli_take_option(cli, "--rate");
+    bool repairs = cli_take_flag(cli, "--repair"), stops = cli_take_flag(cli, "--stop"),
+         leaves = cli_take_flag(cli, "--no-wait");
+    int code = cli_expect_positions(cli, 1, 1);
+    json_t *said, *words;
+
+    if (code)
+        return code;
+    if (stops && (rate || repairs || leaves))
+        return cli_usage_error(cli, "--stop stands alone");
+    words = json_array();
+    if (rate)
+        json_array_append_new(words, json_string("--rate"));
+    if (rate)
+        json_array_append_new(words, json_string(rate));
+    if (repairs)
+        json_array_append_new(words, json_string("--repair"));
+    if (stops)
+        json_array_append_new(words, json_string("--stop"));
+    code = ask(cli, cli->argv[0], "verify", words, &said);
+    if (code == EXIT_OK && !leaves && !stops)
+        code = wait_until_done(cli, cli->argv[0], &said);
+    if (code == EXIT_OK && !leaves && !stops)
+        code = tell(cli, said, repairs);
+    else if (code == EXIT_OK && cli->is_json)
+        cli_print_json(said);
+    json_decref(said);
+    return code;
+}
