@@ -260,7 +260,8 @@ static void promote_step(struct replica *r)
         sluice_role_request(r->disk, SLUICE_ROLE_PRIMARY, lineage_tip(&r->super.lineage).epoch,
                             NULL);
         link_greet(r);
-        roles_tell(r);
+        /* Reads at once, also under hold: the contents are settled.  Writes wait for the peer. */
+        roles_serve(r, true, NULL);
         replica_wake(&r->changed);
     }
 }

@@ -7,6 +7,7 @@
 # RESTARTS (100)        restarts by SIGTERM, and as many by kill -9, under a verifying load
 # KILLS (500)           kills of a gateway with a write-back cache under a verifying load
 # PAIR_KILLS (300)      faults of a pair of gateways between which disks are replicated, under load
+# CACHED_PAIR (308)     the same above a cache on both sides, in all combinations of their modes, half of them with power cuts
 # MODEL_SECONDS (600)   a cache under whatever may happen to a disk, beside a model of it, under each sanitizer
 # STORM_SECONDS (60)    every verdict at random from many threads, under the thread sanitizer
 # TSAN_BUILD            a folder built with --enable-sanitizers=thread (default: the one ./check leaves)
@@ -14,7 +15,7 @@
 set -u
 : "${top_srcdir:=$(cd "$(dirname "$0")/../.." && pwd)}"
 : "${RELOADS:=1000}" "${RESTARTS:=100}" "${KILLS:=500}" "${PAIR_KILLS:=300}" "${MODEL_SECONDS:=600}" "${STORM_SECONDS:=60}"
-: "${TSAN_BUILD:=$top_srcdir/build-check/tsan}" "${ASAN_BUILD:=$top_srcdir/build-check/asan}"
+: "${CACHED_PAIR:=308}" "${TSAN_BUILD:=$top_srcdir/build-check/tsan}" "${ASAN_BUILD:=$top_srcdir/build-check/asan}"
 export top_srcdir RELOADS RESTARTS KILLS
 failed=
 
@@ -28,6 +29,14 @@ soak "$RELOADS reloads" "$top_srcdir/tests/test-reloads-under-load.sh"
 soak "$RESTARTS restarts of each kind" "$top_srcdir/tests/test-gateway-restarts-lose-nothing.sh"
 soak "$KILLS kills of a cache" "$top_srcdir/tests/test-cache-survives-kill.sh"
 soak "$PAIR_KILLS faults of a pair" env RUNS="$PAIR_KILLS" "$top_srcdir/tests/test-replication-survives-kills.sh"
+for mode in sync-received-hold sync-received-degrade sync-journaled-hold sync-journaled-degrade sync-applied-hold \
+    sync-applied-degrade async-none-none; do
+    for power in '' cut; do
+        soak "$((CACHED_PAIR / 14)) faults of a cached pair, $mode ${power:+with power cuts}" env RUNS=$((CACHED_PAIR / 14)) POWER=$power \
+            GROUP="$mode-back-back $mode-back-through $mode-through-back $mode-through-through" \
+            "$top_srcdir/tests/test-replication-over-cache.sh"
+    done
+done
 # soak_in FOLDER PROGRAM SECONDS [ARGUMENT...]: of a build with a sanitizer.
 soak_in() {
     folder=$1 program=$2

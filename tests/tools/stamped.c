@@ -5,14 +5,21 @@
  * write was sent and when it was acknowledged, from one run to the next.
  *
  *     stamped make STATE --blocks N --disk ID
+ *
  *     stamped write URI STATE [--seconds S] [--depth D] [--flush-every N]
- *         until the time is over, SIGTERM, or the server goes; what was in flight at SIGTERM or
- * then may be there or not.  Prints one JSON object.  Exit code 1 only for another error. stamped
- * check URI|IMAGE STATE [--whole] [--settle] The image must be a prefix of the history: if a write
- * is missing, then so is each one that was sent after it had been acknowledged.  --whole: and no
- * acknowledged write is missing.
- *         --settle: what is missing has never been; should it come back later, that is wrong.
- *         Prints one JSON object; exit code 1 when it is wrong.
+ *
+ * Until the time is over, SIGTERM, or the server goes; what was in flight at SIGTERM or then may be
+ * there or not.  Says on stderr when it is connected.  Prints one JSON object.  Exit code 1 only
+ * for another error.
+ *
+ *     stamped check URI|IMAGE STATE [--whole] [--flushed] [--any-order] [--settle]
+ *
+ * The image must be a prefix of the history: if a write is missing, then so is each one that was
+ * sent after it had been acknowledged.  --whole: and no acknowledged write is missing.  --flushed:
+ * and none that was acknowledged before an acknowledged flush was sent.  --any-order: no prefix,
+ * and sectors of a write may be missing by themselves, as after a power cut.  --settle: what is
+ * missing has never been; should it come back later, that is wrong.  Prints one JSON object; exit
+ * code 1 when it is wrong.
  *
  * A block has at most one write in flight, so the writes of a block have an order.  Let w be the
  * last write of each block that the image has, M the latest sending of any w, and m the earliest
@@ -31,9 +38,10 @@
 
 #define BLOCK 4096u
 #define SECTOR 512u
+#define SECTORS (BLOCK / SECTOR)
 #define DEPTH_MAX 128u
 #define NEVER UINT64_MAX
-#define MAGIC UINT64_C(0x646d617473313153)
+#define MAGIC UINT64_C(0x646d617473313253)
 
 struct stamp {
     uint64_t disk, writer, seq, lba;
@@ -45,11 +53,11 @@ struct sent {
 };
 
 struct header {
-    uint64_t magic, disk, blocks, next_seq, events, writer, count;
+    uint64_t magic, disk, blocks, next_seq, events, writer, count, flushed_to;
 };
 
 static struct header head;
-static uint64_t *settled; /* by block: the sequence number it had when the period began */
+static uint64_t *settled; /* by sector: the sequence number it had when the period began */
 static struct sent *history;
 static uint64_t history_room;
 
@@ -79,10 +87,11 @@ static void load_state(const char *path)
     errno = 0;
     if (!f || fread(&head, sizeof head, 1, f) != 1 || head.magic != MAGIC)
         die(path);
-    settled = calloc(head.blocks, sizeof *settled);
+    settled = calloc(head.blocks * SECTORS, sizeof *settled);
     history_room = head.count + 65536;
     history = calloc(history_room, sizeof *history);
-    if (!settled || !history || fread(settled, sizeof *settled, head.blocks, f) != head.blocks ||
+    if (!settled || !history ||
+        fread(settled, SECTORS * sizeof *settled, head.blocks, f) != head.blocks ||
         fread(history, sizeof *history, head.count, f) != head.count)
         die(path);
     fclose(f);
@@ -93,7 +102,7 @@ static void save_state(const char *path)
     FILE *f = fopen(path, "wb");
 
     if (!f || fwrite(&head, sizeof head, 1, f) != 1 ||
-        fwrite(settled, sizeof *settled, head.blocks, f) != head.blocks ||
+        fwrite(settled, SECTORS * sizeof *settled, head.blocks, f) != head.blocks ||
         fwrite(history, sizeof *history, head.count, f) != head.count || fclose(f) != 0)
         die(path);
 }
@@ -103,18 +112,23 @@ static void save_state(const char *path)
 static struct options {
     double seconds;
     uint64_t depth, flush_every, blocks, disk;
-    bool is_whole, settles;
+    bool is_whole, is_flushed, is_any_order, settles;
 } options = {.seconds = 5, .depth = 16, .blocks = 4096, .disk = 1};
 
 static bool take_switch(const char *name)
 {
-    if (strcmp(name, "--whole") == 0)
-        options.is_whole = true;
-    else if (strcmp(name, "--settle") == 0)
-        options.settles = true;
-    else
-        return false;
-    return true;
+    static const struct {
+        const char *name;
+        bool *value;
+    } switches[] = {{"--whole", &options.is_whole},
+                    {"--flushed", &options.is_flushed},
+                    {"--any-order", &options.is_any_order},
+                    {"--settle", &options.settles}};
+
+    for (unsigned i = 0; i < sizeof switches / sizeof *switches; i++)
+        if (strcmp(name, switches[i].name) == 0)
+            return *switches[i].value = true;
+    return false;
 }
 
 static bool take_number(const char *name, const char *value)
@@ -155,7 +169,7 @@ static bool parse(int argc, char **argv)
 
 struct slot {
     bool is_busy, is_flush;
-    uint64_t sent; /* index in history */
+    uint64_t sent; /* index in history; of a flush the event */
     struct timespec since;
     uint8_t data[BLOCK];
 };
@@ -211,6 +225,8 @@ static int on_complete(void *user, int *error)
         longest_ms = took;
     if (s->is_flush) {
         flushes++;
+        if (s->sent > head.flushed_to)
+            head.flushed_to = s->sent;
     } else {
         history[s->sent].acked_at = ++head.events;
         acked++;
@@ -221,8 +237,8 @@ static int on_complete(void *user, int *error)
 static void stamp_block(struct slot *s, const struct sent *w)
 {
     memset(s->data, (int)(w->seq & 0xff), sizeof s->data);
-    for (unsigned i = 0; i < BLOCK / SECTOR; i++) {
-        struct stamp stamp = {head.disk, head.writer, w->seq, w->block * (BLOCK / SECTOR) + i};
+    for (unsigned i = 0; i < SECTORS; i++) {
+        struct stamp stamp = {head.disk, head.writer, w->seq, w->block * SECTORS + i};
 
         memcpy(s->data + i * SECTOR, &stamp, sizeof stamp);
         memcpy(s->data + (i + 1) * SECTOR - sizeof stamp, &stamp, sizeof stamp);
@@ -238,8 +254,10 @@ static bool send_one(struct slot *s, uint64_t index)
     s->is_busy = true;
     busy++;
     s->is_flush = options.flush_every && next_random() % options.flush_every == 0;
-    if (s->is_flush)
+    if (s->is_flush) {
+        s->sent = ++head.events;
         return nbd_aio_flush(nbd, done, 0) != -1;
+    }
     w = remember();
     s->sent = head.count - 1;
     *w = (struct sent){.seq = head.next_seq++,
@@ -285,6 +303,7 @@ static int write_disk(const char *uri, const char *state)
         fprintf(stderr, "stamped: %s\n", nbd_get_error());
         return 2;
     }
+    fprintf(stderr, "stamped: connected\n");
     run_load();
     printf("{\"acked\": %" PRIu64 ", \"flushes\": %" PRIu64 ", \"unknown\": %" PRIu64
            ", \"longest_ms\": %.1f, \"lost_server\": %s, \"error\": \"%s\"}\n",
@@ -367,16 +386,16 @@ static void chain_history(void)
 }
 
 struct cut {
-    uint64_t last_sent, first_missed_ack, missing_acked, included_unknown, torn;
-    uint64_t last_block, missed_block;
+    uint64_t last_sent, first_missed_ack, missing_acked, missing_flushed, included_unknown, torn;
+    uint64_t last_block, missed_block, flushed_block;
 };
 
 /* What one sector says about the cut.  Returns the write's index, NEVER for the settled one. */
-static uint64_t judge_sector(uint64_t block, uint64_t seq, struct cut *cut)
+static uint64_t judge_sector(uint64_t block, unsigned sector, uint64_t seq, struct cut *cut)
 {
     uint64_t i = first_of[block], has = NEVER;
 
-    if (seq != settled[block]) {
+    if (seq != settled[block * SECTORS + sector]) {
         while (i != NEVER && history[i].seq != seq)
             i = next_of[i];
         if (i == NEVER) {
@@ -398,42 +417,57 @@ static uint64_t judge_sector(uint64_t block, uint64_t seq, struct cut *cut)
     return has;
 }
 
-static uint64_t count_missing(uint64_t block, uint64_t seq)
+static void count_missing(uint64_t block, uint64_t seq, struct cut *cut)
 {
-    uint64_t missing = 0;
-
-    for (uint64_t i = first_of[block]; i != NEVER; i = next_of[i])
-        missing += history[i].seq > seq && history[i].acked_at != NEVER;
-    return missing;
+    for (uint64_t i = first_of[block]; i != NEVER; i = next_of[i]) {
+        if (history[i].seq <= seq || history[i].acked_at == NEVER)
+            continue;
+        cut->missing_acked++;
+        if (history[i].acked_at < head.flushed_to) {
+            cut->missing_flushed++;
+            cut->flushed_block = block;
+        }
+    }
 }
 
 static void judge_block(uint64_t block, const uint8_t *data, struct cut *cut)
 {
     uint64_t newest = 0, oldest = NEVER, has = NEVER;
 
-    for (unsigned s = 0; s < BLOCK / SECTOR; s++) {
+    for (unsigned s = 0; s < SECTORS; s++) {
         uint64_t seq, index;
 
-        if (!read_sector(data + s * SECTOR, block * (BLOCK / SECTOR) + s, &seq)) {
+        if (!read_sector(data + s * SECTOR, block * SECTORS + s, &seq)) {
             say_wrong(block, "a sector of garbage", s);
             return;
         }
-        index = judge_sector(block, seq, cut);
+        index = judge_sector(block, s, seq, cut);
         if (seq >= newest) {
             newest = seq;
             has = index;
         }
         oldest = seq < oldest ? seq : oldest;
+        if (options.settles)
+            settled[block * SECTORS + s] = seq;
     }
     if (oldest != newest) {
         cut->torn++;
-        if (has != NEVER && history[has].acked_at != NEVER)
+        if (!options.is_any_order && has != NEVER && history[has].acked_at != NEVER)
             say_wrong(block, "an acknowledged write is torn", newest);
     }
-    cut->missing_acked += count_missing(block, oldest);
+    count_missing(block, oldest, cut);
     cut->included_unknown += has != NEVER && history[has].acked_at == NEVER;
-    if (options.settles)
-        settled[block] = newest;
+}
+
+static void judge_cut(const struct cut *cut)
+{
+    if (!options.is_any_order && cut->last_sent > cut->first_missed_ack)
+        say_wrong(cut->missed_block, "is not a prefix: a later write is there, in block",
+                  cut->last_block);
+    if (options.is_whole && cut->missing_acked)
+        say_wrong(cut->missed_block, "acknowledged writes are missing", cut->missing_acked);
+    if (options.is_flushed && cut->missing_flushed)
+        say_wrong(cut->flushed_block, "flushed writes are missing", cut->missing_flushed);
 }
 
 static int check_disk(const char *from, const char *state)
@@ -446,11 +480,7 @@ static int check_disk(const char *from, const char *state)
     image = read_image(from);
     for (uint64_t b = 0; b < head.blocks; b++)
         judge_block(b, image + b * BLOCK, &cut);
-    if (cut.last_sent > cut.first_missed_ack)
-        say_wrong(cut.missed_block, "is not a prefix: a later write is there, in block",
-                  cut.last_block);
-    if (options.is_whole && cut.missing_acked)
-        say_wrong(cut.missed_block, "acknowledged writes are missing", cut.missing_acked);
+    judge_cut(&cut);
     printf("{\"writes\": %" PRIu64 ", \"missing_acked\": %" PRIu64
            ", \"included_unknown\": %" PRIu64 ", \"torn\": %" PRIu64 ", \"wrong\": %" PRIu64 "}\n",
            head.count, cut.missing_acked, cut.included_unknown, cut.torn, wrong);
@@ -465,7 +495,7 @@ static int make_state(const char *path)
 {
     head = (struct header){
         .magic = MAGIC, .disk = options.disk, .blocks = options.blocks, .next_seq = 1};
-    settled = calloc(head.blocks, sizeof *settled);
+    settled = calloc(head.blocks * SECTORS, sizeof *settled);
     if (!settled)
         die("memory");
     save_state(path);
@@ -482,8 +512,10 @@ int main(int argc, char **argv)
         return write_disk(argv[2], argv[3]);
     if (strcmp(verb, "check") == 0 && argc > 3 && parse(argc - 4, argv + 4))
         return check_disk(argv[2], argv[3]);
-    fprintf(stderr, "usage: stamped make STATE [--blocks N] [--disk ID]\n"
-                    "       stamped write URI STATE [--seconds S] [--depth D] [--flush-every N]\n"
-                    "       stamped check URI|IMAGE STATE [--whole] [--settle]\n");
+    fprintf(
+        stderr,
+        "usage: stamped make STATE [--blocks N] [--disk ID]\n"
+        "       stamped write URI STATE [--seconds S] [--depth D] [--flush-every N]\n"
+        "       stamped check URI|IMAGE STATE [--whole] [--flushed] [--any-order] [--settle]\n");
     return 3;
 }
