@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# ./quickstart shows a disk and stops with --once; a second one beside it does too.  The snippets that it prints
+# ./quickstart shows a disk, and a slow one with a cache, and stops with --once; a second one beside it does too.  The snippets that it prints
 # work when pasted: QEMU starts from its own, nbdinfo and qemu-io reach the URI, nbd-client takes its line.
 # Only quickstart.d changes.
 . "${top_srcdir:-.}/tests/functions.sh"
@@ -28,6 +28,10 @@ grep -q 'The gateway goes on' "$work/running" || { cat "$work/running"; fail "th
 below() {
     awk -v heading="$1" '/^== / { inside = index($0, heading) > 0; next } inside && !/^#/ && NF' "$work/running"
 }
+below "without a cache and with one" >"$work/slow"
+for what in 'writes, each flushed' 'reads of the same'; do
+    grep -qE "^100 $what: +[0-9.]+ s without the cache, [0-9.]+ s with it" "$work/slow" || fail "the slow storage: $(cat "$work/slow")"
+done
 uri=$(sed -n 's/^== The gateway goes on at \([^ ]*\).*/\1/p' "$work/running")
 nbdinfo --size "$uri" | grep -qx 268435456 || fail "nbdinfo $uri"
 qemu-io -f raw -c 'read -P 0x5a 1M 512k' "$uri" | grep -q '524288/524288' || fail "qemu-io $uri"

@@ -5,7 +5,8 @@
 #
 # RELOADS (1000)        reloads under a verifying load at depth 32, requests deferred at every swap
 # RESTARTS (100)        restarts by SIGTERM, and as many by kill -9, under a verifying load
-# KILLS (500)           kills of a gateway with a write-back cache under a verifying load
+# KILLS (500)           kills of a gateway with a write-back cache under a verifying load, each followed by one amid
+#                       the recovery
 # PAIR_KILLS (300)      faults of a pair of gateways between which disks are replicated, under load
 # CACHED_PAIR (308)     the same above a cache on both sides, in all combinations of their modes, half of them with power cuts
 # MODEL_SECONDS (600)   a cache under whatever may happen to a disk, beside a model of it, under each sanitizer
@@ -28,6 +29,7 @@ soak() {
 soak "$RELOADS reloads" "$top_srcdir/tests/test-reloads-under-load.sh"
 soak "$RESTARTS restarts of each kind" "$top_srcdir/tests/test-gateway-restarts-lose-nothing.sh"
 soak "$KILLS kills of a cache" "$top_srcdir/tests/test-cache-survives-kill.sh"
+soak "what another cache loses, in more sizes" env SIZES="1 2 8 24 48" "$top_srcdir/tests/test-cache-write-back-loses-nothing.sh"
 soak "$PAIR_KILLS faults of a pair" env RUNS="$PAIR_KILLS" "$top_srcdir/tests/test-replication-survives-kills.sh"
 for mode in sync-received-hold sync-received-degrade sync-journaled-hold sync-journaled-degrade sync-applied-hold \
     sync-applied-degrade async-none-none; do

@@ -14,8 +14,9 @@
  *         --seconds S        length of a slice (1)
  *         --requests N       or: a slice is that many requests of each connection
  *
- * Prints one JSON object: for each server the requests a second of every round, and the processor
- * time a request cost the server (Unix sockets only: the process is known by the socket; else 0).
+ * Prints one JSON object: for each server the requests a second of every round, the time that 99 of
+ * 100 requests took at most (of the first million of each connection), and the processor time a
+ * request cost the server (Unix sockets only: the process is known by the socket; else 0).
  * Nothing is verified here; nbd-load does that.
  */
 #include <errno.h>
@@ -35,6 +36,7 @@
 #define CONNECTIONS_MAX 16u
 #define DEPTH_MAX 128u
 #define ROUNDS_MAX 999u
+#define TIMES_MAX (1u << 20)
 
 static struct {
     bool is_write, is_sequential;
@@ -47,7 +49,7 @@ struct server {
     const char *name, *uri;
     clockid_t cpu_clock;
     bool has_cpu_clock;
-    double requests_a_second[ROUNDS_MAX], cpu_ns_a_request[ROUNDS_MAX];
+    double requests_a_second[ROUNDS_MAX], p99_us[ROUNDS_MAX], cpu_ns_a_request[ROUNDS_MAX];
 };
 
 static struct server servers[SERVERS_MAX];
@@ -60,6 +62,8 @@ struct client {
     uint64_t blocks, next_block, random_state;
     char *data[DEPTH_MAX];
     bool is_busy[DEPTH_MAX];
+    uint64_t since_ns[DEPTH_MAX];
+    float *took_us; /* TIMES_MAX of them */
     unsigned in_flight;
     uint64_t sent, done;
 };
@@ -112,6 +116,9 @@ static int on_complete(void *user, int *error)
     }
     s->client->is_busy[s->index] = false;
     s->client->in_flight--;
+    if (s->client->done < TIMES_MAX)
+        s->client->took_us[s->client->done] =
+            (float)(clock_ns(CLOCK_MONOTONIC) - s->client->since_ns[s->index]) / 1000;
     s->client->done++;
     return 1;
 }
@@ -133,6 +140,7 @@ static void send_one(struct client *c, struct nbd_handle *nbd, unsigned i)
     nbd_completion_callback callback = {.callback = on_complete,
                                         .user_data = &slots[c - clients][i]};
 
+    c->since_ns[i] = clock_ns(CLOCK_MONOTONIC);
     if (submit(c, nbd, i, callback) == -1)
         die(loaded->name);
     c->is_busy[i] = true;
@@ -182,7 +190,31 @@ static uint64_t server_cpu_ns(const struct server *s)
     return s->has_cpu_clock ? clock_ns(s->cpu_clock) : 0;
 }
 
-static void run_slice(struct server *s, double *requests_a_second, double *cpu_ns_a_request)
+static int compare(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Of the connection whose requests took longest. */
+static double longest_p99_us(void)
+{
+    double longest = 0;
+
+    for (unsigned i = 0; i < options.connections; i++) {
+        struct client *c = &clients[i];
+        size_t count = c->done < TIMES_MAX ? c->done : TIMES_MAX;
+
+        qsort(c->took_us, count, sizeof *c->took_us, compare);
+        if (count && (double)c->took_us[count * 99 / 100] > longest)
+            longest = (double)c->took_us[count * 99 / 100];
+    }
+    return longest;
+}
+
+static void run_slice(struct server *s, double *requests_a_second, double *p99_us,
+                      double *cpu_ns_a_request)
 {
     uint64_t since, cpu_since = server_cpu_ns(s), requests = 0;
 
@@ -194,6 +226,7 @@ static void run_slice(struct server *s, double *requests_a_second, double *cpu_n
     for (unsigned i = 0; i < options.connections; i++)
         requests += clients[i].done;
     *requests_a_second = (double)requests * 1e9 / (double)(clock_ns(CLOCK_MONOTONIC) - since);
+    *p99_us = longest_p99_us();
     *cpu_ns_a_request = (double)(server_cpu_ns(s) - cpu_since) / (double)(requests ? requests : 1);
 }
 
@@ -202,12 +235,13 @@ static void run_rounds(void)
     double ignored;
 
     for (unsigned i = 0; i < server_count; i++) /* warms caches and pools */
-        run_slice(&servers[i], &ignored, &ignored);
+        run_slice(&servers[i], &ignored, &ignored, &ignored);
     for (unsigned round = 0; round < options.rounds && !atomic_load(&has_failed); round++)
         for (unsigned i = 0; i < server_count; i++) {
             struct server *s = &servers[round % 2 ? server_count - 1 - i : i];
 
-            run_slice(s, &s->requests_a_second[round], &s->cpu_ns_a_request[round]);
+            run_slice(s, &s->requests_a_second[round], &s->p99_us[round],
+                      &s->cpu_ns_a_request[round]);
         }
     loaded = NULL;
     pthread_barrier_wait(&slice_begins);
@@ -249,6 +283,9 @@ static void make_client(unsigned index)
     for (unsigned i = 0; i < server_count; i++)
         c->nbd[i] = connect_to(&servers[i], &c->blocks);
     c->next_block = c->blocks / options.connections * index;
+    c->took_us = malloc(TIMES_MAX * sizeof *c->took_us);
+    if (!c->took_us)
+        die("out of memory");
     for (unsigned i = 0; i < options.depth; i++) {
         slots[index][i] = (struct slot){c, i};
         c->data[i] = aligned_alloc(4096, (options.block + 4095u) / 4096u * 4096u);
@@ -339,6 +376,8 @@ static void print(void)
     for (unsigned i = 0; i < server_count; i++) {
         printf("%s\"%s\": {", i ? ",\n " : "", servers[i].name);
         print_rounds("requests_a_second", servers[i].requests_a_second);
+        printf(", ");
+        print_rounds("p99_us", servers[i].p99_us);
         printf(", ");
         print_rounds("cpu_ns_a_request", servers[i].cpu_ns_a_request);
         printf("}");

@@ -1,0 +1,156 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# What of the cache lasts: the times of reads while it brings data to a slow backing, how soon a full tier of which
+# half is dirty is ready after kill -9, what it costs in memory, and whether the same requests find as much after
+# kill -9 as without.
+#
+# Exits 1 where a promise is missed:
+#     p99 of reads while destaging : idle                      <= 2
+#     ready after kill -9, a full tier, half of it dirty       < 1 s
+#     hits of the same requests, kill -9 amid : not            >= 0.95
+#
+# TIER_SIZE (2GiB)    of the full tier; the promise is of 8GiB, which takes four times as long
+# TRACE               a block trace (`block ...` a line, as OLTP.lis); without it requests by Zipf's law
+# PAIRS (5), SECONDS_EACH (1), DELAY (5ms), BENCH_DIR
+: "${SIZE:=128M}"
+. "${top_srcdir:-.}/tests/bench/bench-functions.sh"
+PATH=/usr/bin:$PATH # where the distribution has the module of nbdsh
+requires nbdsh
+: "${PAIRS:=5}" "${SECONDS_EACH:=1}" "${DELAY:=5ms}" "${TIER_SIZE:=2GiB}"
+tier_mib=$(($(numfmt --from=auto --suffix=B "${TIER_SIZE%B}B" | tr -d B) >> 20))
+
+mkdir "$work/ssd"
+make_config "tiers: { ssd0: { path: $work/ssd, size: $((tier_mib + 2048))MiB } }"
+peer_nbdkit slow --filter=delay memory "$SIZE" rdelay="$DELAY" wdelay="$DELAY"
+disk busy <<<"{ backing: { nbd: 'nbd+unix:///?socket=$work/slow.sock' },
+    filters: [ cache: { ram: 1MiB, ssd: { tier: ssd0, size: 512MiB }, dirty: { soft: 80, hard: 90 }, destage: { after: 1h } } ] }"
+disk full <<<"{ size: ${tier_mib}MiB, backing: { file: $work/full.raw },
+    filters: [ cache: { ram: 1MiB, ssd: { tier: ssd0, size: ${tier_mib}MiB }, dirty: { soft: 85, hard: 90 }, destage: { after: 1h } } ] }"
+for name in whole killed; do
+    disk $name <<<"{ size: 1GiB, backing: { file: $work/$name.raw },
+        filters: [ cache: { ram: 6MiB, ssd: { tier: ssd0, size: 64MiB } } ] }"
+done
+
+# cache DISK FIELD: of its status.
+cache() {
+    sluice cache status "$1" --json | jq -e ".$2"
+}
+counter() {
+    sluice metrics | awk -v disk="disk=\"$1\"" -v name="_$2_total\\\\{" \
+        '$1 ~ name && index($1, disk) && index($1, "filter=\"cache\"") { sum += $2 } END { printf "%d\n", sum }'
+}
+resident_kib() {
+    sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$gateway/status"
+}
+verdict() { # TEXT VALUE OPERATOR LIMIT
+    jq -en "$2 $3 $4" >/dev/null && echo "kept: $1: $2, promised $3 $4" && return
+    echo "MISSED: $1: $2, promised $3 $4"
+    missed=$((missed + 1))
+}
+
+# --- reads while destaging ----------------------------------------------------------------------------------
+# p99_us DEPTH: of reads that the SSD answers.
+p99_us() {
+    "$nbd_iops" --depth "$1" --rounds 1 --seconds "$SECONDS_EACH" busy="$(uri busy)" | jq '.busy.p99_us[0]'
+}
+destaging() {
+    for depth in 1 8; do
+        : >"$work/pairs"
+        for _ in $(seq "$PAIRS"); do
+            "$nbd_iops" --op randwrite --depth 32 --rounds 1 --requests 12000 busy="$(uri busy)" >/dev/null || fail "the load failed"
+            idle=$(p99_us $depth)
+            sluice cache flush busy >"$work/flushed" &
+            flush=$!
+            busy=$(p99_us $depth)
+            cache busy dirty_bytes >"$work/left"
+            wait $flush || fail "the cache cannot be emptied"
+            [ "$(cat "$work/left")" -gt 0 ] || { echo "the destaging was over too soon" >&2; continue; }
+            echo "$idle $busy" >>"$work/pairs"
+        done
+        ratio=$(awk '{ print $2 / $1 }' "$work/pairs" | median)
+        echo "p99 of 4 KiB reads from the SSD, depth $depth: $(cut -d' ' -f1 "$work/pairs" | median) us idle," \
+            "$(cut -d' ' -f2 "$work/pairs" | median) us while destaging"
+        verdict "p99 while destaging : idle, depth $depth" "$ratio" "<=" 2
+    done
+}
+
+# --- a full tier ----------------------------------------------------------------------------------------------
+# fill FROM TO: writes these MiB.
+fill() {
+    nbdsh -u "$(uri full)" -c "
+import os
+data = bytearray(os.urandom(1 << 20))
+for i in range($1, $2):
+    data[0:8] = i.to_bytes(8, 'little')
+    h.pwrite(data, i << 20)
+h.flush()" || fail "the tier cannot be filled"
+}
+is_readable() {
+    nbdsh -u "$(uri full)" -c 'h.pread(4096, 0)' 2>/dev/null
+}
+full_tier() {
+    before_kib=$(resident_kib)
+    half=$((tier_mib * 45 / 100))
+    fill 0 $half
+    sluice cache flush full >/dev/null || fail "flush"
+    fill $half $((2 * half))
+    cached=$(cache full cached_bytes) dirty=$(cache full dirty_bytes)
+    stop KILL
+    began=$(date +%s%N)
+    serve
+    within 60 is_readable || fail "the disk cannot be read"
+    ready=$(jq -n "$(($(date +%s%N) - began)) / 1e9 * 1000 | round / 1000")
+    echo "a tier of $TIER_SIZE: $((cached >> 20)) MiB cached, of which $((dirty >> 20)) dirty; after kill -9" \
+        "$(($(cache full cached_bytes) >> 20)) and $(($(cache full dirty_bytes) >> 20)); read after $ready s"
+    [ "$(cache full dirty_bytes)" -ge "$dirty" ] || fail "dirty data is gone"
+    verdict "ready after kill -9, a tier of $TIER_SIZE" "$ready" "<" 1
+    echo "memory for each TiB cached: $(jq -n "$(cache full index_bytes) / $(cache full cached_bytes) * 1024 * 100 | round / 100")" \
+        "GiB by the structures; the process has $((($(resident_kib) - before_kib) / 1024)) MiB more than when the tier was empty"
+}
+
+# --- as warm as before -----------------------------------------------------------------------------------------
+make_requests() {
+    if [ -n "${TRACE:-}" ]; then
+        head -n 100000 "$TRACE" | cut -d' ' -f1
+    else
+        python3 -c '
+import random
+random.seed(7)
+blocks = list(range(100000))
+random.shuffle(blocks)
+weights = [1 / (i + 1) ** 0.9 for i in range(len(blocks))]
+for block in random.choices(blocks, weights, k=100000): print(block)'
+    fi >"$work/requests"
+}
+# play DISK FROM TO: reads the blocks that these lines name, each number a block of 4 KiB.
+play() {
+    nbdsh -u "$(uri "$1")" -c "
+lines = [int(x) for x in open('$work/requests')]
+place = {block: i for i, block in enumerate(dict.fromkeys(lines))}
+for block in lines[$2:$3]: h.pread(4096, place[block] * 4096)" || fail "the trace cannot be played"
+}
+# percent_hit DISK FROM TO
+percent_hit() {
+    hits=$(($(counter "$1" hits_ssd) + $(counter "$1" hits_ram))) misses=$(counter "$1" misses)
+    play "$@"
+    hits=$(($(counter "$1" hits_ssd) + $(counter "$1" hits_ram) - hits)) misses=$(($(counter "$1" misses) - misses))
+    [ $((hits + misses)) -ge 20000 ] || fail "the counters do not count: $hits hits, $misses misses"
+    jq -n "$hits / ($hits + $misses) * 1000 | round / 10"
+}
+warm() {
+    make_requests
+    for name in whole killed; do play $name 0 70000; done
+    of_whole=$(percent_hit whole 70000 100000)
+    stop KILL
+    serve
+    of_killed=$(percent_hit killed 70000 100000)
+    echo "hits of the same 30000 requests: $of_whole % without, $of_killed % after kill -9"
+    verdict "hits after kill -9 : without" "$(jq -n "$of_killed / $of_whole * 1000 | round / 1000")" ">=" 0.95
+}
+
+serve
+full_tier # first: what the process has before is what an empty cache takes
+warm
+destaging
+stop TERM
+[ $missed -eq 0 ]
