@@ -9,6 +9,7 @@
 #   pair_kill NAME [SIG]   ends it; KILL by default
 #   on NAME VERB ARGS...   the command line at that gateway
 #   are_connected          both say that they are
+#   add_portals            both get one for iSCSI, 127.0.0.1:$iscsi_a and $iscsi_b, and name the other's
 
 pki=$work/pki
 
@@ -88,4 +89,17 @@ is_connected() {
 
 are_connected() {
     is_connected gw-a && is_connected gw-b
+}
+
+add_portals() {
+    iscsi_a=$(free_port)
+    iscsi_b=$(free_port)
+    add_portal gw-a "$iscsi_a" 1 gw-b "$iscsi_b"
+    add_portal gw-b "$iscsi_b" 2 gw-a "$iscsi_a"
+}
+
+add_portal() { # NAME PORT NUMBER, and the other's
+    sed -i "s,^  control:,  iscsi: [\"127.0.0.1:$2\"]\n  control:,
+        s/^peers: { $4: { \(.*\) } }/peers: { $4: { \1, iscsi: [\"127.0.0.1:$5\"] } }/" "$work/$1/etc/gateway.yaml"
+    echo "iscsi: { portal_group: $3 }" >>"$work/$1/etc/gateway.yaml"
 }

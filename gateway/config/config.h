@@ -102,6 +102,7 @@ struct peer_config {
     const char *name;
     struct config_address address;
     struct config_addresses iscsi; /* its portals, for SendTargets */
+    unsigned portal_group;         /* of these */
     struct config_origin origin;
 };
 struct tier_config {

@@ -116,12 +116,27 @@ static const struct config_key peer_keys[] = {
         "Where the peer listens for gateways: HOST:PORT.", peer_config, address, PLAN_GATEWAY),
     ROW("iscsi", TYPE_ENDPOINT, KEY_LIST, 0, 0, NULL, NULL,
         "The peer's iSCSI portals, told to initiators.", peer_config, iscsi, PLAN_GATEWAY),
+    ROW("portal_group", SLUICE_TYPE_INTEGER, 0, 1, 65535, NULL, NULL,
+        "The number of the peer's portals; 2, or 1 where this gateway's have another.", peer_config,
+        portal_group, PLAN_GATEWAY),
 };
+
+static bool is_wildcard(const struct config_address *a)
+{
+    return a->host && (strcmp(a->host, "0.0.0.0") == 0 || strcmp(a->host, "::") == 0);
+}
+
 static void check_peer(struct binder *b, const struct config_node *node, void *base)
 {
-    (void)b;
-    if (node)
-        ((struct peer_config *)base)->origin = node->key_at;
+    struct peer_config *peer = base;
+
+    if (!node)
+        return;
+    peer->origin = node->key_at;
+    for (unsigned i = 0; i < peer->iscsi.count; i++)
+        if (is_wildcard(&peer->iscsi.item[i]))
+            binder_say(b, &peer->iscsi.item[i].origin,
+                       "iscsi: is told to initiators, who cannot reach a wildcard address");
 }
 static const struct config_table peer_table = {
     TABLE(peer_keys), .struct_bytes = sizeof(struct peer_config), .check = check_peer};
@@ -234,12 +249,28 @@ static void set_default_control(struct binder *b, struct gateway_config *config)
     binder_pop(b, mark);
 }
 
+/* Initiators tell the two gateways' portals apart by the number. */
+static void set_portal_groups(struct binder *b, struct gateway_config *config)
+{
+    for (unsigned i = 0; i < config->peer_count; i++) {
+        struct peer_config *peer = &config->peers[i];
+
+        if (!peer->portal_group)
+            peer->portal_group = config->iscsi.portal_group == 1 ? 2 : 1;
+        else if (peer->portal_group == config->iscsi.portal_group)
+            binder_say_at(b, &peer->origin, arena_printf(b->arena, "peers.%s", peer->name),
+                          "portal_group is the number of this gateway's own portals "
+                          "(iscsi.portal_group): they have to differ");
+    }
+}
+
 static void check_gateway(struct binder *b, const struct config_node *node, void *base)
 {
     struct gateway_config *config = base;
 
     if (!node_find(node, "listen.control"))
         set_default_control(b, config);
+    set_portal_groups(b, config);
     for (unsigned i = 0; i < config->peer_count; i++)
         if (config->name && strcmp(config->peers[i].name, config->name) == 0)
             binder_say_at(b, &config->peers[i].origin,

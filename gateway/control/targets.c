@@ -71,17 +71,68 @@ void targets_stop(struct gateway *g)
         iscsi_stop_listening(g->iscsi);
 }
 
+static const struct peer_config *find_peer(const struct gateway_config *c, const char *name)
+{
+    for (unsigned i = 0; name && i < c->peer_count; i++)
+        if (strcmp(c->peers[i].name, name) == 0)
+            return &c->peers[i];
+    return NULL;
+}
+
+/* Who has the same disk, by the replication filter's option `peer`; NULL: nobody. */
+static const struct peer_config *peer_of(const struct gateway_config *c,
+                                         const struct disk_config *policy)
+{
+    for (unsigned i = 0; i < policy->filter_count; i++) {
+        const struct filter_config *f = &policy->filters[i];
+
+        if (f->filter_class != SLUICE_CLASS_REPLICATION)
+            continue;
+        for (unsigned o = 0; f->filter->options && f->filter->options[o].name; o++)
+            if (strcmp(f->filter->options[o].name, "peer") == 0)
+                return find_peer(c, f->values[o].string);
+    }
+    return NULL;
+}
+
+/* The other gateway's group is told as it has to be beside ours: what it is at this moment the
+ * other gateway tells itself, by its own paths, and who cannot be reached is nobody's path.  To
+ * call the primary unavailable here, because the link is gone, would cut off who still reaches it.
+ */
+static unsigned fill_groups(const struct gateway_config *c, const struct disk_config *policy,
+                            uint32_t role, struct scsi_port_group groups[2])
+{
+    const struct peer_config *peer = peer_of(c, policy);
+    bool is_primary = role == SLUICE_ROLE_PRIMARY;
+
+    groups[0] =
+        (struct scsi_port_group){.id = (uint16_t)c->iscsi.portal_group,
+                                 .state = is_primary ? SCSI_ACTIVE_OPTIMIZED : SCSI_STANDBY};
+    if (!peer || peer->iscsi.count == 0)
+        return 1;
+    groups[1] =
+        (struct scsi_port_group){.id = (uint16_t)peer->portal_group,
+                                 .state = is_primary ? SCSI_STANDBY : SCSI_ACTIVE_OPTIMIZED};
+    return 2;
+}
+
 void targets_set_access(struct gateway *g, struct disk *disk, uint32_t role)
 {
-    struct scsi_port_group group = {
-        .state = role == SLUICE_ROLE_PRIMARY ? SCSI_ACTIVE_OPTIMIZED : SCSI_STANDBY,
-    };
+    struct scsi_port_group groups[2];
+    unsigned count = 0;
 
+    if (!g->iscsi)
+        return;
     pthread_mutex_lock(&g->exports_mutex);
-    group.id = (uint16_t)g->config->config->iscsi.portal_group;
+    LIST_FOREACH (node, &g->exports) {
+        const struct gateway_export *x = LIST_ENTRY(node, struct gateway_export, link);
+
+        if (x->disk == disk)
+            count = fill_groups(x->config->config, x->policy, role, groups);
+    }
     pthread_mutex_unlock(&g->exports_mutex);
-    if (g->iscsi)
-        iscsi_lun_set_access(g->iscsi, disk, &group, 1);
+    if (count)
+        iscsi_lun_set_access(g->iscsi, disk, groups, count);
 }
 
 /* The name of a disk's target is not known before the disk is open. */
@@ -137,8 +188,9 @@ static void warn_of_strangers(const struct gateway_export *x, const struct gatew
 }
 
 static int set_lun(struct gateway_export *x, const struct gateway_config *c,
-                   const struct iscsi_export_config *policy, struct err *e)
+                   const struct disk_config *disk_policy, struct err *e)
 {
+    const struct iscsi_export_config *policy = &disk_policy->iscsi;
     char target[300];
     struct iscsi_lun_settings settings = {
         .target = target,
@@ -147,6 +199,7 @@ static int set_lun(struct gateway_export *x, const struct gateway_config *c,
         .chap_mutual = policy->chap_mutual,
         .initiators = policy->initiators,
         .networks = policy->networks,
+        .peer = peer_of(c, disk_policy),
         .scsi = {.block_bytes = policy->sectors == ISCSI_SECTORS_4KN ? 4096 : 512,
                  .physical_bytes = policy->sectors == ISCSI_SECTORS_512 ? 512 : 4096,
                  .may_erase = policy->may_erase},
@@ -170,9 +223,10 @@ void export_set_target(struct gateway_export *x)
     config = config_ref_get(x->config);
     policy = x->policy;
     pthread_mutex_unlock(&x->gateway->exports_mutex);
-    r = policy->iscsi.is_enabled ? set_lun(x, config->config, &policy->iscsi, &e)
+    r = policy->iscsi.is_enabled ? set_lun(x, config->config, policy, &e)
                                  : iscsi_lun_remove(x->gateway->iscsi, x->disk, &e);
-    if (r == 0 && policy->iscsi.is_enabled && disk_role(x->disk, NULL) != SLUICE_ROLE_PRIMARY)
+    if (r == 0 && policy->iscsi.is_enabled &&
+        (disk_role(x->disk, NULL) != SLUICE_ROLE_PRIMARY || peer_of(config->config, policy)))
         targets_set_access(x->gateway, x->disk, disk_role(x->disk, NULL));
     if (r < 0 && r != -ENOENT)
         log_line(LOG_LEVEL_ERROR, "iSCSI: %s disk=%s", e.text, x->name);

@@ -303,6 +303,8 @@ struct lun {
     unsigned initiator_count;
     struct config_network *networks;
     unsigned network_count;
+    char **peer_portals; /* "192.0.2.2:3260,2": as SendTargets has it */
+    unsigned peer_portal_count;
 };
 
 struct target {

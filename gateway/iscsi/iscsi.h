@@ -48,6 +48,7 @@ struct iscsi_lun_settings {
     const char *chap, *chap_mutual;   /* secret files or NULL */
     struct config_strings initiators; /* empty: any */
     struct config_networks networks;  /* empty: anywhere */
+    const struct peer_config *peer;   /* whose portals lead to the same disk; NULL: nobody's */
     struct scsi_lu_settings scsi;
 };
 

@@ -21,6 +21,9 @@ static void lun_free(struct lun *lun)
     for (unsigned i = 0; i < lun->initiator_count; i++)
         free(lun->initiators[i]);
     free(lun->initiators);
+    for (unsigned i = 0; i < lun->peer_portal_count; i++)
+        free(lun->peer_portals[i]);
+    free(lun->peer_portals);
     free(lun->networks);
     free(lun->chap);
     free(lun->chap_mutual);
@@ -58,6 +61,18 @@ static bool copy_networks(struct lun *lun, const struct config_networks *from)
     return true;
 }
 
+static bool copy_peer_portals(struct lun *lun, const struct peer_config *peer)
+{
+    unsigned count = peer ? peer->iscsi.count : 0;
+
+    lun->peer_portals = calloc(count + 1, sizeof *lun->peer_portals);
+    for (unsigned i = 0; lun->peer_portals && i < count; i++, lun->peer_portal_count++)
+        if (asprintf(&lun->peer_portals[i], "%s,%u", peer->iscsi.item[i].text, peer->portal_group) <
+            0)
+            return false;
+    return lun->peer_portals != NULL;
+}
+
 static struct lun *lun_make(struct disk *disk, const struct iscsi_lun_settings *s)
 {
     struct lun *lun = calloc(1, sizeof *lun);
@@ -68,7 +83,8 @@ static struct lun *lun_make(struct disk *disk, const struct iscsi_lun_settings *
     lun->disk = disk;
     lun->number = s->lun;
     if (copy_text(&lun->chap, s->chap) && copy_text(&lun->chap_mutual, s->chap_mutual) &&
-        copy_initiators(lun, &s->initiators) && copy_networks(lun, &s->networks))
+        copy_initiators(lun, &s->initiators) && copy_networks(lun, &s->networks) &&
+        copy_peer_portals(lun, s->peer))
         return lun;
     lun_free(lun);
     return NULL;
@@ -148,6 +164,13 @@ static void deny(struct login_access *a, enum login_status status, const char *r
     snprintf(a->reason, sizeof a->reason, "%.*s", (int)sizeof a->reason - 1, reason);
 }
 
+/* Primary, but its filters do not let it serve yet or any more: the initiator tries again. */
+static bool is_taken_over(const struct lun *lun, char *reason, size_t size)
+{
+    disk_gate_reason(lun->disk, reason, size);
+    return reason[0] && disk_role(lun->disk, NULL) == SLUICE_ROLE_PRIMARY;
+}
+
 static int read_account(const char *path, struct chap_account *out, struct err *e)
 {
     struct config_chap chap;
@@ -193,6 +216,7 @@ static void find_secrets(struct conn *c, char **chap, char **mutual)
     struct login *l = c->login;
     struct target *target;
     const struct lun *lun;
+    char reason[120];
     SCOPED_LOCK(&iscsi->mutex);
 
     target = find_target(iscsi, l->target);
@@ -206,6 +230,10 @@ static void find_secrets(struct conn *c, char **chap, char **mutual)
     lun = find_usable(target, l->initiator, (const struct sockaddr *)&c->peer);
     if (!lun) {
         deny(&l->access, LOGIN_FORBIDDEN, "none of the target's LUNs is for this initiator");
+        return;
+    }
+    if (is_taken_over(lun, reason, sizeof reason)) {
+        deny(&l->access, LOGIN_SERVICE_UNAVAILABLE, reason);
         return;
     }
     if (!copy_text(chap, lun->chap) || !copy_text(mutual, lun->chap_mutual)) {
@@ -254,22 +282,30 @@ void target_look_up(struct conn *c)
 /* --- SendTargets
  * ------------------------------------------------------------------------------------------- */
 
-static bool is_listed(const struct conn *c, const struct target *target, const char *only)
+/* The LUN by which it may be listed. */
+static const struct lun *find_listed(const struct conn *c, const struct target *target,
+                                     const char *only)
 {
     if (only && strcmp(target->name, only) != 0)
-        return false;
+        return NULL;
     if (!c->is_discovery && c->target != target)
-        return false;
-    return find_usable(target, c->initiator, (const struct sockaddr *)&c->peer) != NULL;
+        return NULL;
+    return find_usable(target, c->initiator, (const struct sockaddr *)&c->peer);
 }
 
-/* The address is the one the initiator came to: it is reachable, and never a wildcard. */
-static void list_one(FILE *out, const struct conn *c, const struct target *target)
+/* The address is the one the initiator came to: it is reachable, and never a wildcard.  Then those
+ * of the other gateway, as the configuration has them. */
+static void list_one(FILE *out, const struct conn *c, const struct target *target,
+                     const struct lun *lun)
 {
     fprintf(out, "TargetName=%s", target->name);
     putc(0, out);
     fprintf(out, "TargetAddress=%s,%u", c->portal, c->shard->iscsi->settings.portal_group);
     putc(0, out);
+    for (unsigned i = 0; i < lun->peer_portal_count; i++) {
+        fprintf(out, "TargetAddress=%s", lun->peer_portals[i]);
+        putc(0, out);
+    }
 }
 
 char *targets_list(struct conn *c, const char *only, size_t *length)
@@ -283,9 +319,10 @@ char *targets_list(struct conn *c, const char *only, size_t *length)
     pthread_mutex_lock(&iscsi->mutex);
     LIST_FOREACH (node, &iscsi->targets) {
         const struct target *target = LIST_ENTRY(node, struct target, link);
+        const struct lun *lun = find_listed(c, target, only);
 
-        if (is_listed(c, target, only))
-            list_one(out, c, target);
+        if (lun)
+            list_one(out, c, target, lun);
     }
     pthread_mutex_unlock(&iscsi->mutex);
     fclose(out);
