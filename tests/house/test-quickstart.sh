@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # ./quickstart shows a disk, and a slow one with a cache, and stops with --once; a second one beside it does too.  The snippets that it prints
 # work when pasted: QEMU starts from its own, nbdinfo and qemu-io reach the URI, nbd-client takes its line.
-# Only quickstart.d changes.
+# A pair of gateways fails over and back.  Only quickstart.d changes.
 . "${top_srcdir:-.}/tests/functions.sh"
 requires qemu-io nbdinfo
 [ -w "$top_srcdir" ] || { echo "quickstart writes into the source tree, which is read-only here"; exit 77; }
@@ -47,6 +47,11 @@ if command -v qemu-system-x86_64 >/dev/null; then
         fail "qemu-system-x86_64 $arguments"
     grep -q '"virtual-size": 268435456' "$work/qmp" || fail "QEMU does not see the disk"
 fi
+# The pair: read through each gateway what was written through the other.
+for shown in running once; do
+    [ "$(grep -cx 'vm1 is served by gw-[ab]' "$work/$shown")" -eq 2 ] || fail "no two failovers: $(cat "$work/$shown")"
+    [ "$(grep -c '^read 1048576/1048576 bytes at offset \(3145728\|5242880\)' "$work/$shown")" -eq 3 ] || fail "not read back: $(cat "$work/$shown")"
+done
 kill -TERM $running
 wait $running || fail "the quickstart ended with $?"
 children=
