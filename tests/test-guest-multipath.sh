@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # A Linux guest has a replicated disk by two paths, one through each gateway of a pair: open-iscsi and dm-multipath as
 # `sluice disk show --connect linux` sets them up, udev and multipathd of Debian.  It unpacks files and checks their sums,
-# over and over, and keeps a log of stable records, while the disk is handed over to and fro and, KILLS times (2), the
+# over and over, and keeps a log of stable records, while the disk is handed over to and fro and, KILLS times (1), the
 # primary is killed -9 and the other promoted by force: no error in the guest, no wrong byte, nothing set up anew.
 # Prints how long it took from each of them to the first write at the other gateway.
 . "${top_srcdir:?}/tests/functions.sh"
@@ -11,7 +11,7 @@
 . "$top_srcdir/tests/guest/functions.sh"
 . "$top_srcdir/tests/guest/failover-functions.sh"
 guest_requires jq mkfs.ext4 e2fsck
-kills=${KILLS:-2}
+kills=${KILLS:-1}
 guest_kernel
 guest_packages open-iscsi libopeniscsiusr libisns0 multipath-tools udev dmsetup libdevmapper1.02.1 libaio1 libjson-c5 liburcu8 \
     libkmod2 libedit2 libbsd0 libmd0
@@ -26,7 +26,7 @@ size: 192MiB
 uuid: 1f000000-0000-4000-8000-000000000001
 backing: { file: @HERE@/vm.raw }
 filters:
-  - delay: { op: write, time: 5ms, declared: true }
+  - delay: { op: write, time: 2ms, declared: true }
   - replication: { peer: @PEER@, peer_timeout: 300ms, peer_wait: 1s }
 END
 start_pair
@@ -87,15 +87,5 @@ guest 60 'dmesg -c >/dev/null; echo 4194304 >/proc/sys/vm/dirty_bytes'
 guest 120 'm=$(ls /dev/mapper/3*); mkfs.ext4 -q $m && mount -t ext4 $m /mnt' || guest_fail "no file system"
 guest_start '(sh /bin/unpack-forever /mnt/unpacked /dev/vda >/tmp/unpack 2>&1 & sh /bin/record-forever /mnt/records >/tmp/records 2>&1 & wait) & true'
 fail_over_amid_writes "$kills"
-records=$(guest 120 'touch /tmp/enough; while ! grep -q . /tmp/records || ! grep -q . /tmp/unpack; do sleep 0.1; done; cat /tmp/records') ||
-    guest_fail "the load does not end"
-guest 10 'cat /tmp/unpack; ! grep -v "^unpacked" /tmp/unpack' || guest_fail "a wrong file"
-[ "$records" -ge "$kills" ] || guest_fail "a record was refused: $records"
-guest 120 'cd /mnt/unpacked && sha256sum -c SHA256SUMS >/tmp/sums || { grep -v ": OK$" /tmp/sums; exit 1; }; cd /; umount /mnt' || guest_fail "a wrong byte"
 # A path that fails is told; the disk, and what is on it, must have nothing to tell.
-guest 60 'dmesg' >"$work/dmesg"
-grep -iE 'error.* dm-|ext4-fs (error|warning)|aborting journal|blocked|hung|read-only|bug:' "$work/dmesg" && fail "the guest complained"
-guest_off 60
-same_in_the_end
-e2fsck -fn "$(image "$primary" vm)" >"$work/fsck" 2>&1 || { cat "$work/fsck"; fail "ext4 is not clean"; }
-echo "$records records; shut down after $SECONDS s"
+end_guest_load "$kills" 'error.* dm-|ext4-fs (error|warning)|aborting journal|blocked|hung|read-only|bug:'

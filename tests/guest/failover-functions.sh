@@ -5,7 +5,10 @@
 #
 #   start_pair                   both gateways, gw-a primary; @PEER@ in the policy is filled in
 #   fail_over_amid_writes KILLS  to and fro by plan, then KILLS times kill -9 and force; $primary serves then
-#   same_in_the_end              both images are equal
+#   end_guest_load LEAST REGEX   the guest's files and records are right, it has not said such a thing, and both images are
+#                                equal, with a clean file system
+#
+# machine_is_lost and machine_is_back may be defined again.
 
 start_pair() {
     sed -i 's/@PEER@/gw-b/' "$work/gw-a/etc/disks.d/vm.yaml"
@@ -55,15 +58,18 @@ hand_over_to() {
     within 30 is_following "$primary" || guest_fail "$(other_half "$1") does not follow"
 }
 
+machine_is_lost() { pair_kill "$1"; }
+machine_is_back() { pair_serve "$1"; }
+
 kill_primary() {
     local other
     other=$(other_half "$primary")
     amid_writes "kill of $primary"
     before=$(written_at "$other") began=$(date +%s%N)
-    pair_kill "$primary"
+    machine_is_lost "$primary"
     on "$other" failover vm --force --to "$other" --yes >"$work/said" 2>&1 || guest_fail "no failover by force: $(cat "$work/said")"
     first_write "$other" "kill -9 and promotion by force"
-    pair_serve "$(other_half "$other")"
+    machine_is_back "$(other_half "$other")"
     within 60 is_following "$primary" || guest_fail "the killed gateway does not follow"
 }
 
@@ -75,8 +81,18 @@ fail_over_amid_writes() {
     amid_writes "the end"
 }
 
-same_in_the_end() {
+end_guest_load() {
+    local records
+    records=$(guest 180 'touch /tmp/enough; until grep -q . /tmp/records && grep -q . /tmp/unpack; do sleep 0.1; done; cat /tmp/records') ||
+        guest_fail "the load does not end"
+    guest 10 'cat /tmp/unpack; ! grep -v "^unpacked" /tmp/unpack' || guest_fail "a wrong file"
+    [ "$records" -ge "$1" ] || guest_fail "a record was refused: $records"
+    guest 120 'cd /mnt/unpacked && sha256sum -c SHA256SUMS >/tmp/sums || { grep -v ": OK$" /tmp/sums; exit 1; }; cd /; umount /mnt' || guest_fail "a wrong byte"
+    guest 60 'dmesg' >"$work/dmesg"
+    grep -iE "$2" "$work/dmesg" && fail "the guest complained"
+    guest_off 60
     within 30 are_equal vm || fail "the images differ"
-    pair_kill gw-a TERM || fail "gw-a did not stop cleanly"
-    pair_kill gw-b TERM || fail "gw-b did not stop cleanly"
+    for name in gw-a gw-b; do pair_kill $name TERM || fail "$name did not stop cleanly"; done
+    e2fsck -fn "$(image "$primary" vm)" >"$work/fsck" 2>&1 || { cat "$work/fsck"; fail "ext4 is not clean"; }
+    echo "$records records; shut down after $SECONDS s"
 }

@@ -117,8 +117,8 @@ guest_packages() {
 
 # Copies a program and what it is linked with into the tree, each to its own path.
 guest_add_program() {
-    local file path libraries=$guest_unpacked/usr/lib/x86_64-linux-gnu:$guest_unpacked/lib/x86_64-linux-gnu
-    path=$(PATH=$guest_unpacked/usr/sbin:$guest_unpacked/sbin:$guest_unpacked/usr/bin:$PATH command -v "$1") ||
+    local file path libraries=$guest_unpacked/usr/lib/x86_64-linux-gnu:$guest_unpacked/lib/x86_64-linux-gnu:$guest_unpacked/lib
+    path=$(PATH=$guest_unpacked/usr/sbin:$guest_unpacked/sbin:$guest_unpacked/usr/bin:$guest_unpacked/bin:$PATH command -v "$1") ||
         fail "the guest needs $1, which is not installed"
     for file in "$path" $(LD_LIBRARY_PATH=$libraries ldd "$path" 2>/dev/null | grep -o '/[^ ]*'); do
         path=$guest_tree/${file#"$guest_unpacked"}
