@@ -167,17 +167,27 @@ static bool drop_one(struct cache *c, unsigned shard)
     return true;
 }
 
+static uint64_t count_blocks(struct cache *c)
+{
+    uint64_t count;
+
+    cache_lock(c);
+    count = c->index.count;
+    cache_unlock(c);
+    return count;
+}
+
 static int run_drop(void *instance, int argc, const char *const *argv, struct sluice_reply *reply,
                     struct sluice_error *error)
 {
     struct cache *c = instance;
-    uint64_t before;
+    uint64_t before, after;
     int r = refuse_arguments(c, argc, error);
 
     (void)argv;
     if (r < 0)
         return r;
-    before = c->index.count;
+    before = count_blocks(c);
     for (unsigned shard = 0; shard < index_shard_count(&c->index); shard++) {
         bool more = true;
 
@@ -187,8 +197,9 @@ static int run_drop(void *instance, int argc, const char *const *argv, struct sl
             cache_unlock(c);
         }
     }
+    after = count_blocks(c);
     sluice_reply_text(c->disk, reply, "dropped %llu KiB of RAM; dirty data stays",
-                      (unsigned long long)(before - MIN(before, c->index.count)) * 4);
+                      (unsigned long long)(before - MIN(before, after)) * 4);
     return 0;
 }
 

@@ -7,7 +7,8 @@
 #             filter, in write-back and with blocks of 4 KiB, over the same backing of 1 ms and of 10 ms
 #   pairs     a write and a flush, one after the other, beside nbdkit's file plugin
 #   reads     hits of the SSD (a file here) and of RAM, beside a disk on a plain file in the page cache; hits of RAM
-#             beside nbdkit's memory plugin; of the SSD, with O_DIRECT, beside fio's io_uring on a bare file
+#             beside nbdkit's memory plugin; of the SSD, with O_DIRECT, beside fio's io_uring on a bare file, and
+#             beside a disk on that file opened with O_DIRECT: what of the difference is the socket's, not the cache's
 #   then      bytes written to the SSD for each byte that clients wrote, and how many blocks of a random read the
 #             cache answers before and right after kill -9
 #
@@ -51,6 +52,7 @@ start_servers() {
     peer_nbdkit memory memory "$SIZE"
     nbdcopy "$work/file.raw" "nbd+unix:///?socket=$work/memory.sock" || fail "nbdcopy"
     echo "{ backing: { file: $work/file.raw }, filters: [] }" | disk file
+    echo "{ backing: { file: $work/raw.raw, direct: true }, filters: [] }" | disk direct
     echo "{ backing: { file: $work/ram.raw }, filters: [cache: { ram: 128MiB }] }" | disk ram
     serve
 }
@@ -124,6 +126,8 @@ compare_with_fio() {
         jq -s '{cached: {requests_a_second: map(.cached.requests_a_second[0])}, fio: {requests_a_second: map(.fio.requests_a_second[0])}}' \
             "$work/fio" >"$work/result.json"
         row "4 KiB random reads from the SSD, O_DIRECT, depth $depth" cached fio "${pair#*:}"
+        load cached direct -- --op randread --depth "$depth"
+        row "the same, depth $depth" cached direct
     done
 }
 

@@ -53,6 +53,7 @@ static _Atomic unsigned ssd_faults;
 static _Atomic int ssd_faults_left; /* calls that fail */
 static _Atomic uint64_t tier_inode;
 static _Atomic uint64_t disturbance; /* of the file service's calls */
+static bool is_backing_slow;         /* in this life: up to 4 ms a call */
 
 static bool is_tier(int fd)
 {
@@ -61,13 +62,22 @@ static bool is_tier(int fd)
     return fstat(fd, &st) == 0 && st.st_ino == atomic_load(&tier_inode);
 }
 
-static bool fails(int fd, unsigned kind)
+/* Others overtake. */
+static void wait_a_moment(int fd)
 {
     uint64_t turn = atomic_fetch_add(&disturbance, UINT64_C(0x9e3779b97f4a7c15));
     struct timespec a_moment = {.tv_nsec = (long)(turn >> 48)};
+    bool is_slow = is_backing_slow && !is_tier(fd);
 
-    if (turn >> 60 == 3) /* others overtake */
+    if (is_slow)
+        a_moment.tv_nsec *= 64;
+    if (is_slow || turn >> 60 == 3)
         nanosleep(&a_moment, NULL);
+}
+
+static bool fails(int fd, unsigned kind)
+{
+    wait_a_moment(fd);
     if (!(atomic_load(&ssd_faults) & kind) || !is_tier(fd) ||
         atomic_fetch_sub(&ssd_faults_left, 1) <= 0)
         return false;
@@ -181,7 +191,7 @@ static void choose_options(struct life *l)
         return;
     }
     add_word(l, "ssd.path", tier);
-    add_word(l, "ssd.size", PICK(l, "1MiB", "2MiB"));
+    add_word(l, "ssd.size", PICK(l, "1MiB", "2MiB", "6MiB"));
     choose_live_options(l);
 }
 
@@ -466,7 +476,8 @@ static _Noreturn void live(uint64_t seed)
     l.steps_left = 2 + below(&l, 24);
     if (!getenv("MODEL_LOG"))
         log_set_sink(say_nothing);
-    replace_syscalls(below(&l, 2));
+    is_backing_slow = below(&l, 3) == 0;
+    replace_syscalls(!is_backing_slow && below(&l, 2));
     choose_death(&l);
     open_disk(&l);
     join_chain(&l);
