@@ -177,6 +177,7 @@ static uint16_t grains_of(uint64_t extent, uint64_t offset, uint64_t bytes)
 
 void evidence_begin_write(struct replica *r, uint64_t offset, uint64_t bytes, uint64_t seq)
 {
+    r->evidence.writing++;
     for (uint64_t x = offset / EXTENT_BYTES; x <= (offset + bytes - 1) / EXTENT_BYTES; x++) {
         struct active *a = find(r, x);
 
@@ -190,6 +191,7 @@ void evidence_begin_write(struct replica *r, uint64_t offset, uint64_t bytes, ui
 
 void evidence_end_write(struct replica *r, uint64_t offset, uint64_t bytes)
 {
+    r->evidence.writing--;
     for (uint64_t x = offset / EXTENT_BYTES; x <= (offset + bytes - 1) / EXTENT_BYTES; x++) {
         struct active *a = find(r, x);
 

@@ -73,6 +73,7 @@ void replica_work(struct replica *r)
 {
     super_save(r);
     roles_pump(r);
+    seal_pump(r);
     target_pump(r);
     resync_pump(r);
     verify_pump(r);
@@ -145,6 +146,7 @@ static void forget(struct replica *r)
     evidence_close(r);
     journal_close(r);
     verify_close(r);
+    seal_close(r);
     free(r->todo);
     pthread_mutex_destroy(&r->mutex);
     pthread_cond_destroy(&r->changed);
@@ -179,6 +181,8 @@ static int open_all(struct replica *r, struct sluice_error *error)
         status = evidence_open(r, error);
     if (status == 0)
         status = journal_open(r, error);
+    if (status == 0)
+        status = seal_open(r, error);
     if (status == 0)
         verify_load(r);
     return status;
@@ -216,7 +220,7 @@ static void quiet(struct replica *r)
     r->is_closing = true;
     while (r->work_is_queued || r->journal.writing || r->journal.applying ||
            r->journal.is_syncing || r->check == CHECK_FLUSHING || r->is_cleaning ||
-           r->evidence.commit != COMMIT_IDLE || compare_is_busy(r))
+           r->evidence.commit != COMMIT_IDLE || compare_is_busy(r) || seal_is_busy(r))
         replica_sleep(&r->changed, &r->mutex);
     replica_unlock(r);
 }
@@ -297,8 +301,8 @@ static bool is_busy(const struct replica *r)
 
     for (unsigned i = 0; i < COPIES; i++)
         is_reading |= r->copies[i].is_reading;
-    return is_reading || compare_is_busy(r) || r->journal.applying || r->check == CHECK_FLUSHING ||
-           r->is_cleaning;
+    return is_reading || compare_is_busy(r) || seal_is_busy(r) || r->journal.applying ||
+           r->check == CHECK_FLUSHING || r->is_cleaning;
 }
 
 /* Own I/O ends; the journal and the link go on. */

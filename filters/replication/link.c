@@ -165,6 +165,7 @@ static void decide(struct replica *r)
     switch (r->plan) {
     case PLAN_SOURCE:
     case PLAN_FULL_SOURCE:
+        r->asked_ns = sluice_now_ns(r->disk);
         link_set(r, LINK_ASKED);
         break;
     case PLAN_TARGET:

@@ -13,6 +13,7 @@
  *     compare.c    extents compared with the peer's by hashes
  *     verify.c     a run of that over the whole disk
  *     roles.c      promotion, demotion, peer loss
+ *     seal.c       what only the loser of two primaries has is kept before it is overwritten
  *
  * Threads: everything in struct replica is under its mutex, held for microseconds and never across
  * a call that waits.  Requests come in their homes, messages in the channel's loop, I/O ends in
@@ -24,6 +25,7 @@
 
 #include "frames.h"
 #include "lineage.h"
+#include "seal.h"
 
 #include <pthread.h>
 #include <sluice-filter.h>
@@ -74,8 +76,8 @@ struct evidence {
     uint8_t *page_changed; /* of the bitmap in the file: a byte for each 4 KiB */
     uint64_t pages;
     struct active active[ACTIVE_MAX];
-    uint16_t *slot_of; /* by extent: 1 + its place in active; 0: none */
-    unsigned used;
+    uint16_t *slot_of;      /* by extent: 1 + its place in active; 0: none */
+    unsigned used, writing; /* writing: requests, also those that the log does not hold */
     /* One commit at a time: pages, then sync, then the log's block, then sync. */
     struct sluice_file_io io;
     enum { COMMIT_IDLE, COMMIT_PAGES, COMMIT_PAGES_SYNC, COMMIT_LOG, COMMIT_LOG_SYNC } commit;
@@ -91,6 +93,8 @@ struct evidence {
 struct super {
     uint8_t role, data;
     bool was_alone, is_split;
+    bool has_own; /* was primary, and what it wrote is neither sealed nor known to be with the peer
+                   */
     bool tip_is_shared; /* a peer has taken over the last epoch of the lineage */
     uint64_t seq_limit; /* no sequence number at or above it has been used */
     uint64_t size_bytes;
@@ -191,6 +195,7 @@ struct replica {
     uint64_t saved_seq_limit;
     struct evidence evidence;
     struct journal journal;
+    struct seals seals;
 
     struct sluice_channel *channel;
     enum link_state link;
@@ -213,7 +218,8 @@ struct replica {
     bool is_alone;         /* has acknowledged what the peer may lack; durable in super.was_alone */
     uint64_t alone_until;  /* streaming: it has everything when it has this number */
     bool alone_wanted;
-    uint64_t lost_ns; /* when the peer went; 0: it is here */
+    uint64_t lost_ns;  /* when the peer went; 0: it is here */
+    uint64_t asked_ns; /* when it was asked to be READY */
     struct captured *waiting, **waiting_last, *unacked, **unacked_last;
     struct copying copies[COPIES];
     uint8_t *todo; /* extents still to be copied, a bit each */
@@ -257,8 +263,9 @@ struct replica {
 
     /* roles */
     bool is_promoting, is_demoting, is_handing_over, is_parked, is_closing, needs_epoch,
-        is_discarding;
-    uint64_t role_change; /* super_changes that makes the new role durable; 0: none under way */
+        is_discarding, discard_is_all, discard_is_whole;
+    uint64_t discard_change; /* as role_change: what was given up is durably forgotten */
+    uint64_t role_change;    /* super_changes that makes the new role durable; 0: none under way */
     uint64_t opened_ns, abandon_ns; /* abandon_ns: 0: nothing to abandon */
     struct sluice_work work;
     bool work_is_queued, work_again;
@@ -460,6 +467,8 @@ void target_stop(struct replica *r);
 void target_take(struct replica *r, const struct frame *frame, const void *message, size_t length);
 void target_on_journaled(struct replica *r);
 void target_on_synced(struct replica *r);
+/* It cannot take a batch now: the source is told why. */
+void target_refuse(struct replica *r, const char *sentence);
 /* Without the mutex: applies, makes checkpoints, ends commits. */
 void target_pump(struct replica *r);
 /* Everything that may be applied has been, and is flushed below and marked so. */
@@ -481,8 +490,13 @@ void roles_tick(struct replica *r);
 void roles_pump(struct replica *r); /* without the mutex */
 void roles_serve(struct replica *r, bool is_serving, const char *reason);
 void roles_split(struct replica *r);
-/* This side gives up what only it has written: from now on it follows. */
-void roles_discard(struct replica *r);
+/* This side gives up what only it has written: it is sealed, or with is_whole the whole disk, then
+ * this side follows. */
+void roles_discard(struct replica *r, bool is_whole);
+/* What only this side had is sealed, or there is nothing. */
+void roles_sealed(struct replica *r);
+/* It could not be sealed: it is not given up. */
+void roles_keep(struct replica *r);
 void roles_tell(struct replica *r); /* the health line */
 
 #endif

@@ -79,8 +79,10 @@ void roles_on_lost(struct replica *r)
 static bool is_too_long(const struct replica *r, uint64_t now)
 {
     uint64_t limit = r->is_serving ? r->settings.peer_timeout_ns : r->settings.peer_wait_ns;
+    /* A peer that was asked has the same time to answer: it may have to seal what it has. */
+    uint64_t since = r->link == LINK_ASKED && r->asked_ns > r->lost_ns ? r->asked_ns : r->lost_ns;
 
-    return r->lost_ns && now - r->lost_ns >= limit && (!r->settings.holds || r->settings.is_async);
+    return r->lost_ns && now - since >= limit && (!r->settings.holds || r->settings.is_async);
 }
 
 static void become_alone(struct replica *r)
@@ -136,6 +138,11 @@ static struct telling tell_primary(const struct replica *r)
 
 static struct telling tell_secondary(const struct replica *r)
 {
+    if (r->super.has_own && r->seals.error[0])
+        return (struct telling){
+            SLUICE_HEALTH_FAILED, r->seals.error,
+            "nothing has been overwritten; make room there, or drop old seals (`sluice replication "
+            "seals DISK`): it is tried again"};
     if (r->super.data == DATA_NONE)
         return (struct telling){SLUICE_HEALTH_DEGRADED, "secondary without contents",
                                 "promote the side that has the data"};
@@ -205,7 +212,10 @@ void roles_promote(struct replica *r)
 {
     if (r->is_promoting || r->super.role == REPLICA_PRIMARY)
         return;
+    if (!r->discard_change)
+        roles_keep(r);
     r->is_promoting = true;
+    seal_stop(r);
     /* What was meant for an earlier reign must not come after what was written since. */
     if (!MUTANT(16))
         capture_abandon(r);
@@ -237,7 +247,7 @@ static void promote_step(struct replica *r)
 {
     if (!r->is_promoting)
         return;
-    if (!r->role_change && (target_is_settled(r) || MUTANT(13))) {
+    if (!r->role_change && !r->seals.job && (target_is_settled(r) || MUTANT(13))) {
         open_epoch(r);
         r->super.role = REPLICA_PRIMARY;
         /* Nothing in the journal is needed any more, and nothing that was cut from it may come
@@ -248,6 +258,7 @@ static void promote_step(struct replica *r)
             r->super.journal_term = r->journal.term;
         }
         r->super.data = DATA_CONSISTENT;
+        r->super.has_own = true;
         r->super.seq_limit = r->seq + SEQ_STEP;
         r->needs_epoch = false;
         r->role_change = super_change(r);
@@ -323,17 +334,61 @@ static void demote_step(struct replica *r)
         become_secondary(r);
 }
 
-void roles_discard(struct replica *r)
+/* The evidence of this side knows what it wrote since its own promotion, the last epoch of its
+ * list. When more than that is to go, everything may differ. */
+static bool knows_what_differs(const struct replica *r)
 {
-    if (r->super.role == REPLICA_PRIMARY)
+    struct lineage common = r->super.lineage;
+
+    lineage_cut(&common, &r->theirs.lineage);
+    return common.count && common.count + 1 >= r->super.lineage.count && r->super.has_own;
+}
+
+void roles_discard(struct replica *r, bool is_whole)
+{
+    if (r->is_discarding)
+        return;
+    r->discard_is_whole = is_whole;
+    if (r->super.role == REPLICA_PRIMARY) {
         roles_serve(r, false, "replication: given up");
+        become_secondary(r);
+    }
     r->is_demoting = r->is_handing_over = false;
-    r->super.was_alone = r->super.is_split = false;
-    lineage_cut(&r->super.lineage, &r->theirs.lineage);
-    if (!r->super.lineage.count)
-        r->super.data = DATA_NONE;
-    become_secondary(r);
+    r->discard_is_all = !knows_what_differs(r);
+    if (r->discard_is_all) {
+        r->super.has_own = true;
+        evidence_mark_all(r);
+    }
+    r->discard_change = 0;
+    r->seals.retry_ns = 0;
+    r->seals.error[0] = 0;
     r->is_discarding = true;
+    if (MUTANT(60))
+        roles_sealed(r);
+}
+
+void roles_keep(struct replica *r)
+{
+    if (!r->is_discarding)
+        return;
+    r->is_discarding = false;
+    r->role_change = 0;
+    sluice_role_request(r->disk, SLUICE_ROLE_SECONDARY, lineage_tip(&r->super.lineage).epoch, NULL);
+    link_greet(r);
+}
+
+void roles_sealed(struct replica *r)
+{
+    r->super.has_own = false;
+    if (r->is_discarding) {
+        r->super.was_alone = r->super.is_split = false;
+        lineage_cut(&r->super.lineage, &r->theirs.lineage);
+        if (r->discard_is_all)
+            r->super.data = DATA_NONE;
+    }
+    r->seals.change = super_change(r);
+    if (r->is_discarding)
+        r->discard_change = r->seals.change;
 }
 
 /* Succeeded by the other side: what is under way here was never acknowledged.  After a split the
@@ -357,8 +412,9 @@ static void step_down(struct replica *r)
 {
     uint64_t later = lineage_tip(&r->theirs.lineage).epoch;
 
-    if (r->is_discarding && r->super_saved >= r->role_change) {
+    if (r->is_discarding && r->discard_change && r->super_saved >= r->discard_change) {
         r->is_discarding = false;
+        r->discard_change = 0;
         end_step_down(r, SLUICE_ROLE_SECONDARY, lineage_tip(&r->super.lineage).epoch);
     }
     if (!must_step_down(r) || r->is_discarding)
@@ -384,7 +440,7 @@ static void primary_step(struct replica *r)
 
     if (r->super.role != REPLICA_PRIMARY || r->is_demoting || r->is_promoting || must_step_down(r))
         return;
-    if (!has_peer && r->link != LINK_AHEAD && is_too_long(r, now))
+    if (!link_mirrors(r) && r->link != LINK_AHEAD && is_too_long(r, now))
         want_alone(r);
     if (r->needs_epoch && (has_peer || r->is_alone)) {
         r->needs_epoch = false;

@@ -19,7 +19,8 @@
 #define FIXED_BYTES 56u
 #define FILE_NAME "super"
 
-enum { WAS_ALONE = 1, IS_SPLIT = 2, TIP_IS_SHARED = 4 };
+/* HAS_NOTHING_OWN: a file that does not say so is of a side that may have. */
+enum { WAS_ALONE = 1, IS_SPLIT = 2, TIP_IS_SHARED = 4, HAS_NOTHING_OWN = 8 };
 
 static size_t encode(const struct super *s, uint8_t *out)
 {
@@ -31,7 +32,7 @@ static size_t encode(const struct super *s, uint8_t *out)
     le_put(&at, s->data, 1);
     le_put(&at,
            (s->was_alone ? WAS_ALONE : 0) | (s->is_split ? IS_SPLIT : 0) |
-               (s->tip_is_shared ? TIP_IS_SHARED : 0),
+               (s->tip_is_shared ? TIP_IS_SHARED : 0) | (s->has_own ? 0 : HAS_NOTHING_OWN),
            6);
     le_put(&at, s->seq_limit, 8);
     le_put(&at, s->size_bytes, 8);
@@ -58,6 +59,7 @@ static bool decode(struct super *s, const uint8_t *data, size_t length)
     s->was_alone = flags & WAS_ALONE;
     s->is_split = flags & IS_SPLIT;
     s->tip_is_shared = flags & TIP_IS_SHARED;
+    s->has_own = !(flags & HAS_NOTHING_OWN);
     s->seq_limit = le_get(&at, 8);
     s->size_bytes = le_get(&at, 8);
     s->journal_tail = le_get(&at, 8);

@@ -46,6 +46,13 @@ static void send_fail(struct replica *r, uint8_t flags, const char *sentence)
     link_send(r, &f, sentence, strlen(sentence));
 }
 
+void target_refuse(struct replica *r, const char *sentence)
+{
+    send_fail(r, 0, sentence);
+    target_stop(r);
+    link_set(r, LINK_RESTING);
+}
+
 /* --- beginning and end of a connection
  * --------------------------------------------------------------------------------- */
 
@@ -140,6 +147,7 @@ static void take_begin(struct replica *r, const struct frame *f)
     r->batch_is_unstaged = f->flags & FRAME_UNSTAGED;
     r->commit_position = UINT64_MAX;
     r->received_seq = f->seq;
+    seal_note_begin(r);
     if (r->batch_is_unstaged) {
         r->super.data = DATA_HALF;
         r->half_change = super_change(r);
@@ -186,6 +194,8 @@ void target_take(struct replica *r, const struct frame *f, const void *message, 
         return;
     if (f->seq)
         r->received_seq = f->seq;
+    else if (frame_changes_data(f))
+        seal_note_arrived(r, f->offset, f->bytes);
     if (f->flags & FRAME_DURABLE && frame_changes_data(f))
         r->flush_wanted = f->seq;
     if (!journal_append(r, f, message, length)) {
@@ -537,7 +547,7 @@ static void take_over(struct replica *r, const struct lineage *lineage)
 {
     r->super.lineage = *lineage;
     r->super.data = DATA_CONSISTENT;
-    r->super.was_alone = r->super.is_split = false;
+    r->super.was_alone = r->super.is_split = r->super.has_own = false;
     r->super.tip_is_shared = true;
 }
 
@@ -568,6 +578,7 @@ static void end_commit(struct replica *r)
     if (r->stable_seq < r->commit_seq_seen)
         r->stable_seq = r->commit_seq_seen;
     evidence_settle(r);
+    seal_note_commit(r, r->commit_position);
     send_ack(r, FRAME_COMMITTED);
     roles_tell(r);
     replica_wake(&r->changed);
@@ -604,9 +615,9 @@ static void commit(struct replica *r)
     }
     cut(r);
     /* What an earlier connection has left is written first, so that nothing of it counts in this
-     * one. */
-    if (r->ready_wanted && !r->cut_wanted && r->batch == BATCH_NONE && !r->journal.uncounted &&
-        !r->journal.is_syncing)
+     * one; and what only this side has is sealed. */
+    if (r->ready_wanted && seal_is_done(r) && r->super_saved >= r->seals.change && !r->cut_wanted &&
+        r->batch == BATCH_NONE && !r->journal.uncounted && !r->journal.is_syncing)
         send_ready(r);
     replica_unlock(r);
 }

@@ -46,6 +46,7 @@ static void tell_state(struct replica *r, struct sluice_reply *reply)
                                                           : 0);
     sluice_reply_integer(d, reply, "dirty_bytes", (int64_t)evidence_dirty_bytes(r));
     sluice_reply_integer(d, reply, "active_extents", r->evidence.used);
+    sluice_reply_integer(d, reply, "seals", seal_count(&r->seals));
     sluice_reply_integer(d, reply, "journal_bytes", (int64_t)journal_used(&r->journal));
     verify_tell(r, reply);
 }
@@ -177,7 +178,7 @@ static int run_resync(void *instance, int argc, const char *const *argv, struct 
     return status;
 }
 
-/* The operator's answer to a split brain: what this side wrote alone goes. */
+/* The operator's answer to a split brain: what this side wrote alone is sealed, and goes. */
 static int run_discard(void *instance, int argc, const char *const *argv,
                        struct sluice_reply *reply, struct sluice_error *error)
 {
@@ -185,17 +186,19 @@ static int run_discard(void *instance, int argc, const char *const *argv,
     uint64_t until = sluice_now_ns(r->disk) + ROLE_WAIT_NS;
     int status = 0;
 
-    (void)argc, (void)argv;
     replica_lock(r);
     if (!r->super.is_split || r->plan != PLAN_SPLIT) {
         status = sluice_refuse(r->disk, error, EPERM,
                                "there is no split brain: nothing of this side is to be given up");
     } else {
-        roles_discard(r);
+        roles_discard(r, is_said(argc, argv, "--whole"));
         replica_kick(r);
-        while (r->is_discarding && sluice_now_ns(r->disk) < until)
+        while (r->is_discarding && (r->seals.job || sluice_now_ns(r->disk) < until))
             replica_sleep(&r->changed, &r->mutex);
-        tell_state(r, reply);
+        if (r->seals.error[0])
+            status = sluice_refuse(r->disk, error, ENOSPC, "not given up: %s", r->seals.error);
+        else
+            tell_state(r, reply);
     }
     replica_unlock(r);
     return status;
@@ -209,9 +212,11 @@ const struct sluice_verb replica_verbs[] = {
     {"handover", "", "From the primary: waits until the peer has everything, then the peer serves.",
      run_handover},
     {"takeover", "", "From the secondary: asks the primary to hand over.", run_takeover},
-    {"discard", "",
-     "After a split brain: gives up what this side wrote alone, and follows the peer.",
+    {"discard", "[--whole]",
+     "After a split brain: seals what this side wrote alone, gives it up, and follows the peer.",
      run_discard},
+    {"seals", "[--drop NUMBER]", "What was sealed before it was overwritten; or forgets one.",
+     seal_run_verb},
     {"resync", "[--full]", "From the primary: sends what may differ, or everything.", run_resync},
     {"verify", "[--rate RATE] [--repair] [--stop]",
      "From the primary: compares both sides while they serve; `sluice verify` waits for it.",

@@ -74,6 +74,9 @@ static void forget_changes(struct device *d)
 
 void device_wipe(struct device *d)
 {
+    if (!d->number)
+        return;
+    d->number = 0;
     forget_changes(d);
     memset(d->now, 0, d->size);
     memset(d->media, 0, d->size);

@@ -12,6 +12,7 @@
 struct write {
     uint64_t block, count, seq;
     bool is_split, is_captured, is_zero;
+    uint8_t written_at, seen_at; /* a bit for each side */
 };
 static struct write writes[WRITES];
 static uint64_t version_count, base_seq;
@@ -194,4 +195,37 @@ void history_settle(const uint8_t *image, bool is_flushed)
     }
     for (uint64_t v = 1; v <= version_count; v++)
         writes[v].is_captured = false;
+}
+
+void history_written(int node, uint64_t version)
+{
+    writes[version].written_at |= (uint8_t)(1u << node);
+}
+
+void history_seen(int node, const uint8_t *data, uint64_t length)
+{
+    uint64_t version;
+
+    for (uint64_t at = 0; data && at < length; at += SECTOR) {
+        memcpy(&version, data + at, 8);
+        if (version <= version_count)
+            writes[version].seen_at |= (uint8_t)(1u << node);
+    }
+}
+
+bool history_is_not_older(const uint8_t *image, const uint8_t *than, uint64_t sector)
+{
+    return version_at(image, sector) >= version_at(than, sector);
+}
+
+bool history_is_only_here(int node, const uint8_t *image, uint64_t sector)
+{
+    uint64_t version, block = sector * SECTOR / BLOCK;
+    const struct write *w;
+
+    memcpy(&version, image + sector * SECTOR, 8);
+    w = &writes[version < WRITES ? version : 0];
+    return version && is_whole(image + sector * SECTOR) && version <= version_count &&
+           block >= w->block && block < w->block + w->count && w->written_at >> node & 1 &&
+           !(w->seen_at >> (1 - node) & 1);
 }

@@ -31,6 +31,12 @@ void history_base(uint64_t seq);
 void history_check(const uint8_t *image, enum floor floor, const char *when);
 /* Whatever was captured after the base is there as a prefix. */
 void history_check_prefix(const uint8_t *image, const char *when);
+/* Each version by the side where its guest wrote it, and the sides whose image has held it. */
+void history_written(int node, uint64_t version);
+void history_seen(int node, const uint8_t *data, uint64_t length);
+/* This sector holds what a guest wrote at this side and the other side has never had. */
+bool history_is_only_here(int node, const uint8_t *image, uint64_t sector);
+bool history_is_not_older(const uint8_t *image, const uint8_t *than, uint64_t sector);
 /* What is there now is what counts from now on; is_flushed: what was flushed is so here too. */
 void history_settle(const uint8_t *image, bool is_flushed);
 

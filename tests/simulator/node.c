@@ -162,6 +162,11 @@ static void deliver(int to)
     }
 }
 
+static bool changes(uint8_t op)
+{
+    return op == SLUICE_OP_WRITE || op == SLUICE_OP_ZERO || op == SLUICE_OP_TRIM;
+}
+
 /* --- requests
  * -----------------------------------------------------------------------------------------------------
  */
@@ -238,6 +243,8 @@ static void end_passed(struct guest_request *q, uint64_t mark)
     struct node *n = &nodes[q->node];
 
     q->pub.error = apply(n, q->pub.op, q->pub.offset, q->pub.length, q->pub.data, mark);
+    if (!q->pub.error && changes(q->pub.op))
+        pair_written(n, q);
     if (!q->pub.error && q->pub.flags & SLUICE_FLAG_FUA)
         device_flush(&n->image, n->image.number);
     q->is_deferred = q->is_resumed = false;
@@ -263,33 +270,44 @@ static int do_io_submit(struct sluice_disk *disk, struct sluice_io *io)
     return 0;
 }
 
+static struct node *owner_of(const struct device *d)
+{
+    return &nodes[(size_t)((const char *)d - (const char *)nodes) / sizeof nodes[0]];
+}
+
+static bool is_seal(const struct node *n, const struct device *d)
+{
+    return d >= n->seals && d < n->seals + SEALS_MAX;
+}
+
 static int do_file_submit(struct sluice_file *file, struct sluice_file_io *io)
 {
     struct device *d = (struct device *)(void *)file;
-    struct node *n = &nodes[0];
 
-    if (d != &n->evidence && d != &n->journal)
-        n = &nodes[1];
-    add_event(EV_FILE, n, io, d);
+    add_event(EV_FILE, owner_of(d), io, d);
     return 0;
 }
 
-static void run_file(struct device *d, struct sluice_file_io *io, uint64_t mark)
+static int32_t run_file(struct device *d, struct sluice_file_io *io, uint64_t mark)
 {
+    const struct node *n = owner_of(d);
+
+    if (n->is_full && is_seal(n, d) && io->op == SLUICE_OP_WRITE)
+        return ENOSPC;
     if (io->op == SLUICE_OP_READ)
         memcpy(io->data, d->now + io->offset, io->length);
-    else if (io->op == SLUICE_OP_WRITE)
-        device_write(d, io->offset, io->length, io->data);
+    else if (changes(io->op))
+        device_write(d, io->offset, io->length, io->op == SLUICE_OP_WRITE ? io->data : NULL);
     else
         device_flush(d, mark);
+    return 0;
 }
 
 static int do_file_wait(struct sluice_file *file, struct sluice_file_io *io)
 {
     struct device *d = (struct device *)(void *)file;
 
-    run_file(d, io, d->number);
-    return 0;
+    return -run_file(d, io, d->number);
 }
 
 /* --- the rest of the table
@@ -325,10 +343,13 @@ static int do_file_open(struct sluice_disk *disk, const char *path, uint32_t fla
                         struct sluice_file **file, struct sluice_error *error)
 {
     struct node *n = node_of(disk);
+    unsigned slot = 0;
+    struct device *d = strcmp(path, "evidence") == 0             ? &n->evidence
+                       : sscanf(path, "seal-%u.raw", &slot) == 1 ? &n->seals[slot]
+                                                                 : &n->journal;
 
     (void)flags, (void)size, (void)error;
-    *file =
-        (struct sluice_file *)(void *)(strcmp(path, "evidence") == 0 ? &n->evidence : &n->journal);
+    *file = (struct sluice_file *)(void *)d;
     return 0;
 }
 static uint64_t do_file_size(struct sluice_file *file)
@@ -339,28 +360,59 @@ static void do_file_close(struct sluice_file *file)
 {
     (void)file;
 }
+struct state_file *node_state(struct node *n, const char *name)
+{
+    for (unsigned i = 0; i < STATE_FILES; i++)
+        if (n->state[i].length && strcmp(n->state[i].name, name) == 0)
+            return &n->state[i];
+    return NULL;
+}
+
 static int do_state_read(struct sluice_disk *disk, const char *name, void *data, size_t capacity,
                          size_t *length)
 {
-    struct node *n = node_of(disk);
+    const struct state_file *f = node_state(node_of(disk), name);
 
-    (void)capacity;
-    if (!n->state_length || strcmp(name, "super") != 0)
+    if (!f)
         return -ENOENT;
-    memcpy(data, n->state, n->state_length);
-    *length = n->state_length;
+    if (f->length > capacity)
+        return -EFBIG;
+    memcpy(data, f->data, f->length);
+    *length = f->length;
     return 0;
 }
 static int do_state_write(struct sluice_disk *disk, const char *name, const void *data,
                           size_t length)
 {
     struct node *n = node_of(disk);
+    struct state_file *f = node_state(n, name);
 
-    if (strcmp(name, "super") != 0)
-        return 0; /* nothing depends on it */
-    memcpy(n->state, data, length);
-    n->state_length = length;
+    for (unsigned i = 0; !f && i < STATE_FILES; i++)
+        if (!n->state[i].length)
+            f = &n->state[i];
+    if (!f || length > sizeof f->data || strlen(name) >= sizeof f->name)
+        abort();
+    strcpy(f->name, name);
+    memcpy(f->data, data, length);
+    f->length = length;
     return 0;
+}
+static int do_state_remove(struct sluice_disk *disk, const char *name)
+{
+    struct node *n = node_of(disk);
+    struct state_file *f = node_state(n, name);
+    unsigned slot;
+
+    if (f)
+        f->length = 0;
+    if (strstr(name, ".raw") && sscanf(name, "seal-%u", &slot) == 1)
+        device_wipe(&n->seals[slot]);
+    return 0;
+}
+static const char *do_state_folder(struct sluice_disk *disk)
+{
+    (void)disk;
+    return "state";
 }
 static int do_role_request(struct sluice_disk *disk, uint32_t role, uint64_t epoch,
                            struct sluice_error *error)
@@ -409,6 +461,15 @@ __attribute__((format(printf, 3, 0))) static int do_set_error(struct sluice_erro
     putchar('\n');
     return -code;
 }
+__attribute__((format(printf, 2, 0))) static void do_reply_text(struct sluice_reply *reply,
+                                                                const char *fmt, va_list ap)
+{
+    (void)reply, (void)fmt, (void)ap;
+}
+static void do_reply_integer(struct sluice_reply *reply, const char *key, int64_t value)
+{
+    (void)reply, (void)key, (void)value;
+}
 static void do_progress(struct sluice_disk *disk, const char *what, uint64_t done, uint64_t total)
 {
     (void)disk, (void)what, (void)done, (void)total;
@@ -431,6 +492,8 @@ static const struct sluice_host host = {
     .file_close = do_file_close,
     .state_read = do_state_read,
     .state_write = do_state_write,
+    .state_remove = do_state_remove,
+    .state_folder = do_state_folder,
     .role_request = do_role_request,
     .gate = do_gate,
     .channel_open = do_channel_open,
@@ -443,6 +506,8 @@ static const struct sluice_host host = {
     .now_ns = do_now,
     .set_error = do_set_error,
     .progress = do_progress,
+    .reply_text = do_reply_text,
+    .reply_integer = do_reply_integer,
 };
 
 uint64_t replica_random(void)
@@ -492,6 +557,8 @@ void nodes_make(void)
         device_make(&n->image, DISK_BYTES);
         device_make(&n->evidence, 64 << 10);
         device_make(&n->journal, 4 << 20);
+        for (unsigned slot = 0; slot < SEALS_MAX; slot++)
+            device_make(&n->seals[slot], DISK_BYTES);
     }
 }
 
@@ -508,9 +575,11 @@ void nodes_wipe(void)
         device_wipe(&n->image);
         device_wipe(&n->evidence);
         device_wipe(&n->journal);
-        n->state_length = 0;
+        for (unsigned slot = 0; slot < SEALS_MAX; slot++)
+            device_wipe(&n->seals[slot]);
+        memset(n->state, 0, sizeof n->state);
         n->power_cuts = 0;
-        n->fails_io = false;
+        n->fails_io = n->is_full = false;
         forget_line(&lines[i]);
     }
     pair_now_ns = 1000000;
@@ -601,6 +670,8 @@ void node_kill(struct node *n, bool is_power)
         device_power_cut(&n->image);
         device_power_cut(&n->evidence);
         device_power_cut(&n->journal);
+        for (unsigned slot = 0; slot < SEALS_MAX; slot++)
+            device_power_cut(&n->seals[slot]);
     }
 }
 
@@ -613,12 +684,13 @@ static void happen(struct event e)
     memory_node = e.node->number;
     switch (e.kind) {
     case EV_FILE:
-        run_file(e.device, e.what, e.mark);
-        ((struct sluice_file_io *)e.what)->done(e.what, 0);
+        ((struct sluice_file_io *)e.what)->done(e.what, run_file(e.device, e.what, e.mark));
         break;
     case EV_IO: {
         struct sluice_io *io = e.what;
 
+        if (changes(io->op))
+            pair_overwritten(e.node, io->offset, io->length, io->data);
         io->done(io, apply(e.node, io->op, io->offset, io->length, io->data, e.mark));
         break;
     }
@@ -680,51 +752,4 @@ bool pair_step(void)
         deliver(to);
     }
     return true;
-}
-
-/* --- memory: in which node's hands
- * ------------------------------------------------------------------------------------------- */
-
-struct allocation {
-    struct allocation *next, **link;
-    _Alignas(16) uint8_t data[];
-};
-static struct allocation *allocations[NODES];
-
-void *memory_get(size_t bytes);
-void memory_put(void *memory);
-
-void *memory_get(size_t bytes)
-{
-    struct allocation *a = calloc(1, sizeof *a + bytes);
-
-    a->next = allocations[memory_node];
-    a->link = &allocations[memory_node];
-    if (a->next)
-        a->next->link = &a->next;
-    allocations[memory_node] = a;
-    return a->data;
-}
-
-void memory_put(void *memory)
-{
-    struct allocation *a;
-
-    if (!memory)
-        return;
-    a = (struct allocation *)(void *)((uint8_t *)memory - offsetof(struct allocation, data));
-    *a->link = a->next;
-    if (a->next)
-        a->next->link = a->link;
-    free(a);
-}
-
-void memory_forget(int node)
-{
-    while (allocations[node]) {
-        struct allocation *a = allocations[node];
-
-        allocations[node] = a->next;
-        free(a);
-    }
 }

@@ -81,19 +81,33 @@ struct guest_request {
     bool is_used, is_orphan; /* orphan: the guest has left that side */
 };
 
+/* A small file that the host writes as a whole. */
+struct state_file {
+    char name[16];
+    uint8_t data[8192];
+    size_t length; /* 0: there is none */
+};
+#define STATE_FILES (2 + SEALS_MAX)
+
 struct node {
     int number;
     struct sluice_disk disk;
-    struct device image, evidence, journal;
-    uint8_t state[8192];
-    size_t state_length;
-    struct replica *r; /* NULL: dead */
-    bool is_gated, fails_io;
+    struct device image, evidence, journal, seals[SEALS_MAX];
+    struct state_file state[STATE_FILES];
+    struct replica *r;                /* NULL: dead */
+    bool is_gated, fails_io, is_full; /* is_full: there is no room for a seal */
+    uint64_t seals_refused;
     struct sluice_timer *timer;
     uint64_t timer_due;
     uint64_t power_cuts;
 };
 extern struct node nodes[NODES];
+/* The state file of this name; NULL: there is none. */
+struct state_file *node_state(struct node *n, const char *name);
+/* A block of its image is overwritten by what the peer has sent. */
+void pair_overwritten(struct node *n, uint64_t offset, uint64_t length, const uint8_t *data);
+/* A guest's request changes the image there. */
+void pair_written(struct node *n, const struct guest_request *q);
 
 struct pair_settings {
     int mode, ack, loss;

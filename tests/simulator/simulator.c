@@ -15,7 +15,7 @@ static int home; /* whom the guest takes for the primary */
 static enum link_state link_before;
 static bool was_acked_alone, peer_died, peer_was_cut, verifies;
 static unsigned long covered[LINK_STATES][LINK_STATES], promotions, handovers, discards, restarts,
-    plans[PLAN_REFUSE + 1], verified;
+    sealed_sectors, full_times, drops, verified, plans[PLAN_REFUSE + 1];
 
 #define REQUESTS 24u
 #define DEPTH 6u
@@ -132,6 +132,69 @@ static void forget_requests(int node)
                 history_doubt(requests[i].version);
             requests[i].is_orphan = true;
         }
+}
+
+/* --- seals
+ * ----------------------------------------------------------------------------------------------
+ */
+
+void pair_written(struct node *n, const struct guest_request *q)
+{
+    history_written(n->number, q->version);
+}
+
+#define SEAL_HEAD_BYTES 160u /* then a bit for each block */
+
+/* Sealed for good: the head says that it holds this block, and it does, also after a power cut, as
+ * it is or as it was written later (a power cut may have brought the older one back). */
+static bool is_sealed(struct node *n, uint64_t sector)
+{
+    char name[16];
+
+    for (unsigned slot = 0; slot < SEALS_MAX; slot++) {
+        const struct state_file *head;
+        uint64_t block = sector * 512 / BLOCK;
+
+        snprintf(name, sizeof name, "seal-%u", slot);
+        head = node_state(n, name);
+        if (head && head->data[SEAL_HEAD_BYTES + block / 8] >> (block % 8) & 1 &&
+            history_is_not_older(n->seals[slot].media, n->image.now, sector))
+            return true;
+    }
+    return false;
+}
+
+/* Rule 7: nothing that only one side has is overwritten before it is sealed. */
+void pair_overwritten(struct node *n, uint64_t offset, uint64_t length, const uint8_t *data)
+{
+    for (uint64_t s = offset / 512; s < (offset + length) / 512; s++) {
+        bool is_other = !data || memcmp(data + s * 512 - offset, n->image.now + s * 512, 512) != 0;
+
+        if (!is_other || !history_is_only_here(n->number, n->image.now, s))
+            continue;
+        if (is_sealed(n, s)) {
+            sealed_sectors++;
+            continue;
+        }
+        pair_violation("sector %u of side %d is overwritten and was not sealed", (unsigned)s,
+                       n->number);
+        return;
+    }
+    history_seen(n->number, data, length);
+}
+
+/* The operator makes room. */
+static void drop_seals(int n)
+{
+    static const char *const numbers[] = {"0", "1", "2", "3"};
+    const char *words[] = {"--drop", ""};
+
+    if (!nodes[n].r || seal_count(&nodes[n].r->seals) < SEALS_MAX)
+        return;
+    memory_node = n;
+    words[1] = numbers[pair_below(SEALS_MAX)];
+    drops++;
+    seal_run_verb(nodes[n].r, 2, words, NULL, NULL);
 }
 
 /* --- what happens to the sides
@@ -257,7 +320,7 @@ static void resolve_split(void)
     if (nodes[other].r->plan == PLAN_SPLIT || nodes[home].r->plan == PLAN_SPLIT) {
         memory_node = other;
         discards++;
-        roles_discard(nodes[other].r);
+        roles_discard(nodes[other].r, pair_one_in(8));
     }
 }
 
@@ -329,6 +392,13 @@ static void fault(void)
         promote(other);
     if (pair_one_in(20))
         resolve_split();
+    for (int i = 0; i < NODES; i++) {
+        if (pair_one_in(nodes[i].is_full ? 40 : 400))
+            nodes[i].is_full = !nodes[i].is_full;
+        full_times += nodes[i].r && nodes[i].r->seals.error[0];
+        if (pair_one_in(20))
+            drop_seals(i);
+    }
     if (pair_one_in(nodes[home].fails_io ? 30 : 900))
         nodes[home].fails_io = !nodes[home].fails_io;
 }
@@ -348,7 +418,9 @@ static bool is_at_rest(void)
 static void heal(void)
 {
     for (unsigned i = 0; i < 60000 && !pair_violations; i++) {
-        nodes[0].fails_io = nodes[1].fails_io = false;
+        nodes[0].fails_io = nodes[1].fails_io = nodes[0].is_full = nodes[1].is_full = false;
+        drop_seals(0);
+        drop_seals(1);
         start_node(0);
         start_node(1);
         link_up();
@@ -490,6 +562,8 @@ static void print_coverage(void)
 {
     printf("%lu promotions, %lu handovers, %lu starts, %lu given up, %lu verified\n", promotions,
            handovers, restarts, discards, verified);
+    printf("%lu sealed sectors overwritten, %lu steps without room for a seal, %lu seals dropped\n",
+           sealed_sectors, full_times, drops);
     for (int from = 0; from < LINK_STATES; from++)
         for (int to = 0; to < LINK_STATES; to++)
             if (covered[from][to])
