@@ -117,17 +117,19 @@ static int on_start(struct cache *c, const struct sluice_event *event, struct sl
 
 static int on_stop(struct cache *c, const struct sluice_event *event, struct sluice_error *error)
 {
+    bool has_failed;
     int r;
 
     (void)error;
-    if (!cache_has_log(c) || event->phase != SLUICE_PHASE_COMMIT || c->log.error)
+    if (!cache_has_log(c) || event->phase != SLUICE_PHASE_COMMIT)
         return 0;
     cache_lock(c);
     c->is_parked = true;
     while (c->keeper_runs)
         cache_sleep(&c->cond, &c->mutex);
+    has_failed = c->log.error;
     cache_unlock(c);
-    r = checkpoint_write(c);
+    r = has_failed ? 0 : checkpoint_write(c);
     if (r < 0)
         sluice_log(c->disk, SLUICE_LOG_WARNING,
                    "the last checkpoint failed: %s; the next start reads more", strerror(-r));

@@ -159,12 +159,17 @@ static void on_run_written(struct sluice_io *io, int32_t error)
     end_run(CONTAINER_OF(io, struct run, io), error);
 }
 
-static void wait_for_flight(struct flight *f, uint32_t most)
+/* 0 or the first error up to now. */
+static int32_t wait_for_flight(struct flight *f, uint32_t most)
 {
+    int32_t error;
+
     cache_lock(f->c);
     while (f->in_flight > most)
         cache_sleep(&f->c->cond, &f->c->mutex);
+    error = f->error;
     cache_unlock(f->c);
+    return error;
 }
 
 static struct run *make_run(struct flight *f, const struct dirty *list, uint32_t count)
@@ -230,19 +235,27 @@ int32_t cache_flush_backing(struct cache *c)
     return -r;
 }
 
+static uint32_t depth_of(struct cache *c)
+{
+    uint32_t depth;
+
+    cache_lock(c);
+    depth = (uint32_t)c->options.destage_depth;
+    cache_unlock(c);
+    return depth;
+}
+
 static void write_all(struct window *w)
 {
     struct cache *c = w->c;
     struct flight f = {.c = c};
-    uint32_t depth = (uint32_t)c->options.destage_depth, n;
+    uint32_t depth = depth_of(c), n;
 
-    for (uint32_t i = 0; i < w->count && !f.error; i += n) {
+    for (uint32_t i = 0; i < w->count && wait_for_flight(&f, depth - 1) == 0; i += n) {
         n = run_length(w, i);
-        wait_for_flight(&f, depth - 1);
         write_run(&f, &w->list[i], n);
     }
-    wait_for_flight(&f, 0);
-    w->error = f.error;
+    w->error = wait_for_flight(&f, 0);
     if (!w->error && w->count && !MUTANT(6))
         w->error = cache_flush_backing(c);
 }

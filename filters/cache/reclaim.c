@@ -40,11 +40,12 @@ static void end_copy(struct log_job *job)
     struct copy *copy = CONTAINER_OF(job, struct copy, job);
     struct cache *c = copy->owner->c;
 
+    /* Not after: the last one's job goes with its owner. */
+    sluice_count(c->disk, N_COPIED, !job->error);
     cache_lock(c);
     copy->owner->in_flight--;
     cache_wake(&c->cond);
     cache_unlock(c);
-    sluice_count(c->disk, N_COPIED, !job->error);
 }
 
 /* [M] */
