@@ -9,13 +9,14 @@
 #                       the recovery
 # PAIR_KILLS (300)      faults of a pair of gateways between which disks are replicated, under load
 # CACHED_PAIR (308)     the same above a cache on both sides, in all combinations of their modes, half of them with power cuts
+# GUEST_KILLS (10)      the same with a guest that keeps a data base there
 # MODEL_SECONDS (600)   a cache under whatever may happen to a disk, beside a model of it, under each sanitizer
 # STORM_SECONDS (60)    every verdict at random from many threads, under the thread sanitizer
 # TSAN_BUILD            a folder built with --enable-sanitizers=thread (default: the one ./check leaves)
 # ASAN_BUILD            the same with address,undefined
 set -u
 : "${top_srcdir:=$(cd "$(dirname "$0")/../.." && pwd)}"
-: "${RELOADS:=1000}" "${RESTARTS:=100}" "${KILLS:=500}" "${PAIR_KILLS:=300}" "${MODEL_SECONDS:=600}" "${STORM_SECONDS:=60}"
+: "${RELOADS:=1000}" "${RESTARTS:=100}" "${KILLS:=500}" "${GUEST_KILLS:=10}" "${PAIR_KILLS:=300}" "${MODEL_SECONDS:=600}" "${STORM_SECONDS:=60}"
 : "${CACHED_PAIR:=308}" "${TSAN_BUILD:=$top_srcdir/build-check/tsan}" "${ASAN_BUILD:=$top_srcdir/build-check/asan}"
 export top_srcdir RELOADS RESTARTS KILLS
 failed=
@@ -30,6 +31,7 @@ soak "$RELOADS reloads" "$top_srcdir/tests/test-reloads-under-load.sh"
 soak "$RESTARTS restarts of each kind" "$top_srcdir/tests/test-gateway-restarts-lose-nothing.sh"
 soak "$KILLS kills of a cache" "$top_srcdir/tests/test-cache-survives-kill.sh"
 soak "what another cache loses, in more sizes" env SIZES="1 2 8 24 48" "$top_srcdir/tests/test-cache-write-back-loses-nothing.sh"
+soak "a data base in a guest, $GUEST_KILLS kills" env GUEST_KILLS="$GUEST_KILLS" GUEST_ROWS=200 "$top_srcdir/tests/test-guest-database.sh"
 soak "$PAIR_KILLS faults of a pair" env RUNS="$PAIR_KILLS" "$top_srcdir/tests/test-replication-survives-kills.sh"
 for mode in sync-received-hold sync-received-degrade sync-journaled-hold sync-journaled-degrade sync-applied-hold \
     sync-applied-degrade async-none-none; do
