@@ -173,7 +173,7 @@ static inline struct peers_settings settings_of(const char *name, const char *ce
                                    .certificate = path_of(file[0]),
                                    .key = path_of(file[1]),
                                    .heartbeat_ns = 100 * MS,
-                                   .timeout_ns = 3000 * MS,
+                                   .timeout_ns = 10000 * MS,
                                    .handshake_ns = 2000 * MS,
                                    .streams = 1,
                                    .window_bytes = PEER_WINDOW_MIN};
