@@ -459,6 +459,9 @@ struct sluice_host {
                      struct sluice_error *);
 
     void (*channel_pause)(struct sluice_channel *, bool is_paused);
+
+    int (*file_try)(struct sluice_file *, struct sluice_file_io *);
+    int (*channel_send_soon)(struct sluice_channel *, const void *data, size_t length);
 };
 
 /* The disk as one instance sees it; handed to open() and valid until close(). */
@@ -625,6 +628,17 @@ static inline int sluice_file_submit(struct sluice_disk *disk, struct sluice_fil
 {
     return disk->host->file_submit(file, io);
 }
+/* Carries out in this thread, whichever it is, what will hardly make it wait: a small buffered write
+ * while the file system takes them at once.  0 or a negative errno: done, and done() is not called;
+ * -EAGAIN: nothing was done, submit it. */
+static inline int sluice_file_try(struct sluice_disk *disk, struct sluice_file *file,
+                                  struct sluice_file_io *io)
+{
+    if (disk->host->struct_size <
+        offsetof(struct sluice_host, file_try) + sizeof disk->host->file_try)
+        return -EAGAIN;
+    return disk->host->file_try(file, io);
+}
 /* As sluice_io_wait(); also from open(). */
 static inline int sluice_file_wait(struct sluice_disk *disk, struct sluice_file *file,
                                    struct sluice_file_io *io)
@@ -722,6 +736,16 @@ static inline int sluice_channel_send(struct sluice_disk *disk, struct sluice_ch
                                       const void *data, size_t length)
 {
     return disk->host->channel_send(channel, data, length);
+}
+/* The same, but it leaves with what is sent next on the connection, at the latest after about a
+ * millisecond: many messages share the work of one. */
+static inline int sluice_channel_send_soon(struct sluice_disk *disk, struct sluice_channel *channel,
+                                           const void *data, size_t length)
+{
+    if (disk->host->struct_size <
+        offsetof(struct sluice_host, channel_send_soon) + sizeof disk->host->channel_send_soon)
+        return disk->host->channel_send(channel, data, length);
+    return disk->host->channel_send_soon(channel, data, length);
 }
 /* While paused no message() is called, and the other side's channel becomes full; others go on. */
 static inline int sluice_channel_pause(struct sluice_disk *disk, struct sluice_channel *channel,

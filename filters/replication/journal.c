@@ -94,12 +94,8 @@ bool journal_append(struct replica *r, const struct frame *frame, const void *me
     return true;
 }
 
-static void on_written(struct sluice_file_io *io, int32_t error)
+static void written(struct replica *r, struct entry *e, int32_t error)
 {
-    struct entry *e = (struct entry *)(void *)((char *)io - offsetof(struct entry, file_io));
-    struct replica *r = e->r;
-
-    replica_lock(r);
     r->journal.writing--;
     if (error)
         link_fall(r, "the journal cannot be written");
@@ -110,6 +106,15 @@ static void on_written(struct sluice_file_io *io, int32_t error)
         e->record = NULL;
         r->journal.memory -= e->length;
     }
+}
+
+static void on_written(struct sluice_file_io *io, int32_t error)
+{
+    struct entry *e = (struct entry *)(void *)((char *)io - offsetof(struct entry, file_io));
+    struct replica *r = e->r;
+
+    replica_lock(r);
+    written(r, e, error);
     target_on_journaled(r);
     replica_unlock(r);
 }
@@ -120,16 +125,33 @@ static bool has_room(const struct journal *j, uint64_t end)
     return end - j->tail <= j->size;
 }
 
+/* At once, in this thread, when that will not keep it; else by the host's: false if it takes it
+ * not. */
+static bool write_entry(struct replica *r, struct entry *e, bool *is_written)
+{
+    int status = sluice_file_try(r->disk, r->journal.file, &e->file_io);
+
+    if (status == -EAGAIN && sluice_file_submit(r->disk, r->journal.file, &e->file_io) < 0)
+        return false;
+    r->journal.writing++;
+    if (status != -EAGAIN) {
+        written(r, e, -status);
+        *is_written = true;
+    }
+    return true;
+}
+
 void journal_write(struct replica *r)
 {
     struct journal *j = &r->journal;
+    bool is_written = false;
 
     while (j->appended && j->writing < WRITING_MAX && !r->cut_wanted && !r->is_closing) {
         struct entry *e = j->appended;
-        uint64_t length = record_bytes(e->length), at = place(j, j->head, length);
+        uint64_t length = record_bytes(e->length), at = place(j, j->head, length), before;
 
         if (!has_room(j, at + length))
-            return;
+            break;
         e->position = at;
         e->term = j->term;
         put_head(e, j->head);
@@ -138,12 +160,17 @@ void journal_write(struct replica *r)
         e->file_io.length = length;
         e->file_io.data = e->record;
         e->file_io.done = on_written;
-        if (sluice_file_submit(r->disk, j->file, &e->file_io) < 0)
-            return;
-        j->writing++;
+        before = j->head;
         j->head = at + length;
         j->appended = e->next;
+        if (!write_entry(r, e, &is_written)) {
+            j->head = before;
+            j->appended = e;
+            break;
+        }
     }
+    if (is_written)
+        target_on_journaled(r);
 }
 
 /* --- durable

@@ -50,12 +50,21 @@ static void forget_queue(struct replica *r)
 }
 
 /* False: it has to wait for writable(). */
-static bool try_send(struct replica *r, const struct outgoing *o)
+static bool try_send(struct replica *r, const struct outgoing *o, bool is_soon)
 {
-    int status = sluice_channel_send(r->disk, r->channel, o->message, o->length);
+    int status = is_soon ? sluice_channel_send_soon(r->disk, r->channel, o->message, o->length)
+                         : sluice_channel_send(r->disk, r->channel, o->message, o->length);
 
     r->is_blocked = status == -EAGAIN;
     return !r->is_blocked; /* any other error is followed by lost() */
+}
+
+/* Nobody waits for it: it may leave with others. */
+static bool may_be_late(const struct replica *r, const struct frame *frame)
+{
+    return r->settings.is_async && !r->is_demoting && !r->is_handing_over &&
+           (frame->type == FRAME_ACK ? !(frame->flags & FRAME_COMMITTED)
+                                     : frame_changes_data(frame));
 }
 
 void link_send(struct replica *r, const struct frame *frame, const void *payload, size_t length)
@@ -77,7 +86,7 @@ void link_send(struct replica *r, const struct frame *frame, const void *payload
     if (frame_changes_data(frame))
         r->sent_bytes += length;
     sluice_count(r->disk, COUNT_SENT_BYTES, (int64_t)o->length);
-    if (!r->out_first && !r->is_blocked && try_send(r, o)) {
+    if (!r->out_first && !r->is_blocked && try_send(r, o, may_be_late(r, frame))) {
         free(o);
         return;
     }
@@ -89,7 +98,7 @@ void link_send(struct replica *r, const struct frame *frame, const void *payload
 static void drain_queue(struct replica *r)
 {
     r->is_blocked = false;
-    while (r->out_first && try_send(r, r->out_first)) {
+    while (r->out_first && try_send(r, r->out_first, false)) {
         struct outgoing *o = r->out_first;
 
         r->out_first = o->next;

@@ -252,6 +252,7 @@ struct replica {
     enum { CHECK_IDLE, CHECK_FLUSHING, CHECK_SAVING } check;
     struct sluice_io check_io;
     uint64_t check_change;
+    uint64_t apply_away_until_ns;   /* of replica_work(): until then it waits for no write */
     bool sync_is_armed;             /* the timer brings the next sync of the journal */
     uint64_t checked_ns, synced_ns; /* when a checkpoint was begun, and a sync of the journal that
                                        nobody waits for */

@@ -17,6 +17,8 @@
 #define CHECK_NS 500000000ull /* between checkpoints that nothing else asks for */
 #define SYNC_NS 20000000ull   /* between syncs that only the applying waits for */
 #define SYNC_BYTES (8u << 20) /* kept in memory: sooner */
+#define QUICK_NS 1000000ull   /* what may be waited for while applying */
+#define AWAY_NS 1000000000ull
 
 /* --- acknowledging
  * --------------------------------------------------------------------------------------------------
@@ -417,6 +419,25 @@ static void sync_in_time(struct replica *r)
     journal_sync(r);
 }
 
+/* One after the other in this thread while that is quick: the hand-off to another costs more than a
+ * write into the page cache.  After one that was not, many at a time are under way for a while. */
+static void start_applying(struct replica *r, struct entry *e)
+{
+    uint64_t began = sluice_now_ns(r->disk), now;
+    int status;
+
+    if (began < r->apply_away_until_ns) {
+        if (sluice_io_submit(r->disk, &e->io) < 0)
+            on_applied(&e->io, 5);
+        return;
+    }
+    status = sluice_io_wait(r->disk, &e->io);
+    now = sluice_now_ns(r->disk);
+    if (now - began > QUICK_NS)
+        r->apply_away_until_ns = now + AWAY_NS;
+    on_applied(&e->io, -status);
+}
+
 static void apply(struct replica *r)
 {
     struct entry *e;
@@ -435,8 +456,7 @@ static void apply(struct replica *r)
                                                                         : NULL,
                                    .done = on_applied};
         replica_unlock(r);
-        if (sluice_io_submit(r->disk, &e->io) < 0)
-            on_applied(&e->io, 5);
+        start_applying(r, e);
         replica_lock(r);
     }
     if (r->journal.first && r->journal.first->is_applied)

@@ -33,6 +33,11 @@ static int send_by_carrier(void *carrier, const void *data, size_t length)
     return peer_channel_send(carrier, data, length);
 }
 
+static int send_soon_by_carrier(void *carrier, const void *data, size_t length)
+{
+    return peer_channel_send_soon(carrier, data, length);
+}
+
 static void pause_carrier(void *carrier, bool is_paused)
 {
     peer_channel_pause(carrier, is_paused);
@@ -43,8 +48,12 @@ static void close_carrier(void *carrier)
     peer_channel_close(carrier);
 }
 
-static const struct host_channels carriers = {open_carrier, start_carrier, send_by_carrier,
-                                              pause_carrier, close_carrier};
+static const struct host_channels carriers = {.open = open_carrier,
+                                              .start = start_carrier,
+                                              .send = send_by_carrier,
+                                              .send_soon = send_soon_by_carrier,
+                                              .pause = pause_carrier,
+                                              .close = close_carrier};
 
 /* --- from the configuration ----------------------------------------------------------------- */
 

@@ -147,6 +147,11 @@ int host_channel_send(struct sluice_channel *ch, const void *data, size_t length
     return channels->send(ch->carrier, data, length);
 }
 
+int host_channel_send_soon(struct sluice_channel *ch, const void *data, size_t length)
+{
+    return channels->send_soon(ch->carrier, data, length);
+}
+
 void host_channel_pause(struct sluice_channel *ch, bool is_paused)
 {
     channels->pause(ch->carrier, is_paused);

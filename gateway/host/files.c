@@ -165,6 +165,15 @@ int host_file_submit(struct sluice_file *f, struct sluice_file_io *io)
     return errand_send(f->seat, &fe->errand, start);
 }
 
+int host_file_try(struct sluice_file *f, struct sluice_file_io *from)
+{
+    struct io io;
+
+    if (from->op != SLUICE_OP_WRITE || fill(&io, from) < 0 || !file_write_here(f->file, &io))
+        return -EAGAIN;
+    return io.result;
+}
+
 /* --- and waiting --------------------------------------------------------------------------------
  */
 

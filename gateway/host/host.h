@@ -78,6 +78,7 @@ struct host_channels {
                 struct err *e);
     void (*start)(void *carrier);
     int (*send)(void *carrier, const void *data, size_t length);
+    int (*send_soon)(void *carrier, const void *data, size_t length);
     void (*pause)(void *carrier, bool is_paused);
     void (*close)(void *carrier);
 };

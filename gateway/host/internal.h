@@ -164,6 +164,7 @@ unsigned seat_drop_locks(struct seat *seat);
 int seat_file_open(struct seat *seat, const char *path, uint32_t flags, uint64_t create_size,
                    struct sluice_file **out, struct err *e);
 int host_file_submit(struct sluice_file *file, struct sluice_file_io *io);
+int host_file_try(struct sluice_file *file, struct sluice_file_io *io);
 int host_file_wait(struct sluice_file *file, struct sluice_file_io *io);
 uint64_t host_file_size(struct sluice_file *file);
 void host_file_close(struct sluice_file *file);
@@ -192,6 +193,7 @@ int seat_channel_open(struct seat *seat, const struct sluice_channel_handlers *h
                       struct sluice_channel **out, struct err *e);
 void seat_start_channels(struct seat *seat);
 int host_channel_send(struct sluice_channel *channel, const void *data, size_t length);
+int host_channel_send_soon(struct sluice_channel *channel, const void *data, size_t length);
 void host_channel_pause(struct sluice_channel *channel, bool is_paused);
 void host_channel_close(struct sluice_channel *channel);
 unsigned seat_drop_channels(struct seat *seat);

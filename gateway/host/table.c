@@ -275,4 +275,6 @@ const struct sluice_host host_table = {
     .file_wait = host_file_wait,
     .tier_file = do_tier_file,
     .channel_pause = host_channel_pause,
+    .file_try = host_file_try,
+    .channel_send_soon = host_channel_send_soon,
 };

@@ -34,6 +34,8 @@ static enum io_status done(struct io *io, int result)
     return IO_DONE;
 }
 
+static _Atomic uint32_t chaos_seed; /* 0: off */
+
 /* --- elsewhere ---------------------------------------------------------------------------- */
 
 /* The file may be closed as soon as the operation is answered: that comes last. */
@@ -120,6 +122,19 @@ static enum io_status loop_write(struct file *file, struct io *io)
     return file->is_direct ? in_ring(file, io) : in_pool(file, io);
 }
 
+bool file_write_here(struct file *file, struct io *io)
+{
+    uint64_t began = clock_ticks();
+
+    io->progress = 0;
+    if (atomic_load_explicit(&chaos_seed, memory_order_relaxed) ||
+        !may_write_inline(file, io, began))
+        return false;
+    io->result = file_run(file, io);
+    watch_inline(file, began);
+    return true;
+}
+
 static enum io_status loop_flush(struct file *file, struct io *io)
 {
     if (file_sticky(file) < 0)
@@ -135,7 +150,6 @@ static enum io_status (*const from_loop[IO_KINDS])(struct file *file, struct io 
 
 /* --- chaos -------------------------------------------------------------------------------- */
 
-static _Atomic uint32_t chaos_seed; /* 0: off */
 static _Atomic uint32_t chaos_serial;
 
 void io_set_chaos(uint32_t seed)

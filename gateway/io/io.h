@@ -237,6 +237,10 @@ int file_sync_folder(const char *path) MUST_CHECK;
  * is fdatasync.  A failed fdatasync is sticky: every later flush or FUA fails with the same errno
  * until the file is opened anew. */
 enum io_status file_submit(struct file *file, struct io *io) MUST_CHECK;
+/* Makes a small buffered write in the calling thread, whichever it is, where file_submit() would
+ * make it in a loop's.  True: done, with io->result.  False: nothing was done, it is to be
+ * submitted. */
+bool file_write_here(struct file *file, struct io *io) MUST_CHECK;
 
 /* Which home counts as what, for the test build that forces the paths at random: with chaos set,
  * workers too are answered IO_PENDING now and then, completed from foreign threads. 0 turns it off.

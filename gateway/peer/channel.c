@@ -684,32 +684,56 @@ static int begin_send(struct peer_channel *ch, size_t length, uint32_t *number, 
     return 0;
 }
 
-int peer_channel_send(struct peer_channel *ch, const void *data, size_t length)
+/* Queued on the connection that *wire is then a reference to. */
+static int queue_message(struct peer_channel *ch, const void *data, size_t length,
+                         struct wire **wire)
 {
-    struct wire *c;
     uint32_t number;
     int r;
 
     if (length > PEER_MESSAGE_MAX)
         return -EMSGSIZE;
     for (;;) {
-        r = begin_send(ch, length, &number, &c);
+        r = begin_send(ch, length, &number, wire);
         if (r < 0)
             return r;
-        r = wire_queue(c, FRAME_MESSAGE, number, data, (uint32_t)length);
+        r = wire_queue(*wire, FRAME_MESSAGE, number, data, (uint32_t)length);
         if (LIKELY(r == 0))
             break;
-        wire_put(c);
+        wire_put(*wire);
         {
             SCOPED_LOCK(&ch->peer->mutex);
             ch->credit += COST(length);
-            if (r == -ENOMEM || ch->wire == c) /* else the streams were switched: once more */
+            if (r == -ENOMEM || ch->wire == *wire) /* else the streams were switched: once more */
                 return r;
         }
     }
-    wire_flush(c);
-    wire_put(c);
     atomic_fetch_add_explicit(&ch->peer->messages_out, 1, memory_order_relaxed);
+    return 0;
+}
+
+int peer_channel_send(struct peer_channel *ch, const void *data, size_t length)
+{
+    struct wire *c;
+    int r = queue_message(ch, data, length, &c);
+
+    if (r < 0)
+        return r;
+    if (!wire_is_digesting(c)) /* else it is flushed when all that has come was told */
+        wire_flush(c);
+    wire_put(c);
+    return 0;
+}
+
+int peer_channel_send_soon(struct peer_channel *ch, const void *data, size_t length)
+{
+    struct wire *c;
+    int r = queue_message(ch, data, length, &c);
+
+    if (r < 0)
+        return r;
+    wire_flush_soon(c);
+    wire_put(c);
     return 0;
 }
 

@@ -91,6 +91,9 @@ struct wire {
     struct sockaddr_storage other;  /* [I] */
     _Atomic unsigned references;    /* [A] */
     struct task flush_task, end_task, ended_task, start_task;
+    struct task soon_task; /* posted, or its timer is set, while is_soon */
+    struct timer soon;     /* [L] */
+    bool has_soon;         /* [L] the timer is set, with a reference */
 
     pthread_mutex_t ssl_mutex;
     SSL *ssl;             /* [T] */
@@ -102,10 +105,10 @@ struct wire {
     struct bytes sending; /* [F] */
 
     pthread_mutex_t out_mutex;
-    struct chunk *first, *last, *spare;                /* [O] */
-    size_t queued_bytes;                               /* [O] */
-    bool is_flushing, is_dead, has_waiters, must_push; /* [O] */
-    _Atomic bool has_failed;                           /* [A] once: reason and code are set */
+    struct chunk *first, *last, *spare;                         /* [O] */
+    size_t queued_bytes;                                        /* [O] */
+    bool is_flushing, is_dead, has_waiters, must_push, is_soon; /* [O] */
+    _Atomic bool has_failed; /* [A] once: reason and code are set */
     int code;
     char reason[300];
     _Atomic uint64_t bytes_in, bytes_out, rekeys; /* [A] */
@@ -137,6 +140,12 @@ int wire_queue(struct wire *c, enum frame_type type, uint32_t channel, const voi
                uint32_t length) MUST_CHECK;
 /* Encrypts and writes what is queued, unless somebody else does already. Any thread. */
 void wire_flush(struct wire *c);
+/* The same after about a millisecond, unless something is sent before. Any thread. */
+void wire_flush_soon(struct wire *c);
+/* [L] It ends. */
+void wire_forget_soon(struct wire *c);
+/* This thread is taking in what has come on c, or on its predecessor; it flushes c when it has. */
+bool wire_is_digesting(const struct wire *c);
 /* Both; a connection that cannot take it fails. */
 void wire_send(struct wire *c, enum frame_type type, uint32_t channel, const void *data,
                size_t length);

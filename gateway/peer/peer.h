@@ -90,6 +90,9 @@ void peer_channel_start(struct peer_channel *channel);
 /* Copies the message and sends it at once.  0; -EAGAIN: the window is full, writable() will be
  * called; -ENOTCONN; -EMSGSIZE; -ENOMEM. */
 int peer_channel_send(struct peer_channel *channel, const void *data, size_t length) MUST_CHECK;
+/* The same, but it leaves with what is sent next, or after about a millisecond. */
+int peer_channel_send_soon(struct peer_channel *channel, const void *data,
+                           size_t length) MUST_CHECK;
 /* While paused no message() is called; the other side's window fills. */
 void peer_channel_pause(struct peer_channel *channel, bool is_paused);
 /* No callback runs when it returns, but the one it is called from. */

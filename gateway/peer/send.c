@@ -22,6 +22,8 @@
 /* What one thread sends in one go, for itself and for others, before the loop goes on. */
 #define TURN_BYTES (512u << 10)
 #define BATCH_CHUNKS 2u
+/* What is sent soon: long enough that many messages of a busy disk go together. */
+#define SOON_NS 1000000ull
 #define QUEUE_HIGH_BYTES (64u << 20)
 #define QUEUE_LOW_BYTES (16u << 20)
 
@@ -385,6 +387,61 @@ void wire_flush(struct wire *c)
         pass_to_loop(c);
     else
         wire_end_if_switched(c);
+}
+
+/* --- later ---------------------------------------------------------------------------------- */
+
+static void on_soon(struct timer *timer)
+{
+    struct wire *c = CONTAINER_OF(timer, struct wire, soon);
+
+    {
+        SCOPED_LOCK(&c->out_mutex);
+        c->is_soon = false;
+    }
+    c->has_soon = false;
+    wire_flush(c);
+    wire_put(c);
+}
+
+static void set_soon(struct task *task)
+{
+    struct wire *c = CONTAINER_OF(task, struct wire, soon_task);
+
+    if (c->state == WIRE_ENDED) {
+        wire_put(c);
+        return;
+    }
+    c->has_soon = true;
+    c->soon.fire = on_soon;
+    loop_timer_set(c->loop, &c->soon, clock_now_ns() + SOON_NS);
+}
+
+void wire_forget_soon(struct wire *c)
+{
+    if (!c->has_soon)
+        return;
+    c->has_soon = false;
+    loop_timer_cancel(c->loop, &c->soon);
+    wire_put(c);
+}
+
+void wire_flush_soon(struct wire *c)
+{
+    bool is_much, has_begun;
+    {
+        SCOPED_LOCK(&c->out_mutex);
+        is_much = c->queued_bytes >= CHUNK_BYTES;
+        has_begun = c->is_soon || c->is_flushing || c->is_dead;
+        c->is_soon |= !has_begun && !is_much;
+    }
+    if (is_much) {
+        wire_flush(c);
+    } else if (!has_begun) {
+        wire_get(c);
+        c->soon_task.run = set_soon;
+        home_post(c->home, &c->soon_task);
+    }
 }
 
 void wire_push(struct wire *c)

@@ -248,6 +248,7 @@ static void on_end(struct task *task)
 
     if (c->is_watched)
         loop_unwatch(c->loop, &c->watch);
+    wire_forget_soon(c);
     say_goodbye(c);
     c->state = WIRE_ENDED;
     shutdown(c->watch.fd, c->code == 0 ? SHUT_WR : SHUT_RDWR);
@@ -425,21 +426,40 @@ static int decrypt(struct wire *c)
     return 1;
 }
 
-/* Everything that has arrived. */
-static void digest(struct wire *c)
+static _Thread_local const struct wire *digesting;
+
+bool wire_is_digesting(const struct wire *c)
 {
-    if (c->state == WIRE_HANDSHAKE)
-        handshake(c);
+    return digesting && digesting->peer == c->peer && digesting->number == c->number;
+}
+
+static void take_all(struct wire *c)
+{
+    const struct wire *outer = digesting; /* whose successor c is */
+
+    digesting = c;
     while (is_reading(c)) {
         take_frames(c);
         if (!is_reading(c) || decrypt(c) <= 0)
             break;
     }
-    if (!is_here(c) || atomic_load(&c->has_failed))
-        return;
-    wire_push(c);
-    if (c->state == WIRE_OPEN && c->number > 0)
+    digesting = outer;
+}
+
+/* Everything that has arrived.  What the handlers send meanwhile on this stream leaves at once at
+ * the end, by the connection that is the stream's then: c may have a successor by now. */
+static void digest(struct wire *c)
+{
+    bool is_stream;
+
+    if (c->state == WIRE_HANDSHAKE)
+        handshake(c);
+    is_stream = c->state == WIRE_OPEN && c->number > 0;
+    take_all(c);
+    if (is_stream)
         channels_flush(c);
+    if (is_here(c) && !atomic_load(&c->has_failed))
+        wire_push(c);
 }
 
 /* --- the socket ----------------------------------------------------------------------------- */

@@ -288,6 +288,15 @@ static int do_file_submit(struct sluice_file *file, struct sluice_file_io *io)
     return 0;
 }
 
+static int do_io_wait(struct sluice_disk *disk, struct sluice_io *io)
+{
+    struct node *n = node_of(disk);
+
+    if (pair_one_in(16))
+        pair_now_ns += 2000000; /* a slow one: the next are submitted */
+    return -apply(n, io->op, io->offset, io->length, io->data, n->image.number);
+}
+
 static int32_t run_file(struct device *d, struct sluice_file_io *io, uint64_t mark)
 {
     const struct node *n = owner_of(d);
@@ -301,6 +310,15 @@ static int32_t run_file(struct device *d, struct sluice_file_io *io, uint64_t ma
     else
         device_flush(d, mark);
     return 0;
+}
+
+static int do_file_try(struct sluice_file *file, struct sluice_file_io *io)
+{
+    struct device *d = (struct device *)(void *)file;
+
+    if (io->op != SLUICE_OP_WRITE || pair_one_in(2))
+        return -EAGAIN;
+    return -run_file(d, io, d->number);
 }
 
 static int do_file_wait(struct sluice_file *file, struct sluice_file_io *io)
@@ -482,12 +500,14 @@ static const struct sluice_host host = {
     .commit = do_commit,
     .hold = do_hold,
     .io_submit = do_io_submit,
+    .io_wait = do_io_wait,
     .timer_start = do_timer_start,
     .timer_stop = do_timer_stop,
     .work = do_work,
     .file_open = do_file_open,
     .file_submit = do_file_submit,
     .file_wait = do_file_wait,
+    .file_try = do_file_try,
     .file_size = do_file_size,
     .file_close = do_file_close,
     .state_read = do_state_read,
@@ -498,6 +518,7 @@ static const struct sluice_host host = {
     .gate = do_gate,
     .channel_open = do_channel_open,
     .channel_send = do_channel_send,
+    .channel_send_soon = do_channel_send,
     .channel_close = do_channel_close,
     .health = do_health,
     .log = do_log,
