@@ -100,6 +100,41 @@ static void test_a_channel_is_found_by_its_key(void)
     pair_close(&p);
 }
 
+/* A reply, sent from the callback, of each message of the other side; it leaves when all were told.
+ */
+static void reply_at_once(struct ear *ear, const void *data, size_t length)
+{
+    in_order(ear, data, length);
+    ear->wrong += peer_channel_send(ear->channel, data, length) != 0;
+}
+
+static void test_what_is_sent_soon_arrives_by_itself_and_in_order(void)
+{
+    struct pair p = pair_open(1, 0);
+    struct ear a = {.message = in_order}, b = {.message = reply_at_once};
+    uint64_t number = 0;
+
+    ear_open(&a, &p.a, "d:disk");
+    ear_open(&b, &p.b, "d:disk");
+    WAIT_FOR(a.connected && b.connected);
+    for (unsigned i = 0; i < 20; i++) { /* nothing else is sent: its own millisecond brings it */
+        CHECK_EQ(peer_channel_send_soon(a.channel, &number, sizeof number), 0);
+        number++;
+        WAIT_FOR(a.messages == number);
+    }
+    for (; number < 2000; number++)
+        if (number % 7)
+            CHECK_EQ(peer_channel_send_soon(a.channel, &number, sizeof number), 0);
+        else
+            CHECK_EQ(send_patiently(&a, &number, sizeof number), 0);
+    WAIT_FOR(a.messages == number);
+    CHECK_EQ(a.wrong + b.wrong, 0);
+    CHECK_EQ(peer_channel_send_soon(a.channel, &number, sizeof number), 0); /* and never leaves */
+    peer_channel_close(a.channel);
+    peer_channel_close(b.channel);
+    pair_close(&p);
+}
+
 /* --- many at once --------------------------------------------------------------------------- */
 
 #define CHANNELS 12u
@@ -517,6 +552,7 @@ int main(void)
     fixture_begin();
     RUN(test_messages_arrive_whole_and_in_order);
     RUN(test_a_channel_is_found_by_its_key);
+    RUN(test_what_is_sent_soon_arrives_by_itself_and_in_order);
     RUN(test_many_channels_at_once_over_some_streams);
     RUN(test_keys_are_renewed_under_load);
     RUN(test_certificates_are_renewed_under_load_without_a_loss);
