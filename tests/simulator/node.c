@@ -288,13 +288,20 @@ static int do_file_submit(struct sluice_file *file, struct sluice_file_io *io)
     return 0;
 }
 
+static int32_t run_io(struct node *n, struct sluice_io *io, uint64_t mark)
+{
+    if (changes(io->op))
+        pair_overwritten(n, io->offset, io->length, io->data);
+    return apply(n, io->op, io->offset, io->length, io->data, mark);
+}
+
 static int do_io_wait(struct sluice_disk *disk, struct sluice_io *io)
 {
     struct node *n = node_of(disk);
 
     if (pair_one_in(16))
         pair_now_ns += 2000000; /* a slow one: the next are submitted */
-    return -apply(n, io->op, io->offset, io->length, io->data, n->image.number);
+    return -run_io(n, io, n->image.number);
 }
 
 static int32_t run_file(struct device *d, struct sluice_file_io *io, uint64_t mark)
@@ -710,9 +717,7 @@ static void happen(struct event e)
     case EV_IO: {
         struct sluice_io *io = e.what;
 
-        if (changes(io->op))
-            pair_overwritten(e.node, io->offset, io->length, io->data);
-        io->done(io, apply(e.node, io->op, io->offset, io->length, io->data, e.mark));
+        io->done(io, run_io(e.node, io, e.mark));
         break;
     }
     case EV_PASSED:
