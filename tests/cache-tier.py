@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """cache-tier.py TIER [DISK-IMAGE]: a reader of the cache's tiers, written from docs/cache-format.md alone.
 
-Prints a line `block N slot N dirty|clean` for each cached block.  With an image of the disk it also
+Prints a line `block N slot N dirty|clean` for each cached block, and `damaged` where its CRC is wrong.  With an image of the disk it also
 compares every dirty block's data with it, and exits 1 when one differs or there is none.
 """
 import sys
@@ -27,7 +27,7 @@ def number(data, at, length):
 
 def is_whole(block, magic):
     bare = block[:12] + bytes(4) + block[16:]
-    return number(block, 0, 8) == magic and number(block, 8, 4) == 1 and number(block, 12, 4) == crc(bare)
+    return number(block, 0, 8) == magic and number(block, 8, 4) == 2 and number(block, 12, 4) == crc(bare)
 
 
 SUPER = {"generation": (16, 8), "nonce": (24, 8), "incarnation": (32, 8), "segment_blocks": (64, 4),
@@ -53,7 +53,7 @@ def slot_of(s, segment, block):
 
 
 def chunk_at(tier, s, segment, block, sequence):
-    """None, or the header and its entries: (block, kind, slot, segment)."""
+    """None, or the header and its entries: (block, kind, slot, segment, crc)."""
     if block >= s["segment_blocks"]:
         return None
     slot = slot_of(s, segment, block)
@@ -63,32 +63,41 @@ def chunk_at(tier, s, segment, block, sequence):
     h = fields(raw, CHUNK)
     if (h["nonce"], h["incarnation"], h["segment"], h["sequence"]) != (s["nonce"], s["incarnation"], segment, sequence):
         return None
-    entries = []
+    entries, h["is_whole"] = [], True
     for i in range(h["entries"]):
         at = 80 + 16 * i
         kind = raw[at + 6]
         if kind != 3:
             slot += 1
             if crc(tier[slot * BLOCK : (slot + 1) * BLOCK]) != number(raw, at + 8, 4):
-                return None
-        entries.append((number(raw, at, 6), kind, slot, segment))
+                h["is_whole"] = False
+        entries.append((number(raw, at, 6), kind, slot, segment, number(raw, at + 8, 4)))
     return h, entries
 
 
-def read_log(tier, s):
+def chunks(tier, s):
     segment, block, sequence = s["segment"], s["block"], s["sequence"]
-    tail, clean, entries = s["tail"], s["clean"], []
     while True:
         found = chunk_at(tier, s, segment, block, sequence)
         if not found:
             found = chunk_at(tier, s, segment + 1, 0, sequence)
             if not found:
-                break
+                return
             segment, block = segment + 1, 0
-        h, more = found
+        yield found
+        block += 1 + found[0]["data"]
+        sequence += 1
+
+
+def read_log(tier, s):
+    sequence, tail, clean, entries = s["sequence"], s["tail"], s["clean"], []
+    found = list(chunks(tier, s))
+    durable = max([s["end"]] + [h["durable"] for h, _ in found])
+    for h, more in found:
+        if not h["is_whole"] and sequence >= durable:
+            break
         entries += more
         tail, clean = max(tail, h["tail"]), max(clean, h["clean"])
-        block += 1 + h["data"]
         sequence += 1
     if sequence < s["end"]:
         sys.exit("the log ends too early")
@@ -101,8 +110,10 @@ def checkpoint(tier, s):
     if crc(raw) != s["entries_crc"]:
         sys.exit("the checkpoint is damaged")
     for i in range(0, len(raw), 16):
-        # What this test makes has far fewer segments than 2^32: the low half is the number.
-        yield number(raw, i, 6), 1 if raw[i + 7] & 1 else 2, number(raw, i + 8, 4), number(raw, i + 12, 4)
+        slot = number(raw, i + 8, 4)
+        place, count = (slot - s["first_block"]) // s["segment_blocks"], s["segment_count"]
+        segment = s["tail"] + (place - s["tail"]) % count
+        yield number(raw, i, 6), 1 if raw[i + 7] & 1 else 2, slot, segment, number(raw, i + 12, 4)
 
 
 def read_tier(tier):
@@ -111,11 +122,11 @@ def read_tier(tier):
         return {}
     tail, clean, entries = read_log(tier, s)
     places = {}
-    for block, kind, slot, segment in list(checkpoint(tier, s)) + entries:
+    for block, kind, slot, segment, value in list(checkpoint(tier, s)) + entries:
         if kind == 3 or segment < tail:
             places.pop(block, None)
         else:
-            places[block] = (slot, kind == 1 and segment >= clean)
+            places[block] = (slot, kind == 1 and segment >= clean, value)
     return places
 
 
@@ -124,8 +135,9 @@ def main():
         tier = file.read()
     places = read_tier(tier)
     for block in sorted(places):
-        slot, is_dirty = places[block]
-        print("block", block, "slot", slot, "dirty" if is_dirty else "clean")
+        slot, is_dirty, value = places[block]
+        is_whole_block = crc(tier[slot * BLOCK : (slot + 1) * BLOCK]) == value
+        print("block", block, "slot", slot, "dirty" if is_dirty else "clean", *[] if is_whole_block else ["damaged"])
     if len(sys.argv) > 2:
         with open(sys.argv[2], "rb") as file:
             disk = file.read()

@@ -19,12 +19,20 @@ static void count_dirty(struct cache *c, uint32_t slot, int change)
     sluice_count(c->disk, N_DIRTY, change * (int64_t)BLOCK_BYTES);
 }
 
+void log_count_entries(struct cache *c, uint32_t slot, int change)
+{
+    c->log.entries_in[log_place_of_slot(&c->log, slot)] += (uint32_t)change;
+}
+
 /* [M] What the entry takes, but for its place in the index. */
 static void let_go(struct cache *c, const struct index_item *item)
 {
-    if (item->is_in_ram)
+    if (item->is_in_ram) {
         ram_release(c, item->place);
-    else if (item->is_dirty)
+        return;
+    }
+    log_count_entries(c, item->place, -1);
+    if (item->is_dirty)
         count_dirty(c, item->place, -1);
 }
 
@@ -48,6 +56,7 @@ static int32_t apply_dirty(struct cache *c, uint64_t block, uint32_t slot)
     }
     if (was_there)
         let_go(c, &old);
+    log_count_entries(c, slot, 1);
     count_dirty(c, slot, 1);
     return 0;
 }
@@ -60,10 +69,14 @@ static int32_t apply_clean(struct cache *c, const struct log_job *job, uint32_t 
     if (!index_get(&c->index, job->block, &old) || old.is_in_ram != job->source_is_ram ||
         old.place != job->source || old.is_dirty)
         return 0;
-    if (index_put(&c->index, &item) == 0)
-        return 0;
-    log_fail(c, ENOMEM, "the index cannot grow");
-    return ENOMEM;
+    if (index_put(&c->index, &item) < 0) {
+        log_fail(c, ENOMEM, "the index cannot grow");
+        return ENOMEM;
+    }
+    log_count_entries(c, slot, 1);
+    if (!old.is_in_ram)
+        log_count_entries(c, old.place, -1);
+    return 0;
 }
 
 /* [M] */
@@ -86,6 +99,8 @@ int32_t log_apply(struct cache *c, const struct chunk *chunk)
         const struct chunk_entry *e = &h->entry[i];
 
         r = 0;
+        if (e->kind != CHUNK_DROP)
+            *log_crc(log, slot) = e->crc;
         if (e->kind == CHUNK_DIRTY)
             r = apply_dirty(c, e->block, slot);
         else if (e->kind == CHUNK_CLEAN)

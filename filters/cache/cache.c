@@ -40,6 +40,8 @@ const struct sluice_counter cache_counters[] = {
     [N_CHECKPOINTS] = {"checkpoints", SLUICE_COUNTER, "", "Copies of the index written."},
     [N_PACED] = {"paced", SLUICE_COUNTER, "", "Writes that waited for the backing."},
     [N_RAM] = {"ram", SLUICE_GAUGE, "bytes", "Frames of RAM in use."},
+    [N_ROTTED] = {"rotted", SLUICE_COUNTER, "",
+                  "Times that a block on the SSD was not what had been written there."},
     [N_COMMIT] = {"commit", SLUICE_HISTOGRAM_NS, "seconds",
                   "How long writing a chunk of the log took."},
     SLUICE_COUNTERS_END,

@@ -76,6 +76,7 @@ enum cache_counter {
     N_CHECKPOINTS,
     N_PACED,
     N_RAM,
+    N_ROTTED,
     N_COMMIT
 };
 extern const struct sluice_counter cache_counters[];
@@ -163,8 +164,12 @@ struct log {
     uint64_t tail, tail_announced, clean;
     uint64_t checkpoint_segment; /* where the replay of the newest checkpoint begins */
     uint64_t dirty_blocks, oldest_dirty_ns;
-    uint32_t *dirty_in; /* per place of a segment */
-    uint32_t *readers;  /* the same: reads under way */
+    uint32_t *dirty_in;   /* per place of a segment */
+    uint32_t *entries_in; /* the same: of the index, dirty or not */
+    uint32_t *readers;    /* the same: reads under way */
+    /* Per slot: the CRC of its data.  Written before the index names the slot and not again before
+     * the segment is used anew, so who has pinned the segment reads it without the mutex. */
+    uint32_t *crc;
     struct job_queue urgent, jobs;
     bool is_writing, is_syncing;
     uint64_t sync_target;
@@ -187,12 +192,19 @@ static inline uint32_t log_place_of_slot(const struct log *log, uint32_t slot)
 {
     return (slot - log->super.first_block) / log->super.segment_blocks;
 }
+/* Where the CRC of a slot's data stands. */
+static inline uint32_t *log_crc(const struct log *log, uint32_t slot)
+{
+    return &log->crc[slot - log->super.first_block];
+}
 static inline uint64_t log_bytes(const struct log *log)
 {
     return (uint64_t)log->super.segment_count * log->super.segment_blocks * BLOCK_BYTES;
 }
-/* [M] Number of the segment whose place this is now. */
-uint64_t log_segment_of_place(const struct log *log, uint32_t place);
+static inline uint64_t log_crc_bytes(const struct log *log)
+{
+    return log_bytes(log) / BLOCK_BYTES * sizeof *log->crc;
+}
 
 /* [M] Adds a job; urgent ones are the keeper's.  log_pump() has to follow. */
 void log_add(struct cache *c, struct log_job *job, bool is_urgent);
@@ -223,6 +235,13 @@ void log_for_entries(const struct log *log, const uint8_t *segment_data, uint64_
 int32_t log_apply(struct cache *c, const struct chunk *chunk);
 /* [M] This block's entry goes. */
 void cache_forget(struct cache *c, const struct index_item *item);
+/* [M] So many more entries of the index lie in the segment of this slot. */
+void log_count_entries(struct cache *c, uint32_t slot, int change);
+
+/* rot.c: this data is what was written to the slot. */
+bool rot_is_whole(const struct cache *c, uint32_t slot, const uint8_t *data);
+/* [M] It is not: counts it, and says so now and then. */
+void rot_note(struct cache *c, uint64_t block, uint32_t slot, bool is_dirty);
 
 /* recover.c, checkpoint.c: blocking.  0 or a negative errno and a sentence. */
 int log_open(struct cache *c, const char *path, uint64_t bytes, struct sluice_error *error);
@@ -285,6 +304,7 @@ struct cache {
     unsigned draining; /* how many want everything destaged; writes go through meanwhile */
     uint64_t next_destage_ns, last_checkpoint_ns;
     uint32_t destage_failures;
+    uint64_t next_rot_told_ns, rotted_untold;
 
     /* [M] pacing */
     struct paced *paced_first, **paced_last;

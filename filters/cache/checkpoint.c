@@ -63,8 +63,9 @@ static void copy_entry(const struct index_item *item, void *arg)
     e = (struct checkpoint_entry){
         .block = item->block,
         .slot = item->place,
-        .segment_low = (uint32_t)log_segment_of_place(log, log_place_of_slot(log, item->place)),
+        .crc = *log_crc(log, item->place),
         .is_dirty = item->is_dirty,
+        .is_bad = item->is_bad,
         .frequency = item->frequency,
     };
     format_put_checkpoint_entry(&e, w->buffer + w->used);

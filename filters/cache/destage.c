@@ -9,7 +9,6 @@
  * Runs on the keeper's thread.  A backing that fails keeps everything dirty; the step is repeated.
  */
 #include "cache.h"
-#include "common/crc.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -98,7 +97,8 @@ static void collect(void *arg, const struct chunk_entry *entry, uint32_t slot, c
     if (entry->kind != CHUNK_DIRTY || w->count == w->most ||
         !is_still_dirty(w->c, entry->block, slot))
         return;
-    if (crc_add(0, data, BLOCK_BYTES) != entry->crc) {
+    if (!rot_is_whole(w->c, slot, data)) {
+        rot_note(w->c, entry->block, slot, true);
         w->error = EIO;
         return;
     }

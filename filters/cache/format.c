@@ -206,9 +206,9 @@ void format_put_checkpoint_entry(const struct checkpoint_entry *e,
 
     put(&c, e->block, 6);
     put(&c, 0xff, 1);
-    put(&c, (e->is_dirty ? 1u : 0u) | (unsigned)e->frequency << 2, 1);
+    put(&c, (e->is_dirty ? 1u : 0u) | (e->is_bad ? 2u : 0u) | (unsigned)e->frequency << 2, 1);
     put(&c, e->slot, 4);
-    put(&c, e->segment_low, 4);
+    put(&c, e->crc, 4);
 }
 
 void format_get_checkpoint_entry(const uint8_t in[CHECKPOINT_ENTRY_BYTES],
@@ -221,9 +221,10 @@ void format_get_checkpoint_entry(const uint8_t in[CHECKPOINT_ENTRY_BYTES],
     c.p++;
     bits = (uint8_t)get(&c, 1);
     e->is_dirty = bits & 1;
+    e->is_bad = bits & 2;
     e->frequency = bits >> 2 & 3;
     e->slot = (uint32_t)get(&c, 4);
-    e->segment_low = (uint32_t)get(&c, 4);
+    e->crc = (uint32_t)get(&c, 4);
 }
 
 /* --- layout --------------------------------------------------------------------------------- */

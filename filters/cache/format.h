@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define BLOCK_BYTES 4096u
-#define FORMAT_VERSION 1u
+#define FORMAT_VERSION 2u
 #define CHUNK_ENTRIES_MAX 248u
 #define CHUNK_DATA_MAX 64u
 
@@ -73,8 +73,9 @@ struct chunk_header {
 struct checkpoint_entry {
     uint64_t block;
     uint32_t slot;
-    uint32_t segment_low; /* the low half of its segment's number */
+    uint32_t crc; /* of the data block */
     bool is_dirty;
+    bool is_bad; /* its data is not what the CRC says */
     uint8_t frequency;
 };
 #define CHECKPOINT_ENTRY_BYTES 16u

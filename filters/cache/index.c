@@ -17,6 +17,7 @@
 #define IN_RAM 0x02u
 #define FREQUENCY_SHIFT 2
 #define FREQUENCY_MASK 0x0cu
+#define BAD 0x10u
 
 struct entry {
     uint32_t block_low, place;
@@ -114,6 +115,7 @@ static void fill(struct entry *e, const struct index_item *item)
         .place = item->place,
         .sectors = 0xff,
         .bits = (uint8_t)(USED | (item->is_dirty ? DIRTY : 0) | (item->is_in_ram ? IN_RAM : 0) |
+                          (item->is_bad ? BAD : 0) |
                           (item->frequency << FREQUENCY_SHIFT & FREQUENCY_MASK)),
     };
 }
@@ -125,6 +127,7 @@ static void read_entry(const struct entry *e, struct index_item *out)
         .place = e->place,
         .is_in_ram = e->bits & IN_RAM,
         .is_dirty = e->bits & DIRTY,
+        .is_bad = e->bits & BAD,
         .frequency = (e->bits & FREQUENCY_MASK) >> FREQUENCY_SHIFT,
     };
 }
@@ -232,6 +235,14 @@ void index_set_clean(struct index *x, uint64_t block)
     struct index_shard *s = shard_of(x, h);
 
     s->table[find(s, h, block)].bits &= (uint8_t)~DIRTY;
+}
+
+void index_set_bad(struct index *x, uint64_t block)
+{
+    uint64_t h = hash(block);
+    struct index_shard *s = shard_of(x, h);
+
+    s->table[find(s, h, block)].bits |= BAD;
 }
 
 unsigned index_shard_count(const struct index *x)

@@ -21,6 +21,7 @@ struct index_item {
     uint32_t place; /* slot of the log, or frame of RAM */
     bool is_in_ram;
     bool is_dirty; /* newer than the backing; never in RAM alone */
+    bool is_bad;   /* what its slot holds is of no use */
     uint8_t frequency;
 };
 
@@ -43,6 +44,7 @@ bool index_remove(struct index *x, uint64_t block);
 void index_touch(struct index *x, uint64_t block);
 /* In place: the entry is known to be there. */
 void index_set_clean(struct index *x, uint64_t block);
+void index_set_bad(struct index *x, uint64_t block);
 
 unsigned index_shard_count(const struct index *x);
 unsigned index_shard_entries(const struct index *x, unsigned shard);

@@ -57,14 +57,6 @@ static void tell_finished(struct job_queue *finished)
 /* --- room --------------------------------------------------------------------------------------
  */
 
-uint64_t log_segment_of_place(const struct log *log, uint32_t place)
-{
-    uint64_t round = log->tail / log->super.segment_count, count = log->super.segment_count;
-    uint64_t segment = round * count + place;
-
-    return segment < log->tail ? segment + count : segment;
-}
-
 static bool may_use(const struct log *log, uint64_t segment, enum room room)
 {
     return segment - log->tail < log->super.segment_count - (uint64_t)room;

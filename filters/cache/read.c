@@ -24,6 +24,7 @@ struct part {
     uint32_t slot;
     uint8_t *data;   /* where it is wanted */
     uint8_t *bounce; /* NULL: read right there */
+    bool is_second;  /* read again, because it was not what had been written */
     union {
         struct sluice_io io;
         struct sluice_file_io file_io;
@@ -150,28 +151,70 @@ static void put_part(struct read *rd, int32_t error)
 }
 
 /* A clean block that the SSD does not give is in the backing too. */
-static void read_elsewhere(struct part *p, int32_t error)
+static void read_elsewhere(struct part *p)
 {
-    struct cache *c = p->read->c;
-
-    sluice_log(c->disk, SLUICE_LOG_WARNING, "reading %s failed: %s; read from the backing",
-               c->log.path, strerror(error));
     p->where = MISSING;
     submit_part(p);
 }
+
+/* [M] A clean one is not read from there again; it stays known, so that whoever changes the backing
+ * has it dropped from the log, where its entry may be whole (R8). */
+static void note_bad(struct part *p, uint64_t i)
+{
+    struct cache *c = p->read->c;
+    struct index_item item;
+    bool is_here =
+        index_get(&c->index, p->block + i, &item) && !item.is_in_ram && item.place == p->slot + i;
+
+    rot_note(c, p->block + i, p->slot + (uint32_t)i, p->where == ON_SSD_DIRTY);
+    if (is_here && !item.is_dirty)
+        index_set_bad(&c->index, p->block + i);
+}
+
+/* 0, or EIO: something is not what had been written. */
+static int32_t check_part(struct part *p, const uint8_t *data)
+{
+    struct cache *c = p->read->c;
+    int32_t error = 0;
+
+    for (uint64_t i = 0; i < p->count; i++) {
+        if (rot_is_whole(c, p->slot + (uint32_t)i, data + i * BLOCK_BYTES))
+            continue;
+        error = EIO;
+        if (p->where == ON_SSD_DIRTY && !p->is_second)
+            return error; /* it is all there is: read once more before it is given up */
+        cache_lock(c);
+        note_bad(p, i);
+        cache_unlock(c);
+    }
+    return error;
+}
+
+static void submit_slots(struct part *p);
 
 static void on_slot_read(struct sluice_file_io *io, int32_t error)
 {
     struct part *p = CONTAINER_OF(io, struct part, file_io);
     struct cache *c = p->read->c;
+    bool failed = error, is_dirty = p->where == ON_SSD_DIRTY;
 
+    if (failed && !is_dirty)
+        sluice_log(c->disk, SLUICE_LOG_WARNING, "reading %s failed: %s; read from the backing",
+                   c->log.path, strerror(error));
+    if (!failed && !MUTANT(17))
+        error = check_part(p, p->bounce ? p->bounce : p->data);
     if (!error && p->bounce)
         memcpy(p->data, p->bounce, p->count * BLOCK_BYTES);
     cache_free(p->bounce);
     p->bounce = NULL;
+    if (error && !failed && is_dirty && !p->is_second) {
+        p->is_second = true;
+        submit_slots(p);
+        return;
+    }
     unpin(c, p->slot);
-    if (error && p->where == ON_SSD)
-        read_elsewhere(p, error);
+    if (error && !is_dirty)
+        read_elsewhere(p);
     else
         put_part(p->read, error);
 }
@@ -234,7 +277,9 @@ static enum where look(struct cache *c, uint64_t block, struct index_item *item)
 {
     const struct mode_rules *rules = cache_rules(c);
 
-    if (!index_get(&c->index, block, item) || (!item->is_dirty && !rules->reads_hit))
+    if (!index_get(&c->index, block, item))
+        return MISSING;
+    if (!item->is_dirty && (!rules->reads_hit || item->is_bad))
         return MISSING;
     if (item->is_in_ram)
         return IN_RAM;

@@ -11,8 +11,6 @@
  */
 #include "cache.h"
 
-#include "common/crc.h"
-
 #include <errno.h>
 
 struct copy {
@@ -59,11 +57,13 @@ static void copy_if_used(void *arg, const struct chunk_entry *entry, uint32_t sl
     uint32_t token = versions_token(&c->versions, entry->block);
 
     if (entry->kind == CHUNK_DROP || !is_here(c, entry->block, slot, &item) ||
-        item.frequency == 0 || token == TOKEN_NONE || r->copy_count == r->most)
+        item.frequency == 0 || item.is_bad || token == TOKEN_NONE || r->copy_count == r->most)
         return;
     /* One that has rotted is left behind: a copy would have a checksum that fits. */
-    if (crc_add(0, data, BLOCK_BYTES) != entry->crc)
+    if (!rot_is_whole(c, slot, data)) {
+        rot_note(c, entry->block, slot, false);
         return;
+    }
     copy->owner = r;
     copy->job = (struct log_job){.kind = JOB_CLEAN,
                                  .block = entry->block,
@@ -87,8 +87,41 @@ static void forget(void *arg, const struct chunk_entry *entry, uint32_t slot, co
     (void)data;
     if (entry->kind == CHUNK_DROP || !is_here(r->c, entry->block, slot, &item))
         return;
-    index_remove(&r->c->index, entry->block);
+    cache_forget(r->c, &item);
     sluice_count(r->c->disk, N_EVICTED, 1);
+}
+
+/* A header that has rotted hides its entries: they are looked for in the index, all of it, because
+ * their slots will hold other blocks. */
+struct sweep {
+    const struct log *log;
+    uint32_t place;
+    struct index_item found[64];
+    unsigned count;
+};
+
+static void note_hidden(const struct index_item *item, void *arg)
+{
+    struct sweep *s = arg;
+
+    if (!item->is_in_ram && log_place_of_slot(s->log, item->place) == s->place && s->count < 64)
+        s->found[s->count++] = *item;
+}
+
+/* [M] */
+static void forget_hidden(struct reclaim *r)
+{
+    struct cache *c = r->c;
+    struct sweep s = {.log = &c->log, .place = log_place_of(&c->log, r->segment)};
+
+    for (unsigned shard = 0; shard < index_shard_count(&c->index) && c->log.entries_in[s.place];
+         shard++)
+        do {
+            s.count = 0;
+            index_for_shard(&c->index, shard, note_hidden, &s);
+            for (unsigned i = 0; i < s.count; i++)
+                cache_forget(c, &s.found[i]);
+        } while (s.count);
 }
 
 static void make_copies(struct reclaim *r)
@@ -118,6 +151,7 @@ static int32_t move_tail(struct reclaim *r)
         return error;
     cache_lock(c);
     log_for_entries(&c->log, r->data, r->segment, c->log.super.segment_blocks, forget, r);
+    forget_hidden(r);
     c->log.tail = r->segment + 1;
     c->log.clean = MAX(c->log.clean, c->log.tail);
     cache_wake(&c->cond);

@@ -13,7 +13,8 @@
  * have an old incarnation from then on and are never taken for new ones (R11).
  *
  * A tail that is torn is what a power cut leaves.  But when a later chunk says that the missing one
- * had been durable, the storage has lost what it promised to keep, and the disk is refused (R10).
+ * had been durable, the storage has lost what it promised to keep: when the header is gone the disk
+ * is refused (R10); when data alone is wrong, reading those blocks will tell.
  */
 #include "cache.h"
 #include "common/crc.h"
@@ -24,7 +25,7 @@
 
 struct found_entry {
     uint64_t block, segment;
-    uint32_t slot;
+    uint32_t slot, crc;
     uint8_t kind;
 };
 
@@ -38,6 +39,8 @@ struct scan {
     uint64_t loaded; /* the segment in segment_data */
     bool has_loaded;
     struct chunk_header header;
+    uint64_t proved; /* chunks before this one were durable, as others say */
+    bool has_proof;
 };
 
 /* --- reading chunks ------------------------------------------------------------------------------
@@ -79,7 +82,7 @@ static bool is_of_this_run(const struct scan *s)
     return s->header.nonce == super->nonce && s->header.incarnation == super->incarnation;
 }
 
-/* The chunk with the next number, here? */
+/* The header of the chunk with the next number, here? */
 static bool is_next(struct scan *s, uint64_t segment, uint32_t block)
 {
     const struct superblock *super = &s->c->log.super;
@@ -88,7 +91,58 @@ static bool is_next(struct scan *s, uint64_t segment, uint32_t block)
            format_get_chunk(s->segment_data + (uint64_t)block * BLOCK_BYTES, &s->header) &&
            is_of_this_run(s) && s->header.segment == segment &&
            s->header.sequence == s->at.sequence &&
-           block + 1 + s->header.data_blocks <= super->segment_blocks && data_is_whole(s, block);
+           block + 1 + s->header.data_blocks <= super->segment_blocks;
+}
+
+/* 1: the next header is in s->header, and where it stands in *at; 0: there is none. */
+static int find_next(struct scan *s, struct log_position *at)
+{
+    int r = load(s, s->at.segment);
+
+    *at = s->at;
+    if (r == 0 && is_next(s, at->segment, at->block))
+        return 1;
+    *at = (struct log_position){s->at.segment + 1, s->at.sequence, 0};
+    if (r == 0)
+        r = load(s, at->segment);
+    return r == 0 && is_next(s, at->segment, 0) ? 1 : r;
+}
+
+static void step_over(struct scan *s, const struct log_position *at)
+{
+    s->at = (struct log_position){.segment = at->segment,
+                                  .block = at->block + 1 + s->header.data_blocks,
+                                  .sequence = s->header.sequence + 1};
+}
+
+/* Goes on through the headers alone: what had been durable by the last that can be found. */
+static int find_proof(struct scan *s)
+{
+    const struct superblock *super = &s->c->log.super;
+    struct log_position start = s->at, at;
+    int r;
+
+    s->has_proof = true;
+    s->proved = super->end_sequence;
+    while ((r = find_next(s, &at)) > 0 && at.segment < start.segment + super->segment_count) {
+        s->proved = MAX(s->proved, s->header.durable);
+        step_over(s, &at);
+    }
+    s->at = start;
+    return r < 0 ? r : find_next(s, &at) < 0 ? -EIO : 0; /* s->header as it was */
+}
+
+/* A chunk whose data is wrong is torn, and not there; or it has been durable and has rotted since.
+ * Then it counts, and who reads the damaged blocks will find out. */
+static int counts(struct scan *s, const struct log_position *at)
+{
+    int r = 0;
+
+    if (data_is_whole(s, at->block))
+        return 1;
+    if (!s->has_proof)
+        r = find_proof(s);
+    return r < 0 ? r : s->header.sequence < s->proved;
 }
 
 static int keep_entry(struct scan *s, const struct chunk_entry *e, uint64_t segment, uint32_t slot)
@@ -105,39 +159,34 @@ static int keep_entry(struct scan *s, const struct chunk_entry *e, uint64_t segm
         s->entries = more;
         s->capacity = capacity;
     }
-    s->entries[s->count++] = (struct found_entry){e->block, segment, slot, e->kind};
+    s->entries[s->count++] = (struct found_entry){e->block, segment, slot, e->crc, e->kind};
     return 0;
 }
 
-static int keep_chunk(struct scan *s, uint64_t segment, uint32_t block)
+static int keep_chunk(struct scan *s, const struct log_position *at)
 {
-    uint32_t slot = log_slot(&s->c->log, segment, block) + 1;
+    uint32_t slot = log_slot(&s->c->log, at->segment, at->block) + 1;
     int r = 0;
 
     for (uint32_t i = 0; i < s->header.count && r == 0; i++) {
-        r = keep_entry(s, &s->header.entry[i], segment, slot);
+        r = keep_entry(s, &s->header.entry[i], at->segment, slot);
         slot += s->header.entry[i].kind != CHUNK_DROP;
     }
     s->tail = MAX(s->tail, s->header.tail);
     s->clean = MAX(s->clean, s->header.clean);
-    s->at = (struct log_position){.segment = segment,
-                                  .block = block + 1 + s->header.data_blocks,
-                                  .sequence = s->header.sequence + 1};
+    step_over(s, at);
     return r;
 }
 
 /* 1: found and kept; 0: there is none. */
 static int next_chunk(struct scan *s)
 {
-    int r = load(s, s->at.segment);
+    struct log_position at;
+    int r = find_next(s, &at);
 
-    if (r == 0 && is_next(s, s->at.segment, s->at.block))
-        return keep_chunk(s, s->at.segment, s->at.block) < 0 ? -ENOMEM : 1;
-    if (r == 0)
-        r = load(s, s->at.segment + 1);
-    if (r == 0 && is_next(s, s->at.segment + 1, 0))
-        return keep_chunk(s, s->at.segment + 1, 0) < 0 ? -ENOMEM : 1;
-    return r;
+    if (r > 0)
+        r = counts(s, &at);
+    return r <= 0 ? r : keep_chunk(s, &at) < 0 ? -ENOMEM : 1;
 }
 
 /* --- what must not be missing
@@ -202,12 +251,22 @@ static int put_item(struct scan *s, const struct index_item *item, uint64_t segm
         cache_forget(c, &old);
     if (index_put(&c->index, &new) < 0)
         return -ENOMEM;
+    log_count_entries(c, new.place, 1);
     if (new.is_dirty) {
         c->log.dirty_in[log_place_of_slot(&c->log, new.place)]++;
         c->log.dirty_blocks++;
         sluice_count(c->disk, N_DIRTY, BLOCK_BYTES);
     }
     return 0;
+}
+
+/* Its number: of those with its place the one that was in the ring when the checkpoint was made. */
+static uint64_t segment_of_slot(const struct log *log, uint32_t slot)
+{
+    uint64_t tail = log->super.tail, count = log->super.segment_count;
+    uint64_t segment = tail / count * count + log_place_of_slot(log, slot);
+
+    return segment < tail ? segment + count : segment;
 }
 
 static int put_checkpoint_entry(struct scan *s, const uint8_t *from)
@@ -218,16 +277,18 @@ static int put_checkpoint_entry(struct scan *s, const uint8_t *from)
     struct index_item item;
 
     format_get_checkpoint_entry(from, &e);
-    segment = (super->start.segment & ~(uint64_t)UINT32_MAX) | e.segment_low;
-    if (segment > super->start.segment + super->segment_count)
-        segment -= (uint64_t)1 << 32;
     if (e.slot < super->first_block ||
         e.slot >= super->first_block + super->segment_blocks * super->segment_count)
         return -EIO;
+    segment = segment_of_slot(&s->c->log, e.slot);
     if (segment < s->tail)
         return 0;
-    item = (struct index_item){
-        .block = e.block, .place = e.slot, .is_dirty = e.is_dirty, .frequency = e.frequency};
+    *log_crc(&s->c->log, e.slot) = e.crc;
+    item = (struct index_item){.block = e.block,
+                               .place = e.slot,
+                               .is_dirty = e.is_dirty,
+                               .is_bad = e.is_bad,
+                               .frequency = e.frequency};
     return put_item(s, &item, segment);
 }
 
@@ -269,9 +330,10 @@ static int replay(struct scan *s)
         struct index_item old,
             item = {.block = e->block, .place = e->slot, .is_dirty = e->kind == CHUNK_DIRTY};
 
-        if (e->kind != CHUNK_DROP && e->segment >= s->tail)
+        if (e->kind != CHUNK_DROP && e->segment >= s->tail) {
+            *log_crc(&c->log, e->slot) = e->crc;
             r = put_item(s, &item, e->segment);
-        else if (index_get(&c->index, e->block, &old))
+        } else if (index_get(&c->index, e->block, &old))
             cache_forget(c, &old);
     }
     return r;
@@ -313,7 +375,6 @@ static int recover(struct scan *s, struct sluice_error *error)
 
     if (r < 0)
         return r;
-    s->c->log.tail = s->tail; /* for log_segment_of_place() */
     r = load_checkpoint(s);
     if (r == 0)
         r = replay(s);

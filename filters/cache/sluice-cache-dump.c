@@ -6,8 +6,9 @@
  *     sluice-cache-dump FILE
  *
  * The superblock as `name value`, where the log ends, then a line `block N slot N dirty|clean` for
- * each cached block, in the order of the disk; a block's data is the 4 KiB of its slot.  Exit code
- * 1 when it is no tier, or one that has lost what had been durable.
+ * each cached block, in the order of the disk, with the word `damaged` where the 4 KiB of its slot
+ * are not what was written there.  Exit code 1 when it is no tier, or one that has lost what had
+ * been durable.
  */
 #include "common/crc.h"
 #include "format.h"
@@ -27,10 +28,12 @@ struct tier {
     struct log_position at; /* where the next chunk is expected */
     uint64_t tail, clean;
     struct index map;
+    uint32_t *crc; /* of each slot of the log, from first_block on */
     /* The chunks' entries, kept until the tail and the clean mark are known. */
     struct found {
         struct index_item item;
         uint64_t segment;
+        uint32_t crc;
         uint8_t kind;
     } * found;
     size_t count, capacity;
@@ -59,6 +62,11 @@ static uint32_t slot_of(const struct tier *t, uint64_t segment, uint32_t block)
     const struct superblock *s = &t->super;
 
     return s->first_block + (uint32_t)(segment % s->segment_count) * s->segment_blocks + block;
+}
+
+static uint32_t slots_of(const struct superblock *s)
+{
+    return s->segment_blocks * s->segment_count;
 }
 
 /* --- superblocks ---------------------------------------------------------------------------- */
@@ -148,12 +156,51 @@ static bool get_header(struct tier *t, uint64_t segment, uint32_t block)
 
 static bool is_next(struct tier *t, uint64_t segment, uint32_t block)
 {
-    if (block >= t->super.segment_blocks || !get_header(t, segment, block) ||
-        t->header.sequence != t->at.sequence)
-        return false;
-    read_blocks(t, (uint64_t)slot_of(t, segment, block) + 1, t->data + BLOCK_BYTES,
+    return block < t->super.segment_blocks && get_header(t, segment, block) &&
+           t->header.sequence == t->at.sequence;
+}
+
+/* The header with the next number is in t->header, and where it stands in *at. */
+static bool find_next(struct tier *t, struct log_position *at)
+{
+    *at = t->at;
+    if (is_next(t, at->segment, at->block))
+        return true;
+    *at = (struct log_position){.segment = at->segment + 1, .sequence = at->sequence};
+    return is_next(t, at->segment, 0);
+}
+
+static void step_over(struct tier *t, const struct log_position *at)
+{
+    t->at = (struct log_position){.segment = at->segment,
+                                  .block = at->block + 1 + t->header.data_blocks,
+                                  .sequence = t->header.sequence + 1};
+}
+
+/* Which chunks were durable, as the headers from here on say. */
+static uint64_t durable_sequence(struct tier *t)
+{
+    const struct log_position start = t->at;
+    struct log_position at;
+    uint64_t durable = t->super.end_sequence;
+
+    while (find_next(t, &at) && at.segment < start.segment + t->super.segment_count) {
+        durable = t->header.durable > durable ? t->header.durable : durable;
+        step_over(t, &at);
+    }
+    t->at = start;
+    return durable;
+}
+
+/* Wrong data is that of a torn chunk, which is not there, or has rotted since it was durable. */
+static bool counts(struct tier *t, const struct log_position *at)
+{
+    uint64_t sequence = t->header.sequence;
+    struct log_position again;
+
+    read_blocks(t, (uint64_t)slot_of(t, at->segment, at->block) + 1, t->data + BLOCK_BYTES,
                 (size_t)t->header.data_blocks * BLOCK_BYTES);
-    return has_good_data(t);
+    return has_good_data(t) || (sequence < durable_sequence(t) && find_next(t, &again));
 }
 
 static struct found *add_found(struct tier *t)
@@ -167,35 +214,31 @@ static struct found *add_found(struct tier *t)
     return &t->found[t->count++];
 }
 
-static void keep_chunk(struct tier *t, uint64_t segment, uint32_t block)
+static void keep_chunk(struct tier *t, const struct log_position *at)
 {
     const struct chunk_header *h = &t->header;
-    uint32_t slot = slot_of(t, segment, block) + 1;
+    uint32_t slot = slot_of(t, at->segment, at->block) + 1;
 
     for (uint32_t i = 0; i < h->count; i++) {
         const struct chunk_entry *e = &h->entry[i];
         struct index_item item = {
             .block = e->block, .place = slot, .is_dirty = e->kind == CHUNK_DIRTY};
 
-        *add_found(t) = (struct found){item, segment, e->kind};
+        *add_found(t) = (struct found){item, at->segment, e->crc, e->kind};
         slot += e->kind != CHUNK_DROP;
     }
     t->tail = h->tail > t->tail ? h->tail : t->tail;
     t->clean = h->clean > t->clean ? h->clean : t->clean;
-    t->at = (struct log_position){
-        .segment = segment, .block = block + 1 + h->data_blocks, .sequence = h->sequence + 1};
+    step_over(t, at);
 }
 
 static bool next_chunk(struct tier *t)
 {
-    const struct log_position at = t->at;
+    struct log_position at;
 
-    if (is_next(t, at.segment, at.block))
-        keep_chunk(t, at.segment, at.block);
-    else if (is_next(t, at.segment + 1, 0))
-        keep_chunk(t, at.segment + 1, 0);
-    else
+    if (!find_next(t, &at) || !counts(t, &at))
         return false;
+    keep_chunk(t, &at);
     return true;
 }
 
@@ -214,30 +257,38 @@ static bool has_lost_a_chunk(struct tier *t)
 
 /* --- the map -------------------------------------------------------------------------------- */
 
-static void put(struct tier *t, struct index_item item, uint64_t segment)
+static void put(struct tier *t, struct index_item item, uint64_t segment, uint32_t crc)
 {
     if (segment < t->clean)
         item.is_dirty = false;
+    t->crc[item.place - t->super.first_block] = crc;
     if (segment < t->tail)
         index_remove(&t->map, item.block);
     else if (index_put(&t->map, &item) < 0)
         die("no memory");
 }
 
+/* Its number: of those with its place the one that was in the ring when the checkpoint was made. */
+static uint64_t segment_of_slot(const struct superblock *s, uint32_t slot)
+{
+    uint64_t place = (slot - s->first_block) / s->segment_blocks, count = s->segment_count;
+    uint64_t segment = s->tail / count * count + place;
+
+    return segment < s->tail ? segment + count : segment;
+}
+
 static void put_checkpoint_entry(struct tier *t, const uint8_t *from)
 {
     const struct superblock *s = &t->super;
     struct checkpoint_entry e;
-    uint64_t segment;
 
     format_get_checkpoint_entry(from, &e);
-    segment = (s->start.segment & ~(uint64_t)UINT32_MAX) | e.segment_low;
-    if (segment > s->start.segment + s->segment_count)
-        segment -= (uint64_t)1 << 32;
+    if (e.slot < s->first_block || e.slot >= s->first_block + slots_of(s))
+        die("its checkpoint is damaged");
     put(t,
         (struct index_item){
             .block = e.block, .place = e.slot, .is_dirty = e.is_dirty, .frequency = e.frequency},
-        segment);
+        segment_of_slot(s, e.slot), e.crc);
 }
 
 static void load_checkpoint(struct tier *t)
@@ -268,7 +319,7 @@ static void replay(struct tier *t)
         if (f->kind == CHUNK_DROP)
             index_remove(&t->map, f->item.block);
         else
-            put(t, f->item, f->segment);
+            put(t, f->item, f->segment, f->crc);
     }
 }
 
@@ -283,7 +334,8 @@ static void read_tier(struct tier *t)
         ;
     if (has_lost_a_chunk(t))
         die("it has lost a part of its log that had been durable");
-    if (index_init(&t->map, s->entries + t->count + 1) < 0)
+    t->crc = calloc(slots_of(s), sizeof *t->crc);
+    if (!t->crc || index_init(&t->map, s->entries + t->count + 1) < 0)
         die("no memory");
     load_checkpoint(t);
     replay(t);
@@ -310,7 +362,13 @@ static int by_block(const void *a, const void *b)
     return x->block < y->block ? -1 : x->block > y->block;
 }
 
-static void print_map(const struct tier *t)
+static bool is_whole(struct tier *t, uint32_t slot)
+{
+    read_blocks(t, slot, t->data, BLOCK_BYTES);
+    return crc_add(0, t->data, BLOCK_BYTES) == t->crc[slot - t->super.first_block];
+}
+
+static void print_map(struct tier *t)
 {
     struct list list = {calloc(t->map.count + 1, sizeof *list.items), 0};
 
@@ -320,8 +378,9 @@ static void print_map(const struct tier *t)
         index_for_shard(&t->map, i, collect, &list);
     qsort(list.items, list.count, sizeof *list.items, by_block);
     for (size_t i = 0; i < list.count; i++)
-        printf("block %" PRIu64 " slot %" PRIu32 " %s\n", list.items[i].block, list.items[i].place,
-               list.items[i].is_dirty ? "dirty" : "clean");
+        printf("block %" PRIu64 " slot %" PRIu32 " %s%s\n", list.items[i].block,
+               list.items[i].place, list.items[i].is_dirty ? "dirty" : "clean",
+               is_whole(t, list.items[i].place) ? "" : " damaged");
     free(list.items);
 }
 
@@ -345,6 +404,7 @@ int main(int argc, char **argv)
         print_map(&t);
         index_free(&t.map);
         free(t.found);
+        free(t.crc);
     }
     close(t.fd);
     return fflush(stdout) == 0 ? 0 : 1;

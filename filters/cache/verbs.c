@@ -36,7 +36,7 @@ static void get_numbers(struct cache *c, struct numbers *n)
         .log_bytes = cache_has_log(c) ? log_bytes(&c->log) : 0,
         .free_frames = c->ram.free_count,
         .frames = c->ram.frames,
-        .index_bytes = index_bytes(&c->index),
+        .index_bytes = index_bytes(&c->index) + log_crc_bytes(&c->log),
         .segments = c->log.super.segment_count,
         .used = cache_has_log(c) ? c->log.head.segment - c->log.tail + 1 : 0,
         .mode = cache_modes[c->options.mode].name,

@@ -3,11 +3,15 @@
  * crash: the real cache filter over simulated devices, under a random load, ended at random points
  * by kill -9 or by a power cut, also while it recovers, and checked against the oracle each time.
  *
- *     crash [--seed N] [--points N] [--mutant N] [--faults] [--until-red] [--verbose]
+ *     crash [--seed N] [--points N] [--mutant N] [--faults] [--rot] [--until-red] [--verbose]
  *
  * --faults: in every second run the SSD fails in the end, its writes, its reads or both.  Requests
  * may fail then, but a read of what the backing has too, and nothing hangs; after the crash the SSD
  * works again, and what was acknowledged is there.
+ *
+ * --rot: in every second run some data blocks on the SSD change by themselves.  Requests that touch
+ * one which the log called dirty may fail then, and no other; nothing else than what was written is
+ * ever read.
  *
  * --mutant N breaks one of the rules R1 to R13 (and some more, docs/cache.md); --until-red then
  * ends with exit code 0 at the first violation, and with 1 when there is none.
@@ -32,6 +36,7 @@ struct slot {
     uint32_t floor[SECTORS];
     uint64_t block, count;
     uint32_t number;
+    int32_t error;
     bool is_busy, changes;
     bool began_clean; /* the backing had all of the disk */
     bool extent_checked[DISK_BLOCKS];
@@ -40,7 +45,11 @@ static struct slot slots[SLOTS];
 static uint64_t points, kills, cuts, requests, in_recovery, drains;
 static uint64_t faults, failed_requests, said_losses;
 static bool has_faults; /* --faults */
-static bool is_paused;  /* no new requests */
+static bool has_rot;    /* --rot */
+static uint64_t rotted, rotted_dirty;
+static bool is_rotted[DISK_BLOCKS]; /* on the SSD, and dirty there */
+static bool is_over;                /* the world has rotted and is checked: the next one */
+static bool is_paused;              /* no new requests */
 /* What the guests are like, chosen anew for each run between two crashes. */
 static struct {
     uint32_t flushes, fuas; /* one in so many; 0: none */
@@ -81,10 +90,20 @@ static void on_extent(struct sim_request *r, uint64_t offset, uint64_t length, u
         }
 }
 
+static bool touches_rot(const struct slot *s)
+{
+    for (uint64_t i = 0; i < s->count; i++)
+        if (is_rotted[s->block + i])
+            return true;
+    return false;
+}
+
 static bool may_fail(const struct sim_request *r)
 {
     const struct slot *s = r->own;
 
+    if (r->pub.op == SLUICE_OP_READ && touches_rot(s))
+        return true;
     return sim_ssd_faults && !(r->pub.op == SLUICE_OP_READ && s->began_clean);
 }
 
@@ -94,6 +113,7 @@ static void on_done(struct sim_request *r, int32_t error)
     bool has_fua = r->pub.flags & SLUICE_FLAG_FUA;
 
     s->is_busy = false;
+    s->error = error;
     requests++;
     if (error) {
         failed_requests++;
@@ -353,18 +373,37 @@ static void try_strangers(void)
     }
 }
 
+static bool is_lost[DISK_BLOCKS]; /* read_all() could not read it, and may not */
+
+/* False: it hangs. */
+static bool read_some(uint64_t block, uint64_t count, uint8_t *to)
+{
+    struct slot *s = &slots[0];
+
+    s->block = block;
+    s->count = count;
+    s->changes = false;
+    begin(s, SLUICE_OP_READ);
+    if (!wait_for_requests())
+        return false;
+    memcpy(to, s->data, count * 4096);
+    return true;
+}
+
 static bool read_all(uint8_t *disk)
 {
     for (uint64_t b = 0; b < DISK_BLOCKS; b += BLOCKS_MOST) {
-        struct slot *s = &slots[0];
+        uint64_t count = b + BLOCKS_MOST > DISK_BLOCKS ? DISK_BLOCKS - b : BLOCKS_MOST;
+        bool is_whole;
 
-        s->block = b;
-        s->count = b + BLOCKS_MOST > DISK_BLOCKS ? DISK_BLOCKS - b : BLOCKS_MOST;
-        s->changes = false;
-        begin(s, SLUICE_OP_READ);
-        if (!wait_for_requests())
+        if (!read_some(b, count, disk + b * 4096))
             return false;
-        memcpy(disk + b * 4096, s->data, s->count * 4096);
+        is_whole = !slots[0].error;
+        for (uint64_t i = b; i < b + count; i++) {
+            if (!is_whole && !read_some(i, 1, disk + i * 4096))
+                return false;
+            is_lost[i] = slots[0].error != 0;
+        }
     }
     return true;
 }
@@ -381,7 +420,7 @@ static void come_back(bool was_power)
         return;
     tell(SLUICE_EVENT_ATTACH, SLUICE_PHASE_COMMIT);
     if (read_all(disk))
-        oracle_settle(disk, was_power);
+        oracle_settle_but(disk, was_power, is_lost);
 }
 
 static void start_over(uint64_t seed)
@@ -399,6 +438,8 @@ static void start_over(uint64_t seed)
     memset(ssd.media, 0, 8192);
     sim_forget_state();
     oracle_reset();
+    memset(is_rotted, 0, sizeof is_rotted);
+    is_over = false;
     config = (struct sim_config){.ram = rams[sim_below(3)], .ssd_bytes = ssd.size, .mode = 0};
     come_back(false);
 }
@@ -431,6 +472,27 @@ static void fail_ssd(void)
     check_what_is_said();
 }
 
+/* Blocks on the SSD rot, and the load goes on for a while. */
+static void rot_ssd(void)
+{
+    for (uint32_t n = 1 + sim_below(6); n; n--) {
+        bool was_dirty = false;
+        uint64_t block = sim_rot(&was_dirty);
+
+        if (block == UINT64_MAX)
+            continue;
+        rotted++;
+        rotted_dirty += was_dirty;
+        is_rotted[block] |= was_dirty;
+        for (uint32_t i = sim_below(profile.steps); i && !sim_violations; i--)
+            if (sim_one_in(3))
+                try_request();
+            else
+                sim_step();
+    }
+    is_over = true;
+}
+
 static void run_until_crash(void)
 {
     choose_profile();
@@ -453,6 +515,8 @@ static void one_point(void)
     run_until_crash();
     if (has_faults && sim_is_open() && !sim_violations && sim_one_in(2))
         fail_ssd();
+    if (has_rot && sim_is_open() && !sim_violations && sim_one_in(2))
+        rot_ssd();
     if (sim_violations)
         return;
     if (!sim_is_open()) { /* detached */
@@ -487,6 +551,8 @@ int main(int argc, char **argv)
             cache_mutant = (int)number_of(argv[++i]);
         else if (strcmp(argv[i], "--faults") == 0)
             has_faults = true;
+        else if (strcmp(argv[i], "--rot") == 0)
+            has_rot = true;
         else if (strcmp(argv[i], "--until-red") == 0)
             until_red = true;
         else if (strcmp(argv[i], "--verbose") == 0)
@@ -500,7 +566,7 @@ int main(int argc, char **argv)
         uint64_t until = points + 40;
 
         start_over(seed);
-        while (points < until && !sim_violations)
+        while (points < until && !sim_violations && !is_over)
             one_point();
         if (sim_violations)
             fprintf(stderr, "with --seed %llu%s, after %llu crash points\n",
@@ -511,11 +577,12 @@ int main(int argc, char **argv)
     printf("{\"crash_points\": %llu, \"kills\": %llu, \"power_cuts\": %llu, \"during_recovery\": "
            "%llu, "
            "\"requests\": %llu, \"drains\": %llu, \"ssd_faults\": %llu, \"failed_requests\": %llu, "
-           "\"said_losses\": %llu, "
+           "\"said_losses\": %llu, \"rotted\": %llu, \"rotted_dirty\": %llu, "
            "\"violations\": %u}\n",
            (unsigned long long)points, (unsigned long long)kills, (unsigned long long)cuts,
            (unsigned long long)in_recovery, (unsigned long long)requests,
            (unsigned long long)drains, (unsigned long long)faults,
-           (unsigned long long)failed_requests, (unsigned long long)said_losses, sim_violations);
+           (unsigned long long)failed_requests, (unsigned long long)said_losses,
+           (unsigned long long)rotted, (unsigned long long)rotted_dirty, sim_violations);
     return until_red ? sim_violations == 0 : sim_violations != 0;
 }

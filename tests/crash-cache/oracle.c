@@ -201,12 +201,14 @@ void oracle_crash(bool is_power)
         memory->sector[i].acknowledged = memory->sector[i].durable;
 }
 
-bool oracle_settle(const uint8_t *disk, bool was_power)
+bool oracle_settle_but(const uint8_t *disk, bool was_power, const bool *is_lost)
 {
     for (uint32_t i = 0; i < memory->sector_count; i++) {
         struct sector *s = &memory->sector[i];
         const struct content *c = find(disk + i * 512, i, s->acknowledged);
 
+        if (is_lost && is_lost[i / 8])
+            continue;
         if (!c) {
             complain(disk + i * 512, i, s->acknowledged,
                      was_power ? "P1, power cut" : "P0, kill -9");
@@ -218,6 +220,11 @@ bool oracle_settle(const uint8_t *disk, bool was_power)
             s->durable = c->number;
     }
     return true;
+}
+
+bool oracle_settle(const uint8_t *disk, bool was_power)
+{
+    return oracle_settle_but(disk, was_power, NULL);
 }
 
 uint32_t oracle_data(uint32_t sector)

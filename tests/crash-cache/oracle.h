@@ -36,6 +36,8 @@ bool oracle_check_mixed(uint32_t first, uint32_t count, const uint8_t *data, con
 void oracle_crash(bool is_power);
 /* After a crash all was read: what it holds now is known. */
 bool oracle_settle(const uint8_t *disk, bool was_power);
+/* The same, and of these blocks of 4 KiB nothing was read. */
+bool oracle_settle_but(const uint8_t *disk, bool was_power, const bool *is_lost);
 /* The number of the write whose data, not zeros, the sector is known to hold; 0: it is not known.
  */
 uint32_t oracle_data(uint32_t sector);

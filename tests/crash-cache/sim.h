@@ -7,6 +7,7 @@
  *     dev     a device with a volatile cache: what was written and not flushed may be lost
  *     world   memory, waiting and chance for the filter
  *     host    the host's table, requests of guests, the run of events
+ *     rot     damage on the SSD
  */
 #ifndef SLUICE_CRASH_CACHE_SIM_H
 #define SLUICE_CRASH_CACHE_SIM_H
@@ -114,6 +115,9 @@ int64_t sim_counter(unsigned index);
 #define SIM_WRITES_FAIL 1u
 #define SIM_READS_FAIL 2u
 extern unsigned sim_ssd_faults;
+/* A data block on the SSD changes by itself: which of the disk's, and whether the log calls it
+ * dirty.  UINT64_MAX: there was none. */
+uint64_t sim_rot(bool *was_dirty);
 /* The last sentence that the filter said of its health. */
 extern char sim_health[300];
 

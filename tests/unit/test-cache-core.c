@@ -279,19 +279,23 @@ static void test_superblocks_and_checkpoint_entries_come_back(void)
                             .entries = 15,
                             .entries_crc = 16},
                       out = {.generation = 0};
-    struct checkpoint_entry e = {(UINT64_C(1) << 48) - 1, UINT32_MAX, 5, true, 3}, f;
+    struct checkpoint_entry e = {(UINT64_C(1) << 48) - 1, UINT32_MAX, 5, true, false, 3}, f;
     uint8_t block[BLOCK_BYTES], bytes[CHECKPOINT_ENTRY_BYTES];
 
     format_put_superblock(&in, block);
     CHECK(format_get_superblock(block, &out));
     CHECK(out.is_released && out.start.segment == 9 && out.start.sequence == 10);
     CHECK(out.start.block == 11 && out.end_sequence == 12 && out.entries_crc == 16);
-    block[8] = 2;
+    block[8]++;
     CHECK(!format_get_superblock(block, &out) && format_is_foreign_version(block));
     format_put_checkpoint_entry(&e, bytes);
     format_get_checkpoint_entry(bytes, &f);
-    CHECK(f.block == e.block && f.slot == e.slot && f.segment_low == 5 && f.is_dirty &&
+    CHECK(f.block == e.block && f.slot == e.slot && f.crc == 5 && f.is_dirty && !f.is_bad &&
           f.frequency == 3);
+    e = (struct checkpoint_entry){.block = 1, .is_bad = true};
+    format_put_checkpoint_entry(&e, bytes);
+    format_get_checkpoint_entry(bytes, &f);
+    CHECK(f.block == 1 && f.is_bad && !f.is_dirty && f.frequency == 0);
 }
 
 static void test_layouts_fit_and_have_segments_enough(void)

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * rot.c: whether what the SSD gives is what was written there.  The CRC of each slot's data is in
+ * RAM, from the writing of the chunk or from its header or the checkpoint at the start, so each
+ * block that is read is checked before anybody sees it: a clean one that is wrong is read from the
+ * backing, a dirty one fails the read, and neither is copied or brought to the backing as if it
+ * were good.
+ */
+#include "cache.h"
+#include "common/crc.h"
+
+#define TOLD_EVERY_NS UINT64_C(10000000000)
+
+bool rot_is_whole(const struct cache *c, uint32_t slot, const uint8_t *data)
+{
+    return crc_add(0, data, BLOCK_BYTES) == *log_crc(&c->log, slot);
+}
+
+void rot_note(struct cache *c, uint64_t block, uint32_t slot, bool is_dirty)
+{
+    uint64_t now = sluice_now_ns(c->disk);
+
+    sluice_count(c->disk, N_ROTTED, 1);
+    c->rotted_untold++;
+    if (now < c->next_rot_told_ns && !is_dirty)
+        return;
+    sluice_log(c->disk, is_dirty ? SLUICE_LOG_ERROR : SLUICE_LOG_WARNING,
+               "block %llu of the disk is damaged on %s, slot %u; %s", (unsigned long long)block,
+               c->log.path, slot,
+               is_dirty ? "the backing lacks it, so reading it fails"
+                        : "it is read from the backing");
+    sluice_event_emit(c->disk, "rot", "block:%llu slot:%u state:%s found:%llu",
+                      (unsigned long long)block, slot, is_dirty ? "dirty" : "clean",
+                      (unsigned long long)c->rotted_untold);
+    c->next_rot_told_ns = now + TOLD_EVERY_NS;
+    c->rotted_untold = 0;
+}

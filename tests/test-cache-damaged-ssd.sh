@@ -1,0 +1,50 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Blocks of a tier are damaged under a running gateway.  A clean one is read from the backing, and counted; one that
+# the backing lacks fails to be read, before and after kill -9, and is there again when it is written anew.
+. "${top_srcdir:-$(dirname "$0")/..}/tests/functions.sh"
+requires jq
+dump=$top_builddir/filters/cache/sluice-cache-dump
+make_config
+disk d <<END
+size: 16MiB
+backing: { file: $work/d.raw }
+filters:
+  - cache: { ram: 64KiB, ssd: { path: $work/tier, size: 4MiB }, destage: { after: 1h } }
+END
+holds() {
+    qemu-io -f raw "$(uri d)" -c "read -P $1 $2 $3" >"$work/out" 2>&1 && ! grep -q "verification failed" "$work/out"
+}
+damage() {
+    slot=$("$dump" "$work/tier" | sed -n "s/^block $1 slot \([0-9]*\) $2.*/\1/p")
+    [ -n "$slot" ] || fail "block $1 is not $2 on the tier: $("$dump" "$work/tier" | grep "^block $1 ")"
+    printf rotten | dd of="$work/tier" bs=1 seek=$((slot * 4096 + 99)) conv=notrunc 2>/dev/null
+}
+serve
+qemu-io -f raw "$(uri d)" -c "write -P 1 0 64k" -c flush >/dev/null || fail "qemu-io"
+sluice cache flush d || fail "flush"
+qemu-io -f raw "$(uri d)" -c "write -P 2 1M 64k" -c flush -c "write -P 3 2M 4k" -c flush >/dev/null || fail "qemu-io"
+damage 3 dirty # as the log says; it is in the backing too
+holds 1 0 64k || fail "a damaged clean block was not read from the backing: $(cat "$work/out")"
+echo "clean: read from the backing"
+holds 1 0 64k || fail "the second time it was not: $(cat "$work/out")"
+damage 259 dirty
+stays_unreadable() {
+    holds 2 1036k 4k && fail "$1: a damaged block was served"
+    grep -q "Input/output error" "$work/out" || fail "$1: said: $(cat "$work/out")"
+    holds 2 1M 12k || fail "$1: a block beside it cannot be read: $(cat "$work/out")"
+    grep -q "block 259 of the disk is damaged" "$work/log" || fail "$1: the log does not name the block"
+    echo "$1: not served, others are"
+}
+stays_unreadable "dirty"
+stop KILL
+serve
+stays_unreadable "after kill -9"
+"$dump" "$work/tier" | grep -q "^block 259 .* dirty damaged" || fail "the dump does not say so"
+qemu-io -f raw "$(uri d)" -c "write -P 4 1036k 4k" >/dev/null || fail "it cannot be written anew"
+holds 4 1036k 4k || fail "written anew it is not there: $(cat "$work/out")"
+sluice cache flush d || fail "and does not reach the backing"
+cmp -n 4096 -i 1060864:0 "$work/d.raw" - <<END || fail "the backing has something else"
+$(head -c 4096 /dev/zero | tr '\0' '\4')
+END
+stop TERM
