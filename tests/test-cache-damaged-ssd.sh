@@ -24,7 +24,7 @@ serve
 qemu-io -f raw "$(uri d)" -c "write -P 1 0 64k" -c flush >/dev/null || fail "qemu-io"
 sluice cache flush d || fail "flush"
 qemu-io -f raw "$(uri d)" -c "write -P 2 1M 64k" -c flush -c "write -P 3 2M 4k" -c flush >/dev/null || fail "qemu-io"
-damage 3 dirty # as the log says; it is in the backing too
+damage 3 "\(dirty\|clean\)" # the tier may not say yet that it has been destaged
 holds 1 0 64k || fail "a damaged clean block was not read from the backing: $(cat "$work/out")"
 echo "clean: read from the backing"
 holds 1 0 64k || fail "the second time it was not: $(cat "$work/out")"
