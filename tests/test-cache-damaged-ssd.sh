@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # Blocks of a tier are damaged under a running gateway.  A clean one is read from the backing, and counted; one that
-# the backing lacks fails to be read, before and after kill -9, and is there again when it is written anew.
+# the backing lacks fails to be read, before and after kill -9, and flushes fail, while the blocks beside it go to the
+# backing; written anew it is there again.
 . "${top_srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires jq
 dump=$top_builddir/filters/cache/sluice-cache-dump
@@ -41,10 +42,26 @@ stop KILL
 serve
 stays_unreadable "after kill -9"
 "$dump" "$work/tier" | grep -q "^block 259 .* dirty damaged" || fail "the dump does not say so"
-qemu-io -f raw "$(uri d)" -c "write -P 4 1036k 4k" >/dev/null || fail "it cannot be written anew"
+said=$(sluice cache flush d 2>&1) && fail "the cache says that it has been emptied"
+echo "$said" | grep -q "1 blocks on the tier are damaged, the first is block 259 " || fail "flush says: $said"
+qemu-io -f raw -c "read -P 2 1M 12k" -c "read -P 2 1040k 48k" -c "read -P 3 2M 4k" "$work/d.raw" >"$work/out" 2>&1
+grep -q "verification failed" "$work/out" && fail "the blocks beside it are not in the backing: $(cat "$work/out")"
+failed_flushes() {
+    grep -c "a flush of .* failed: Input/output error" "$work/log"
+}
+before=$(failed_flushes)
+qemu-io -f raw "$(uri d)" -c flush >"$work/out" 2>&1
+[ "$(failed_flushes)" -gt "$before" ] || fail "a flush does not fail"
+sluice status | grep -q "are damaged, the first is block 259" || fail "health does not say so: $(sluice status)"
+echo "destaged: all but the damaged block; flushes fail, health says why"
+qemu-io -f raw "$(uri d)" -c "write -P 4 1036k 4k" >"$work/out" 2>&1 || fail "it cannot be written anew"
 holds 4 1036k 4k || fail "written anew it is not there: $(cat "$work/out")"
 sluice cache flush d || fail "and does not reach the backing"
 cmp -n 4096 -i 1060864:0 "$work/d.raw" - <<END || fail "the backing has something else"
 $(head -c 4096 /dev/zero | tr '\0' '\4')
 END
+before=$(failed_flushes)
+qemu-io -f raw "$(uri d)" -c flush
+[ "$(failed_flushes)" = "$before" ] || fail "flushes go on failing"
+sluice status | grep -q "are damaged" && fail "health still says so: $(sluice status)"
 stop TERM

@@ -34,6 +34,8 @@ static void let_go(struct cache *c, const struct index_item *item)
     log_count_entries(c, item->place, -1);
     if (item->is_dirty)
         count_dirty(c, item->place, -1);
+    if (item->is_dirty && item->is_bad)
+        rot_heal(c, item->place);
 }
 
 void cache_forget(struct cache *c, const struct index_item *item)

@@ -60,6 +60,8 @@ enum cache_counter {
     N_HITS_RAM,
     N_HITS_SSD,
     N_MISSES,
+    N_PARTIAL,
+    N_BYPASSED,
     N_FILLS,
     N_FILLS_DROPPED,
     N_PROMOTED,
@@ -164,9 +166,11 @@ struct log {
     uint64_t tail, tail_announced, clean;
     uint64_t checkpoint_segment; /* where the replay of the newest checkpoint begins */
     uint64_t dirty_blocks, oldest_dirty_ns;
-    uint32_t *dirty_in;   /* per place of a segment */
-    uint32_t *entries_in; /* the same: of the index, dirty or not */
-    uint32_t *readers;    /* the same: reads under way */
+    uint64_t lost_blocks, lost_first; /* dirty and damaged; the disk's block found first */
+    uint32_t *dirty_in;               /* per place of a segment */
+    uint32_t *lost_in;                /* of these: damaged, so not to be destaged */
+    uint32_t *entries_in;             /* the same: of the index, dirty or not */
+    uint32_t *readers;                /* the same: reads under way */
     /* Per slot: the CRC of its data.  Written before the index names the slot and not again before
      * the segment is used anew, so who has pinned the segment reads it without the mutex. */
     uint32_t *crc;
@@ -200,6 +204,18 @@ static inline uint32_t *log_crc(const struct log *log, uint32_t slot)
 static inline uint64_t log_bytes(const struct log *log)
 {
     return (uint64_t)log->super.segment_count * log->super.segment_blocks * BLOCK_BYTES;
+}
+/* [M] What can be brought to the backing. */
+static inline uint64_t log_to_destage(const struct log *log)
+{
+    return log->dirty_blocks - log->lost_blocks;
+}
+/* [M] Nothing but damaged blocks, which the backing lacks, keeps the tail from moving. */
+static inline bool log_is_stuck(const struct log *log)
+{
+    uint32_t place = log_place_of(log, log->tail);
+
+    return log->dirty_in[place] && log->dirty_in[place] == log->lost_in[place];
 }
 static inline uint64_t log_crc_bytes(const struct log *log)
 {
@@ -242,6 +258,11 @@ void log_count_entries(struct cache *c, uint32_t slot, int change);
 bool rot_is_whole(const struct cache *c, uint32_t slot, const uint8_t *data);
 /* [M] It is not: counts it, and says so now and then. */
 void rot_note(struct cache *c, uint64_t block, uint32_t slot, bool is_dirty);
+/* [M] This dirty block cannot be destaged; and: is overwritten. */
+void rot_lose(struct cache *c, uint64_t block, uint32_t slot);
+void rot_heal(struct cache *c, uint32_t slot);
+/* [M] What is wrong with the tier or the backing, the worst of it, for status. */
+void rot_tell_health(struct cache *c);
 
 /* recover.c, checkpoint.c: blocking.  0 or a negative errno and a sentence. */
 int log_open(struct cache *c, const char *path, uint64_t bytes, struct sluice_error *error);
@@ -367,6 +388,7 @@ void pace_fire(struct sluice_timer *timer);
 /* --- the keeper
  * ------------------------------------------------------------------------------------ */
 
+#define FAILURES_TOLD 5u /* of the destage in a row, before people are told */
 /* [M] There is something to do: makes it look. */
 void keeper_kick(struct cache *c);
 void keeper_run(struct sluice_work *work);

@@ -30,11 +30,20 @@ struct window {
     uint8_t *data;
     struct dirty *list;
     uint32_t count, most;
+    uint64_t lost_before;
     int32_t error;
 };
 
 /* --- what is to be done
  * --------------------------------------------------------------------------- */
+
+/* [M] */
+static uint32_t to_destage_in(const struct log *log, uint64_t segment)
+{
+    uint32_t place = log_place_of(log, segment);
+
+    return log->dirty_in[place] - log->lost_in[place];
+}
 
 /* [M] Segments that are behind the head and durable; when draining, the head's too, left as it is.
  */
@@ -48,11 +57,14 @@ static void choose(struct window *w)
         log->clean++;
     most = MAX(MIN(most, log->super.segment_count / 4), 1u);
     w->first = log->clean;
+    while (w->first < log->applied.segment && to_destage_in(log, w->first) == 0)
+        w->first++; /* what is lost there holds up nobody else */
     w->end = MIN(w->first + most, log->applied.segment + 1);
     for (uint64_t s = w->first; s < w->end; s++)
-        w->most += log->dirty_in[log_place_of(log, s)];
+        w->most += to_destage_in(log, s);
     w->last = log->applied.segment;
     w->head_blocks = log->applied.block;
+    w->lost_before = log->lost_blocks;
 }
 
 static uint8_t *segment_data(const struct window *w, uint64_t segment)
@@ -85,7 +97,7 @@ static bool is_still_dirty(const struct cache *c, uint64_t block, uint32_t slot)
 {
     struct index_item item;
 
-    return index_get(&c->index, block, &item) && !item.is_in_ram && item.is_dirty &&
+    return index_get(&c->index, block, &item) && !item.is_in_ram && item.is_dirty && !item.is_bad &&
            item.place == slot;
 }
 
@@ -98,8 +110,7 @@ static void collect(void *arg, const struct chunk_entry *entry, uint32_t slot, c
         !is_still_dirty(w->c, entry->block, slot))
         return;
     if (!rot_is_whole(w->c, slot, data)) {
-        rot_note(w->c, entry->block, slot, true);
-        w->error = EIO;
+        rot_lose(w->c, entry->block, slot); /* the others are destaged */
         return;
     }
     w->list[w->count++] = (struct dirty){entry->block, slot, data};
@@ -294,6 +305,21 @@ static void note_pace(struct cache *c, uint64_t blocks, uint64_t began_ns)
     cache_unlock(c);
 }
 
+/* The headers hide what they describe: they have rotted. */
+static bool has_found_nothing(const struct window *w)
+{
+    struct cache *c = w->c;
+    uint32_t left = 0;
+    bool is_nothing;
+
+    cache_lock(c);
+    for (uint64_t s = w->first; s < w->end; s++)
+        left += to_destage_in(&c->log, s);
+    is_nothing = w->count == 0 && left == w->most && c->log.lost_blocks == w->lost_before;
+    cache_unlock(c);
+    return is_nothing;
+}
+
 static int32_t destage_window(struct window *w)
 {
     struct cache *c = w->c;
@@ -307,6 +333,8 @@ static int32_t destage_window(struct window *w)
         read_window(w);
     if (!w->error)
         collect_all(w);
+    if (!w->error && has_found_nothing(w))
+        w->error = EIO;
     if (!w->error)
         write_all(w);
     if (!w->error)

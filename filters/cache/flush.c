@@ -2,9 +2,12 @@
 /*
  * flush.c: a flush is answered from the log: what was acknowledged stands there, or in the backing.
  * So the log is made durable, if it is not, and the flush goes on to the backing only if something
- * has been written there, past the log, since the last one (R5).
+ * has been written there, past the log, since the last one (R5).  While a block is lost, damaged on
+ * the SSD and not in the backing, each flush fails.
  */
 #include "cache.h"
+
+#include <errno.h>
 
 /* In the request's scratch. */
 struct flush {
@@ -41,13 +44,16 @@ struct sluice_verdict cache_on_flush(void *instance, struct sluice_request *r, v
 {
     struct cache *c = instance;
     struct flush *f = scratch;
-    bool must_sync;
+    bool must_sync, is_lost;
 
     f->c = c;
     f->request = r;
     cache_lock(c);
     must_sync = cache_has_log(c) && (c->log.durable < c->log.applied.sequence || c->log.error);
+    is_lost = c->log.lost_blocks > 0;
     cache_unlock(c);
+    if (is_lost)
+        return sluice_fail(EIO);
     if (!must_sync)
         return verdict(f);
     f->waiter.done = on_durable;

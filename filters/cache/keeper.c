@@ -11,9 +11,7 @@
 #define LOOK_AGAIN_NS UINT64_C(500000000)
 #define CHECKPOINT_AGE_NS UINT64_C(60000000000)
 
-#define FAILURES_TOLD 5u
-
-enum step { STEP_NOTHING, STEP_RECLAIM, STEP_DESTAGE, STEP_CHECKPOINT, STEP_FLUSH };
+enum step { STEP_NOTHING, STEP_RECLAIM, STEP_DESTAGE, STEP_CHECKPOINT, STEP_FLUSH, STEP_GIVE_UP };
 
 /* [M] Segments that may be opened before the ring is full. */
 static uint64_t free_segments(const struct log *log)
@@ -38,13 +36,13 @@ static bool wants_destage(const struct cache *c, uint64_t now_ns)
 {
     const struct log *log = &c->log;
 
-    if (!log->dirty_blocks)
+    if (!log_to_destage(log))
         return false;
     if (c->draining)
         return true;
     if (now_ns < c->next_destage_ns)
         return false;
-    return log->dirty_blocks > percent_of_log(c, c->options.soft_percent) / 2 ||
+    return log_to_destage(log) > percent_of_log(c, c->options.soft_percent) / 2 ||
            !cache_rules(c)->writes_stay ||
            now_ns - log->oldest_dirty_ns > c->options.destage_after_ns;
 }
@@ -58,6 +56,12 @@ static bool wants_checkpoint(const struct cache *c, uint64_t now_ns)
            (behind > 0 && now_ns - c->last_checkpoint_ns > CHECKPOINT_AGE_NS);
 }
 
+/* [M] Somebody waits for room that there is not. */
+static bool is_awaited(const struct cache *c)
+{
+    return c->log.jobs.first && !c->log.is_writing && free_segments(&c->log) <= 2;
+}
+
 /* [M] */
 static enum step next_step(const struct cache *c, uint64_t now_ns)
 {
@@ -69,11 +73,23 @@ static enum step next_step(const struct cache *c, uint64_t now_ns)
         return STEP_NOTHING; /* requests that wait for room are to end before a pause can begin */
     if (wants_checkpoint(c, now_ns))
         return STEP_CHECKPOINT;
-    if (wants_room(c))
+    if (wants_room(c) && log_is_stuck(log) && is_awaited(c))
+        return STEP_GIVE_UP;
+    if (wants_room(c) && !log_is_stuck(log))
         return log->dirty_in[log_place_of(log, log->tail)] ? STEP_DESTAGE : STEP_RECLAIM;
     if (wants_destage(c, now_ns))
         return STEP_DESTAGE;
     return c->wants_flush ? STEP_FLUSH : STEP_NOTHING;
+}
+
+/* The ring is full up to a damaged block: writers are to learn of it, not to wait for ever. */
+static int32_t give_up(struct cache *c)
+{
+    cache_lock(c);
+    log_fail(c, EIO, "the log is full up to a damaged block that the backing lacks");
+    cache_unlock(c);
+    log_pump(c);
+    return EIO;
 }
 
 static int32_t do_step(struct cache *c, enum step step)
@@ -84,6 +100,8 @@ static int32_t do_step(struct cache *c, enum step step)
         return destage_step(c);
     if (step == STEP_CHECKPOINT)
         return -checkpoint_write(c);
+    if (step == STEP_GIVE_UP)
+        return give_up(c);
     cache_lock(c);
     c->wants_flush = false;
     cache_unlock(c);
@@ -95,7 +113,7 @@ static void note_result(struct cache *c, enum step step, int32_t error)
 {
     if (!error && c->destage_failures && step == STEP_DESTAGE) {
         c->destage_failures = 0;
-        sluice_health(c->disk, SLUICE_HEALTH_OK, "", "");
+        rot_tell_health(c);
     }
     if (!error)
         return;
@@ -104,9 +122,7 @@ static void note_result(struct cache *c, enum step step, int32_t error)
                    step == STEP_DESTAGE ? "bringing data to the backing" : "tending the tier",
                    strerror(error));
     if (c->destage_failures == FAILURES_TOLD)
-        sluice_health(c->disk, SLUICE_HEALTH_DEGRADED,
-                      "the cache cannot bring its data to the backing",
-                      "mend the backing; nothing is lost, but the cache fills up");
+        rot_tell_health(c);
 }
 
 /* [M] False: the keeper is to end. */
@@ -186,6 +202,12 @@ static int why_not(struct cache *c, uint64_t left, uint64_t deadline_ns, struct 
         return sluice_refuse(c->disk, error, ETIMEDOUT,
                              "%llu bytes are on the tier alone after the time allowed for it",
                              (unsigned long long)left * BLOCK_BYTES);
+    if (c->log.lost_blocks && log_to_destage(&c->log) == 0)
+        return sluice_refuse(c->disk, error, EIO,
+                             "%llu blocks on the tier are damaged, the first is block %llu of the "
+                             "disk, and the backing lacks them; write them anew first",
+                             (unsigned long long)c->log.lost_blocks,
+                             (unsigned long long)c->log.lost_first);
     if (c->log.error || c->destage_failures >= FAILURES_TOLD)
         return sluice_refuse(c->disk, error, EIO,
                              "%llu bytes on the tier cannot be brought to the backing",

@@ -13,7 +13,7 @@
  * With a tier that has failed nothing will be: the write is to learn of that. */
 static uint64_t delay_of(const struct cache *c, uint64_t blocks)
 {
-    uint64_t all = log_bytes(&c->log) / BLOCK_BYTES, dirty = c->log.dirty_blocks;
+    uint64_t all = log_bytes(&c->log) / BLOCK_BYTES, dirty = log_to_destage(&c->log);
     uint64_t soft = all * c->options.soft_percent / 100, hard = all * c->options.hard_percent / 100;
     uint64_t permille;
 

@@ -120,8 +120,8 @@ static void end_promotion(struct log_job *job)
 
 static bool may_promote(const struct cache *c)
 {
-    return cache_has_log(c) && !c->log.error && !c->is_stopped && !c->draining &&
-           c->ram.promoting < c->ram.frames / 4 + 1;
+    return cache_has_log(c) && !c->log.error && !log_is_stuck(&c->log) && !c->is_stopped &&
+           !c->draining && c->ram.promoting < c->ram.frames / 4 + 1;
 }
 
 /* [M] What the log calls clean has to be durable in the backing: else a power cut could take it

@@ -355,6 +355,9 @@ static int32_t divide(struct read *rd, uint64_t first, uint64_t count, uint8_t *
     sluice_count(c->disk, N_HITS_RAM, (int64_t)hits[IN_RAM]);
     sluice_count(c->disk, N_HITS_SSD, (int64_t)(hits[ON_SSD] + hits[ON_SSD_DIRTY]));
     sluice_count(c->disk, N_MISSES, (int64_t)hits[MISSING]);
+    sluice_count(c->disk, N_PARTIAL, hits[MISSING] && hits[MISSING] < count);
+    sluice_count(c->disk, N_BYPASSED,
+                 count * BLOCK_BYTES > c->options.bypass_over || !cache_rules(c)->reads_hit);
     return 0;
 }
 

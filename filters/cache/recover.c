@@ -247,6 +247,7 @@ static int put_item(struct scan *s, const struct index_item *item, uint64_t segm
     struct index_item old, new = *item;
 
     new.is_dirty = item->is_dirty &&segment >= s->clean;
+    new.is_bad = item->is_bad && !new.is_dirty; /* the destage will see */
     if (index_get(&c->index, item->block, &old))
         cache_forget(c, &old);
     if (index_put(&c->index, &new) < 0)

@@ -9,6 +9,8 @@
 #include "cache.h"
 #include "common/crc.h"
 
+#include <stdio.h>
+
 #define TOLD_EVERY_NS UINT64_C(10000000000)
 
 bool rot_is_whole(const struct cache *c, uint32_t slot, const uint8_t *data)
@@ -34,4 +36,48 @@ void rot_note(struct cache *c, uint64_t block, uint32_t slot, bool is_dirty)
                       (unsigned long long)c->rotted_untold);
     c->next_rot_told_ns = now + TOLD_EVERY_NS;
     c->rotted_untold = 0;
+}
+
+void rot_tell_health(struct cache *c)
+{
+    const struct log *log = &c->log;
+    char sentence[160];
+
+    if (log->error)
+        return; /* log_fail() has said it, and nothing is worse */
+    if (log->lost_blocks) {
+        snprintf(sentence, sizeof sentence,
+                 "%llu blocks on the cache's tier are damaged, the first is block %llu, and the "
+                 "backing lacks them",
+                 (unsigned long long)log->lost_blocks, (unsigned long long)log->lost_first);
+        sluice_health(c->disk, SLUICE_HEALTH_DEGRADED, sentence,
+                      "reading them and flushes fail until they are written anew; the log has all");
+    } else if (c->destage_failures >= FAILURES_TOLD) {
+        sluice_health(c->disk, SLUICE_HEALTH_DEGRADED,
+                      "the cache cannot bring its data to the backing",
+                      "mend the backing; nothing is lost, but the cache fills up");
+    } else {
+        sluice_health(c->disk, SLUICE_HEALTH_OK, "", "");
+    }
+}
+
+void rot_lose(struct cache *c, uint64_t block, uint32_t slot)
+{
+    struct log *log = &c->log;
+
+    rot_note(c, block, slot, true);
+    index_set_bad(&c->index, block);
+    if (log->lost_blocks++ == 0)
+        log->lost_first = block;
+    log->lost_in[log_place_of_slot(log, slot)]++;
+    rot_tell_health(c);
+}
+
+void rot_heal(struct cache *c, uint32_t slot)
+{
+    struct log *log = &c->log;
+
+    log->lost_in[log_place_of_slot(log, slot)]--;
+    if (--log->lost_blocks == 0)
+        rot_tell_health(c);
 }
