@@ -273,6 +273,8 @@ enum sluice_event_kind {
     SLUICE_EVENT_BEFORE_UPGRADE,
     SLUICE_EVENT_AFTER_UPGRADE,
     SLUICE_EVENT_MIGRATE, /* told by a hypervisor that the guest moves */
+    SLUICE_EVENT_SANITIZE, /* the disk has been overwritten: so must be what is kept elsewhere of before, here and at the peer.
+                              A prepare that answers -EAGAIN is told again: it need not end at once */
     SLUICE_EVENT_COUNT
 };
 

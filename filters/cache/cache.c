@@ -180,6 +180,7 @@ static int open_parts(struct cache *c, const struct sluice_value *v, struct slui
 
 static void dispose(struct cache *c)
 {
+    scrub_end(c);
     ram_close(c);
     log_close(c);
     index_free(&c->index);

@@ -230,7 +230,8 @@ void log_pump(struct cache *c);
 void log_sync(struct cache *c, struct sync_waiter *w);
 /* The same and wait, from threads that may block.  0 or a positive errno. */
 int32_t log_sync_wait(struct cache *c);
-/* Writes a chunk that says what the log knows now, makes it durable and waits. */
+/* Writes a chunk that says what the log knows now, and waits; makes it durable as well. */
+int32_t log_mark_written(struct cache *c);
 int32_t log_mark_wait(struct cache *c);
 /* [M] The first fault decides; says so. */
 void log_fail(struct cache *c, int32_t error, const char *what);
@@ -302,6 +303,13 @@ static inline const uint8_t *ram_data(const struct ram *r, uint32_t frame)
 /* --- one instance -------------------------------------------------------------------------------
  */
 
+/* sanitize.c: which places of the tier hold nothing old any more. */
+struct scrub {
+    uint8_t *scrubbed; /* per place; NULL: nobody asked for it */
+    uint32_t left;
+    bool is_drained, wants_checkpoint;
+};
+
 struct paced;
 struct cache {
     struct sluice_disk *disk;
@@ -331,6 +339,8 @@ struct cache {
     struct paced *paced_first, **paced_last;
     struct sluice_timer pace_timer;
     bool pace_is_off;
+
+    struct scrub scrub; /* [M] */
 
     /* drained for a snapshot: the mode is write-through until it has ended */
     char tier_name[64];
@@ -405,6 +415,14 @@ int32_t cache_flush_backing(struct cache *c);
 /* Waits until nothing is dirty, or no more than `most` blocks. 0 or a negative errno. */
 int cache_wait_clean(struct cache *c, uint64_t most, const char *what, uint64_t deadline_ns,
                      struct sluice_error *error);
+
+/* sanitize.c: SLUICE_EVENT_SANITIZE; scrub_end() when it is over, whatever came of it. */
+int cache_on_sanitize(struct cache *c, const struct sluice_event *event,
+                      struct sluice_error *error);
+void scrub_end(struct cache *c);
+/* [M] What has to go before that can go on. */
+bool scrub_wants_tail(const struct cache *c);
+bool scrub_wants_checkpoint(const struct cache *c);
 
 int cache_on_event(void *instance, const struct sluice_event *event, struct sluice_error *error);
 extern const struct sluice_verb cache_verbs[];

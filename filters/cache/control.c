@@ -8,6 +8,7 @@
  *     quiesce            the keeper pauses and paced writers go, resume turns both back
  *     stop               the keeper ends its step, the log is made durable and a checkpoint written
  *     resize             the disk grows: nothing is in the way of that
+ *     sanitize           see sanitize.c
  */
 #include "cache.h"
 
@@ -154,10 +155,15 @@ int cache_on_event(void *instance, const struct sluice_event *event, struct slui
 {
     static int (*const handlers[SLUICE_EVENT_COUNT])(struct cache *, const struct sluice_event *,
                                                      struct sluice_error *) = {
-        [SLUICE_EVENT_ATTACH] = on_start,   [SLUICE_EVENT_START] = on_start,
-        [SLUICE_EVENT_STOP] = on_stop,      [SLUICE_EVENT_DETACH] = on_detach,
-        [SLUICE_EVENT_SNAPSHOT] = on_empty, [SLUICE_EVENT_QUIESCE] = on_quiesce,
-        [SLUICE_EVENT_RESUME] = on_resume,  [SLUICE_EVENT_POLICY_CHANGE] = on_policy,
+        [SLUICE_EVENT_ATTACH] = on_start,
+        [SLUICE_EVENT_START] = on_start,
+        [SLUICE_EVENT_STOP] = on_stop,
+        [SLUICE_EVENT_DETACH] = on_detach,
+        [SLUICE_EVENT_SNAPSHOT] = on_empty,
+        [SLUICE_EVENT_QUIESCE] = on_quiesce,
+        [SLUICE_EVENT_RESUME] = on_resume,
+        [SLUICE_EVENT_POLICY_CHANGE] = on_policy,
+        [SLUICE_EVENT_SANITIZE] = cache_on_sanitize,
     };
 
     if (event->kind >= SLUICE_EVENT_COUNT || !handlers[event->kind])

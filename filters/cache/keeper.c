@@ -24,7 +24,7 @@ static bool wants_room(const struct cache *c)
     const struct log *log = &c->log;
     uint64_t wanted = MIN(MAX(log->super.segment_count / 32, 3u), 16u);
 
-    return free_segments(log) < wanted && log->tail < log->head.segment;
+    return (free_segments(log) < wanted && log->tail < log->head.segment) || scrub_wants_tail(c);
 }
 
 static uint64_t percent_of_log(const struct cache *c, uint64_t percent)
@@ -53,7 +53,8 @@ static bool wants_checkpoint(const struct cache *c, uint64_t now_ns)
     uint64_t behind = log->head.segment - log->checkpoint_segment;
 
     return behind > log->super.segment_count / 4 ||
-           (behind > 0 && now_ns - c->last_checkpoint_ns > CHECKPOINT_AGE_NS);
+           (behind > 0 &&
+            (now_ns - c->last_checkpoint_ns > CHECKPOINT_AGE_NS || scrub_wants_checkpoint(c)));
 }
 
 /* [M] Somebody waits for room that there is not. */

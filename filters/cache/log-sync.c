@@ -163,7 +163,7 @@ static void wake_job(struct log_job *job)
     cache_unlock(c);
 }
 
-int32_t log_mark_wait(struct cache *c)
+int32_t log_mark_written(struct cache *c)
 {
     struct waiting_job wj = {.job = {.kind = JOB_MARK, .done = wake_job}, .c = c};
 
@@ -175,7 +175,14 @@ int32_t log_mark_wait(struct cache *c)
     while (!wj.is_done)
         cache_sleep(&c->cond, &c->mutex);
     cache_unlock(c);
-    return wj.job.error ? wj.job.error : log_sync_wait(c);
+    return wj.job.error;
+}
+
+int32_t log_mark_wait(struct cache *c)
+{
+    int32_t error = log_mark_written(c);
+
+    return error ? error : log_sync_wait(c);
 }
 
 int log_io_wait(struct cache *c, uint8_t op, uint64_t block, void *data, uint64_t bytes)

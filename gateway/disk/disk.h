@@ -111,6 +111,13 @@ int disk_event_abort(struct disk *disk, uint32_t kind, struct err *e) MUST_CHECK
 int disk_policy_change(struct disk *disk, struct station *station,
                        const struct sluice_value *values, struct err *e) MUST_CHECK;
 
+/*
+ * The disk has been overwritten; its filters overwrite what they keep of before elsewhere. -EAGAIN:
+ * they have not ended yet; call it again, or disk_sanitize_abort().  -ESHUTDOWN: the gateway stops.
+ */
+int disk_sanitize(struct disk *disk, struct err *e) MUST_CHECK;
+void disk_sanitize_abort(struct disk *disk);
+
 int disk_resize(struct disk *disk, uint64_t size_bytes, struct err *e) MUST_CHECK;
 int disk_snapshot(struct disk *disk, const char *name, struct err *e) MUST_CHECK;
 /* Holds root requests and waits until nothing is in flight; disk_resume lets go. */

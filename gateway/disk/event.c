@@ -28,6 +28,7 @@ static const char *const event_names[SLUICE_EVENT_COUNT] = {
     [SLUICE_EVENT_BEFORE_UPGRADE] = "before-upgrade",
     [SLUICE_EVENT_AFTER_UPGRADE] = "after-upgrade",
     [SLUICE_EVENT_MIGRATE] = "migrate",
+    [SLUICE_EVENT_SANITIZE] = "sanitize",
 };
 
 const char *disk_event_name(uint32_t kind)
@@ -344,6 +345,44 @@ void disk_abort_expired(struct disk *disk)
         disk_notify(disk, "aborted", "event:%s reason:expired", disk_event_name(kind));
     }
     pthread_mutex_unlock(&disk->control);
+}
+
+static int sanitize_prepare(struct disk *disk, const struct sluice_event *event, struct err *e)
+{
+    int answer = 0;
+
+    for (unsigned i = 0; i < disk->count; i++) {
+        int r = station_tell(disk, disk->station[i], event, SLUICE_PHASE_PREPARE, e);
+
+        if (r == -EAGAIN)
+            answer = r;
+        else if (r < 0)
+            return r;
+    }
+    return answer;
+}
+
+int disk_sanitize(struct disk *disk, struct err *e)
+{
+    struct sluice_event event = {.kind = SLUICE_EVENT_SANITIZE, .name = ""};
+    int r;
+    SCOPED_LOCK(&disk->control);
+
+    if (disk->is_stopped)
+        return err_set(e, ESHUTDOWN, "%s: the gateway stops", disk->name);
+    r = sanitize_prepare(disk, &event, e);
+    if (r != -EAGAIN)
+        stations_inform(disk, disk->station, disk->count, &event,
+                        r == 0 ? SLUICE_PHASE_COMMIT : SLUICE_PHASE_ABORT);
+    return r;
+}
+
+void disk_sanitize_abort(struct disk *disk)
+{
+    struct sluice_event event = {.kind = SLUICE_EVENT_SANITIZE, .name = ""};
+    SCOPED_LOCK(&disk->control);
+
+    stations_inform(disk, disk->station, disk->count, &event, SLUICE_PHASE_ABORT);
 }
 
 int disk_policy_change(struct disk *disk, struct station *station,

@@ -323,6 +323,19 @@ static void check_snapshot_promise(struct check *c)
     end(c, disk_event_commit(c->disk, SLUICE_EVENT_SNAPSHOT, &e) < 0 ? e.text : NULL);
 }
 
+/* Under load: what is written meanwhile is not old. */
+static void check_sanitize(struct check *c)
+{
+    struct err e = {0};
+    int r;
+
+    begin(c, "sanitize");
+    do
+        r = disk_sanitize(c->disk, &e);
+    while (r == -EAGAIN);
+    end(c, judge_event(c, r, &e));
+}
+
 static void check_events(struct check *c)
 {
     static const uint32_t kinds[] = {
@@ -336,6 +349,7 @@ static void check_events(struct check *c)
         check_event(c, kinds[i]);
     check_policy_change(c);
     check_quiesce(c);
+    check_sanitize(c);
     begin(c, "goes on after all events");
     if (load) {
         kit_load_go_on(load, 50);

@@ -23,6 +23,7 @@
 #define FILE_NAME "atomic-redo"
 #define HEADER_BYTES 4096u
 #define SLOT_BYTES ((off_t)HEADER_BYTES + ATOMIC_BYTES_MAX)
+#define SLOTS_WAIT_NS UINT64_C(1000000000)
 #define MAGIC UINT64_C(0x31656369756c7361)
 
 /* Little of it: the rest of its 4096 bytes is zero. Native byte order: it never
@@ -216,6 +217,58 @@ void atomic_close(struct scsi_lu *lu)
         close(lu->atomic_fd);
 }
 
+/* --- forgetting
+ * ----------------------------------------------------------------------------
+ */
+
+/* All slots at once, as soon as they are free. */
+static bool take_all_slots(struct scsi_lu *lu)
+{
+    uint64_t until_ns = clock_now_ns() + SLOTS_WAIT_NS;
+    SCOPED_LOCK(&lu->mutex);
+
+    while (lu->atomic_slots && cond_wait_until(&lu->slot_cond, &lu->mutex, until_ns))
+        ;
+    if (lu->atomic_slots)
+        return false;
+    lu->atomic_slots = (1u << ATOMIC_SLOTS) - 1;
+    return true;
+}
+
+static void give_all_slots(struct scsi_lu *lu)
+{
+    SCOPED_LOCK(&lu->mutex);
+
+    lu->atomic_slots = 0;
+    pthread_cond_broadcast(&lu->slot_cond);
+}
+
+static int overwrite_file(int fd)
+{
+    CLEANUP_FREE uint8_t *nothing = calloc(1, ATOMIC_BYTES_MAX);
+    off_t end = lseek(fd, 0, SEEK_END);
+    int error = end < 0 ? errno : 0;
+
+    if (!nothing)
+        return ENOMEM;
+    for (off_t at = 0; at < end && !error; at += ATOMIC_BYTES_MAX)
+        error = write_at(fd, nothing, (size_t)MIN(end - at, (off_t)ATOMIC_BYTES_MAX), at);
+    return error ? error : sync_file(fd);
+}
+
+int atomic_sanitize(struct scsi_lu *lu)
+{
+    int error;
+
+    if (!lu_is_atomic(lu))
+        return 0;
+    if (!take_all_slots(lu))
+        return EAGAIN;
+    error = overwrite_file(lu->atomic_fd);
+    give_all_slots(lu);
+    return error;
+}
+
 /* --- the command
  * ---------------------------------------------------------------------------
  */
@@ -260,6 +313,7 @@ static void give_back(struct scsi_job *job)
     engine_end_exclusion(lu->engine);
     pthread_mutex_lock(&lu->mutex);
     lu->atomic_slots &= ~(1u << w->slot);
+    pthread_cond_broadcast(&lu->slot_cond);
     pthread_mutex_unlock(&lu->mutex);
 }
 

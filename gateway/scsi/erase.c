@@ -7,6 +7,11 @@
  * it: it has a thread of its own, goes on when the session ends, and after a
  * restart, as its order stands in the file `sanitize` of the disk's state
  * folder until it is done.  Meanwhile the disk is not ready (04/1B).
+ *
+ * First the medium is overwritten, through the chain of filters; then the
+ * filters overwrite what they keep elsewhere (tiers, journals), told by the
+ * event `sanitize`, and the records of atomic writes go.  A restart in the
+ * middle begins with the first again.
  */
 #include "internal.h"
 
@@ -73,6 +78,28 @@ static int carry_out(struct scsi_lu *lu)
     return pass(lu, lu_is_thin(lu) ? SLUICE_OP_TRIM : SLUICE_OP_ZERO, NULL, TRIM_CHUNK);
 }
 
+/* What others keep of the old bytes. */
+static int erase_elsewhere(struct scsi_lu *lu)
+{
+    struct err e = {0};
+    int error, r;
+
+    do
+        error = atomic_sanitize(lu);
+    while (error == EAGAIN && !must_stop(lu));
+    if (error)
+        return error;
+    do
+        r = disk_sanitize(lu->disk, &e);
+    while (r == -EAGAIN && !must_stop(lu));
+    if (r == -EAGAIN)
+        disk_sanitize_abort(lu->disk);
+    else if (r < 0 && r != -ESHUTDOWN)
+        log_line(LOG_LEVEL_ERROR, "the disk's old data could not be erased everywhere: %s disk=%s",
+                 e.text, disk_name(lu->disk));
+    return -r;
+}
+
 /* Before the state is open to the next order: the waiting command learns of it
  * in its home. */
 static void finish(struct scsi_lu *lu, int error)
@@ -98,7 +125,9 @@ static void *erase_main(void *arg)
     const char *folder = disk_state_folder(lu->disk);
     int error = carry_out(lu);
 
-    if (must_stop(lu))
+    if (!error && !must_stop(lu))
+        error = erase_elsewhere(lu);
+    if (must_stop(lu) || error == ESHUTDOWN)
         return NULL; /* the file is there for the next start */
     if (!error && folder && disk_state_remove(folder, FILE_NAME) < 0)
         error = EIO;

@@ -164,6 +164,7 @@ struct scsi_lu {
     struct reservations reservations; /* [L] */
     int atomic_fd;                    /* [I] of the redo file; -1: no atomic writes */
     uint32_t atomic_slots;            /* [L] bits of those in use */
+    pthread_cond_t slot_cond;         /* with mutex: one was given back */
     struct {
         bool is_running;          /* [L] with LU_ERASING */
         _Atomic bool is_failed;   /* changed under the mutex */
@@ -543,6 +544,9 @@ bool lu_space(const struct scsi_lu *lu, uint64_t *used_bytes, uint64_t *availabl
 bool lu_is_atomic(const struct scsi_lu *lu);
 int atomic_open(struct scsi_lu *lu, struct err *e); /* writes again what a crash left; blocks */
 void atomic_close(struct scsi_lu *lu);
+/* Overwrites what the records of earlier writes held, when none is under way any more; blocks. 0 or
+ * a positive errno; EAGAIN: they take too long, ask again. */
+int atomic_sanitize(struct scsi_lu *lu);
 void decode_write_atomic(struct scsi_command *c);
 enum io_status run_write_atomic(struct scsi_command *c);
 /* xcopy.c */

@@ -83,6 +83,7 @@ int scsi_lu_create(struct disk *disk, const struct scsi_lu_settings *settings, s
     mode_reset(lu);
     pthread_mutex_init(&lu->mutex, NULL);
     pthread_mutex_init(&lu->store_mutex, NULL);
+    pthread_cond_init(&lu->slot_cond, NULL);
     list_init(&lu->nexus_lus);
     r = take_settings(lu, settings, e);
     if (r == 0)
@@ -111,6 +112,7 @@ void scsi_lu_put(struct scsi_lu *lu)
         return;
     erase_close(lu);
     atomic_close(lu);
+    pthread_cond_destroy(&lu->slot_cond);
     pthread_mutex_destroy(&lu->mutex);
     pthread_mutex_destroy(&lu->store_mutex);
     free(lu);

@@ -42,7 +42,7 @@ struct slot {
     bool extent_checked[DISK_BLOCKS];
 };
 static struct slot slots[SLOTS];
-static uint64_t points, kills, cuts, requests, in_recovery, drains;
+static uint64_t points, kills, cuts, requests, in_recovery, drains, sanitized;
 static uint64_t faults, failed_requests, said_losses;
 static bool has_faults; /* --faults */
 static bool has_rot;    /* --rot */
@@ -327,6 +327,36 @@ static void drain(bool is_detach)
     is_paused = false;
 }
 
+/* The disk has been overwritten: nothing older than what was acknowledged may stay on the SSD, and
+ * the backing has all of it. */
+static void sanitize(void)
+{
+    static uint32_t floor[SECTORS];
+    struct sim_call call;
+
+    sanitized++;
+    oracle_read_begin(0, SECTORS, floor);
+    do {
+        sim_event(&call, SLUICE_EVENT_SANITIZE, SLUICE_PHASE_PREPARE);
+        for (unsigned i = 0; i < STEPS_MOST && !call.is_done && !sim_violations; i++) {
+            if (sim_one_in(3))
+                try_request();
+            else
+                sim_step();
+        }
+        if (!call.is_done && !sim_violations)
+            sim_violation("a sanitize hangs");
+    } while (call.result == -EAGAIN && !sim_violations && !sim_one_in(8));
+    if (call.result < 0 && call.result != -EAGAIN && !sim_violations)
+        sim_violation("a sanitize was refused: %s", sim_error);
+    if (call.result == 0 && !sim_violations) {
+        oracle_check_nothing_older(ssd.media, ssd.size, floor);
+        oracle_check(0, SECTORS, backing.now, floor, "backing after a sanitize");
+    }
+    if (!sim_violations)
+        tell(SLUICE_EVENT_SANITIZE, call.result == 0 ? SLUICE_PHASE_COMMIT : SLUICE_PHASE_ABORT);
+}
+
 /* --- opening, crashing, checking
  * ------------------------------------------------------------------------------ */
 
@@ -516,6 +546,8 @@ static void run_until_crash(void)
             change_mode();
         if (sim_one_in(4000))
             drain(sim_one_in(4));
+        if (sim_is_open() && sim_one_in(4000))
+            sanitize();
     }
 }
 
@@ -587,12 +619,13 @@ int main(int argc, char **argv)
     }
     printf("{\"crash_points\": %llu, \"kills\": %llu, \"power_cuts\": %llu, \"during_recovery\": "
            "%llu, "
-           "\"requests\": %llu, \"drains\": %llu, \"ssd_faults\": %llu, \"failed_requests\": %llu, "
+           "\"requests\": %llu, \"drains\": %llu, \"sanitized\": %llu, \"ssd_faults\": %llu, "
+           "\"failed_requests\": %llu, "
            "\"said_losses\": %llu, \"rotted\": %llu, \"rotted_dirty\": %llu, "
            "\"violations\": %u}\n",
            (unsigned long long)points, (unsigned long long)kills, (unsigned long long)cuts,
            (unsigned long long)in_recovery, (unsigned long long)requests,
-           (unsigned long long)drains, (unsigned long long)faults,
+           (unsigned long long)drains, (unsigned long long)sanitized, (unsigned long long)faults,
            (unsigned long long)failed_requests, (unsigned long long)said_losses,
            (unsigned long long)rotted, (unsigned long long)rotted_dirty, sim_violations);
     return until_red ? sim_violations == 0 : sim_violations != 0;

@@ -195,6 +195,25 @@ bool oracle_check_mixed(uint32_t first, uint32_t count, const uint8_t *data, con
     return check(first, count, data, floor, when, true);
 }
 
+bool oracle_check_nothing_older(const uint8_t *bytes, uint64_t length, const uint32_t *floor)
+{
+    for (uint64_t at = 0; at < length; at += 512) {
+        uint64_t words[2];
+        uint8_t want[512];
+
+        memcpy(words, bytes + at, 16);
+        if (words[0] == 0 || words[0] > memory->sector_count || words[1] == 0 ||
+            words[1] >= floor[words[0] - 1])
+            continue;
+        stamp(want, (uint32_t)words[0] - 1, (uint32_t)words[1]);
+        if (memcmp(want, bytes + at, 512) != 0)
+            continue;
+        complain(bytes + at, (uint32_t)words[0] - 1, floor[words[0] - 1], "left after a sanitize");
+        return false;
+    }
+    return true;
+}
+
 void oracle_crash(bool is_power)
 {
     for (uint32_t i = 0; i < memory->sector_count && is_power; i++)

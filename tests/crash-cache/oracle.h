@@ -34,6 +34,8 @@ bool oracle_check_mixed(uint32_t first, uint32_t count, const uint8_t *data, con
                         const char *when);
 /* A crash: from now on floors are what may be read after it. */
 void oracle_crash(bool is_power);
+/* False: a sector of these bytes is one of the disk, with older contents than its floor. */
+bool oracle_check_nothing_older(const uint8_t *bytes, uint64_t length, const uint32_t *floor);
 /* After a crash all was read: what it holds now is known. */
 bool oracle_settle(const uint8_t *disk, bool was_power);
 /* The same, and of these blocks of 4 KiB nothing was read. */

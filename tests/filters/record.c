@@ -32,9 +32,10 @@ static const struct sluice_option options[] = {
 static const char *const op_names[] = {"read", "write",   "flush",   "trim",
                                        "zero", "extents", "prefetch"};
 static const char *const phase_names[] = {"prepare-long", "prepare", "commit", "abort"};
-static const char *const event_names[] = {
-    "attach", "detach",        "start",   "stop",   "snapshot",       "resize",        "promote",
-    "demote", "policy-change", "quiesce", "resume", "before-upgrade", "after-upgrade", "migrate"};
+static const char *const event_names[] = {"attach",        "detach",  "start",   "stop",
+                                          "snapshot",      "resize",  "promote", "demote",
+                                          "policy-change", "quiesce", "resume",  "before-upgrade",
+                                          "after-upgrade", "migrate", "sanitize"};
 
 static void note(struct record *r, const char *what, const char *of)
 {

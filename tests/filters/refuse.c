@@ -16,7 +16,7 @@ struct refuse {
 /* In the order of enum sluice_event_kind and enum sluice_event_phase. */
 #define EVENTS                                                                              \
     "attach|detach|start|stop|snapshot|resize|promote|demote|policy-change|quiesce|resume|" \
-    "before-upgrade|after-upgrade|migrate"
+    "before-upgrade|after-upgrade|migrate|sanitize"
 enum { O_EVENT, O_PHASE, O_SLEEP };
 static const struct sluice_option options[] = {
     {"event", SLUICE_TYPE_ENUM, 0, 0, 0, "snapshot", EVENTS, "Which event."},
