@@ -365,6 +365,7 @@ static void advance(struct replica *r)
     }
     e->commit = COMMIT_IDLE;
     e->commits++;
+    r->super.log_generation = e->generation;
     sluice_count(r->disk, COUNT_LOG_WRITES, 1);
     make_durable(e);
     evidence_commit(r);
@@ -439,6 +440,22 @@ static void take_log(struct replica *r, const uint8_t *block)
     }
 }
 
+/* The state knows of a later log than this file has: it was lost, or is an old copy. */
+static void check_age(struct replica *r)
+{
+    struct evidence *e = &r->evidence;
+
+    if (e->generation >= r->super.log_generation || MUTANT(64))
+        return;
+    sluice_log(
+        r->disk, SLUICE_LOG_ERROR,
+        "replication: the activity log is lost or an old copy (%llu, it was %llu): everything "
+        "may differ from the peer",
+        (unsigned long long)e->generation, (unsigned long long)r->super.log_generation);
+    e->generation = r->super.log_generation;
+    evidence_mark_all(r);
+}
+
 static int load(struct replica *r)
 {
     struct evidence *e = &r->evidence;
@@ -457,6 +474,7 @@ static int load(struct replica *r)
     e->generation = generation[0] > generation[1] ? generation[0] : generation[1];
     if (e->generation)
         take_log(r, blocks[generation[1] > generation[0]]);
+    check_age(r);
     return 0;
 }
 

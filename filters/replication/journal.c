@@ -9,7 +9,7 @@
  * behind the cut is not taken for its continuation.
  *
  *     record: magic u32, crc32c u32 (of the next 24), position u64, term u64, end of the one before
- * u64, the frame's 48 bytes, its payload
+ * u64, position below which all was durable u64, the frame's 48 bytes, its payload
  */
 #include "replica.h"
 
@@ -19,12 +19,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC 0x3252524au /* "JRR2" */
+#define MAGIC 0x3352524au /* "JRR3" */
 #define HEAD_BYTES (RECORD_BYTES - FRAME_BYTES)
 #define WRITING_MAX 16u
 #define MEMORY_MAX (32u << 20)
 
-_Static_assert(RECORD_BYTES == 32 + FRAME_BYTES, "a record is a head and a frame");
+_Static_assert(RECORD_BYTES == 40 + FRAME_BYTES, "a record is a head and a frame");
 
 static uint64_t record_bytes(uint64_t payload)
 {
@@ -45,7 +45,7 @@ static uint64_t place(const struct journal *j, uint64_t head, uint64_t length)
 
 /* after: where the record before it ends, which is elsewhere when the rest of the file was too
  * short. */
-static void put_head(struct entry *e, uint64_t after)
+static void put_head(struct entry *e, uint64_t after, uint64_t synced)
 {
     uint8_t *at = e->record;
 
@@ -54,6 +54,7 @@ static void put_head(struct entry *e, uint64_t after)
     le_put(&at, e->position, 8);
     le_put(&at, e->term, 8);
     le_put(&at, after, 8);
+    le_put(&at, synced, 8);
     at = e->record + 4;
     le_put(&at, crc_add(0, e->record + 8, HEAD_BYTES - 8), 4);
 }
@@ -146,6 +147,8 @@ void journal_write(struct replica *r)
     struct journal *j = &r->journal;
     bool is_written = false;
 
+    if (r->super_saved < j->cut_change)
+        return;
     while (j->appended && j->writing < WRITING_MAX && !r->cut_wanted && !r->is_closing) {
         struct entry *e = j->appended;
         uint64_t length = record_bytes(e->length), at = place(j, j->head, length), before;
@@ -154,7 +157,7 @@ void journal_write(struct replica *r)
             break;
         e->position = at;
         e->term = j->term;
-        put_head(e, j->head);
+        put_head(e, j->head, j->synced);
         e->file_io.op = SLUICE_OP_WRITE;
         e->file_io.offset = at % j->size;
         e->file_io.length = length;
@@ -267,6 +270,8 @@ void journal_cut(struct replica *r, uint64_t position)
     if (j->sync_to > j->head)
         j->sync_to = j->head;
     j->term++;
+    r->super.journal_life = j->term;
+    j->cut_change = ++r->super_changes;
 }
 
 /* --- opening: what has to be applied again
@@ -355,6 +360,61 @@ static bool take_record(struct replica *r, uint64_t *position, uint8_t *record)
     return true;
 }
 
+/* The head of a record is there, of this life of the journal, and says that position `lost` was
+ * durable when it was written. */
+static bool is_witness(struct replica *r, uint64_t position, uint64_t lost)
+{
+    const struct journal *j = &r->journal;
+    uint64_t life = j->term > r->super.journal_life ? j->term : r->super.journal_life;
+    uint8_t head[HEAD_BYTES];
+    const uint8_t *at = head;
+
+    if (j->size - position % j->size < HEAD_BYTES ||
+        read_at(r, position % j->size, HEAD_BYTES, head) != 0 || le_get(&at, 4) != MAGIC ||
+        le_get(&at, 4) != crc_add(0, head + 8, HEAD_BYTES - 8) || le_get(&at, 8) != position ||
+        le_get(&at, 8) < life)
+        return false;
+    at += 8;
+    return le_get(&at, 8) > lost;
+}
+
+/* What stops at `lost` may be the end: then nothing behind it knows of it as durable.  As far as
+ * the writes reach that can have been under way behind it. */
+static bool is_damaged_at(struct replica *r, uint64_t lost)
+{
+    const struct journal *j = &r->journal;
+    uint64_t end = lost + (WRITING_MAX + 1) * record_bytes(FRAME_DATA_MAX), filled = 0;
+    uint8_t chunk[4096];
+
+    if (end > j->tail + j->size)
+        end = j->tail + j->size;
+    for (uint64_t p = lost; p + 8 <= end; p += 8) {
+        const uint8_t *at = chunk + p % sizeof chunk;
+
+        if (p >= filled) {
+            uint64_t from = p - p % sizeof chunk;
+
+            if (read_at(r, from % j->size, sizeof chunk, chunk) != 0)
+                return true;
+            filled = from + sizeof chunk;
+        }
+        if (le_get(&at, 4) == MAGIC && is_witness(r, p, lost))
+            return true;
+    }
+    return false;
+}
+
+static void check_end(struct replica *r, uint64_t position)
+{
+    if (r->super.role != REPLICA_SECONDARY || MUTANT(65) || !is_damaged_at(r, position))
+        return;
+    r->super.is_damaged = true;
+    sluice_log(r->disk, SLUICE_LOG_ERROR,
+               "replication: the journal is damaged at position %llu: what the peer was promised "
+               "from there on is lost here",
+               (unsigned long long)position);
+}
+
 /* An unstaged batch has begun behind a COMMIT that is still here, and was marked: the disk is no
  * instant, whatever that COMMIT said of it then. */
 static bool is_half(const struct replica *r, uint8_t saved)
@@ -393,6 +453,7 @@ int journal_open(struct replica *r, struct sluice_error *error)
     while (take_record(r, &position, record))
         ;
     free(record);
+    check_end(r, position);
     j->head = j->synced = position;
     r->received_seq = r->stable_seq = r->journaled_seq;
     if (is_half(r, saved))
@@ -401,6 +462,8 @@ int journal_open(struct replica *r, struct sluice_error *error)
         journal_cut(r, r->begin_entry->position); /* the connection it came by is gone */
     r->begin_entry = NULL;
     j->term++;
+    r->super.journal_life = j->term;
+    j->cut_change = ++r->super_changes;
     return 0;
 }
 

@@ -126,7 +126,7 @@ static uint64_t disk_id(const char *uuid)
 static struct hello self(const struct replica *r)
 {
     return (struct hello){.role = r->super.role,
-                          .data = r->super.data,
+                          .data = r->super.is_damaged ? DATA_HALF : r->super.data,
                           .has_evidence = evidence_is_any(r),
                           .was_alone = r->super.was_alone,
                           .size_bytes = r->disk->size_bytes,

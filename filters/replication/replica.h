@@ -99,6 +99,9 @@ struct super {
     uint64_t seq_limit; /* no sequence number at or above it has been used */
     uint64_t size_bytes;
     uint64_t journal_tail, journal_term; /* where redo begins; marks records of this life */
+    uint64_t journal_life;   /* no record of a lower term was written since the last cut */
+    uint64_t log_generation; /* the activity log on disk is not older than this */
+    bool is_damaged;         /* the journal has lost what was promised: an older instant */
     struct lineage lineage;
 };
 
@@ -122,7 +125,8 @@ struct entry {
 struct journal {
     struct sluice_file *file;
     uint64_t size, head, tail, term, numbered;
-    uint64_t synced;             /* positions below it are durable */
+    uint64_t synced;     /* positions below it are durable */
+    uint64_t cut_change; /* super_changes that makes a cut durable: nothing is written before */
     struct entry *first, **last; /* from the oldest not applied to the newest */
     struct entry *newest;
     struct entry *appended;  /* the first that has no place yet; they get one in order */
@@ -350,7 +354,7 @@ void super_save(struct replica *r);
  * ------------------------------------------------------------------------------------------------------
  */
 
-#define RECORD_BYTES 80u
+#define RECORD_BYTES 88u
 /* Blocks, without the mutex: finds what has to be applied again. */
 int journal_open(struct replica *r, struct sluice_error *error);
 void journal_close(struct replica *r);

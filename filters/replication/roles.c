@@ -150,6 +150,12 @@ static struct telling tell_secondary(const struct replica *r)
         return (struct telling){SLUICE_HEALTH_DEGRADED,
                                 "secondary in the middle of a first copy: cannot take over",
                                 "let the copy end"};
+    if (r->super.is_damaged)
+        return (struct telling){
+            SLUICE_HEALTH_FAILED,
+            "the journal is damaged: what the primary was promised is lost here, this is an older "
+            "instant",
+            "look at the disk below the state folder; the primary sends everything anew"};
     if (r->link == LINK_TARGET)
         return (struct telling){SLUICE_HEALTH_OK, "secondary, follows; may take over", ""};
     return (struct telling){SLUICE_HEALTH_DEGRADED,
@@ -195,6 +201,10 @@ const char *roles_cannot_promote(const struct replica *r, bool is_forced)
         return "it is primary already";
     if (r->super.data == DATA_HALF)
         return "it is in the middle of a first copy: no instant of the disk";
+    if (r->super.is_damaged && !is_forced)
+        return "its journal is damaged: this is an older instant than what the primary was "
+               "promised; "
+               "say --force to take it all the same";
     if (r->link == LINK_TARGET && !is_forced)
         return "the primary is alive: hand over there, or say --force";
     if (r->link == LINK_RESTING && r->theirs.role == REPLICA_PRIMARY && !is_forced)
@@ -247,7 +257,17 @@ static void promote_step(struct replica *r)
 {
     if (!r->is_promoting)
         return;
+    /* Whoever becomes primary knows that it has had an activity log. */
+    if (!r->super.log_generation) {
+        r->evidence.log_wanted = true;
+        evidence_commit(r);
+        return;
+    }
     if (!r->role_change && !r->seals.job && (target_is_settled(r) || MUTANT(13))) {
+        /* Its evidence would not know what the peer has besides. */
+        if (r->super.is_damaged)
+            evidence_mark_all(r);
+        r->super.is_damaged = false;
         open_epoch(r);
         r->super.role = REPLICA_PRIMARY;
         /* Nothing in the journal is needed any more, and nothing that was cut from it may come

@@ -5,7 +5,7 @@
  * newest state, so that many changes cost one write.
  *
  *     magic u32, crc32c u32 (of what follows), version u64, role u8, data u8, flags u48, seq_limit
- * u64, size u64, journal tail u64, journal term u64, lineage
+ * u64, size u64, journal tail u64, journal term u64, journal life u64, log generation u64, lineage
  */
 #include "replica.h"
 
@@ -15,12 +15,13 @@
 #include <string.h>
 
 #define MAGIC 0x31505253u /* "SRP1" */
-#define SUPER_VERSION 1u
-#define FIXED_BYTES 56u
+#define SUPER_VERSION 2u
+#define FIXED_BYTES 72u
+#define FIXED_BYTES_1 56u /* of version 1, without the last two numbers */
 #define FILE_NAME "super"
 
 /* HAS_NOTHING_OWN: a file that does not say so is of a side that may have. */
-enum { WAS_ALONE = 1, IS_SPLIT = 2, TIP_IS_SHARED = 4, HAS_NOTHING_OWN = 8 };
+enum { WAS_ALONE = 1, IS_SPLIT = 2, TIP_IS_SHARED = 4, HAS_NOTHING_OWN = 8, IS_DAMAGED = 16 };
 
 static size_t encode(const struct super *s, uint8_t *out)
 {
@@ -32,12 +33,15 @@ static size_t encode(const struct super *s, uint8_t *out)
     le_put(&at, s->data, 1);
     le_put(&at,
            (s->was_alone ? WAS_ALONE : 0) | (s->is_split ? IS_SPLIT : 0) |
-               (s->tip_is_shared ? TIP_IS_SHARED : 0) | (s->has_own ? 0 : HAS_NOTHING_OWN),
+               (s->tip_is_shared ? TIP_IS_SHARED : 0) | (s->has_own ? 0 : HAS_NOTHING_OWN) |
+               (s->is_damaged ? IS_DAMAGED : 0),
            6);
     le_put(&at, s->seq_limit, 8);
     le_put(&at, s->size_bytes, 8);
     le_put(&at, s->journal_tail, 8);
     le_put(&at, s->journal_term, 8);
+    le_put(&at, s->journal_life, 8);
+    le_put(&at, s->log_generation, 8);
     length = FIXED_BYTES + lineage_put(at, &s->lineage);
     at = out;
     le_put(&at, MAGIC, 4);
@@ -48,10 +52,13 @@ static size_t encode(const struct super *s, uint8_t *out)
 static bool decode(struct super *s, const uint8_t *data, size_t length)
 {
     const uint8_t *at = data;
-    uint64_t flags;
+    uint64_t flags, version;
 
-    if (length < FIXED_BYTES || le_get(&at, 4) != MAGIC ||
-        le_get(&at, 4) != crc_add(0, data + 8, length - 8) || le_get(&at, 8) != SUPER_VERSION)
+    if (length < FIXED_BYTES_1 || le_get(&at, 4) != MAGIC ||
+        le_get(&at, 4) != crc_add(0, data + 8, length - 8))
+        return false;
+    version = le_get(&at, 8);
+    if (version < 1 || version > SUPER_VERSION || (version > 1 && length < FIXED_BYTES))
         return false;
     s->role = (uint8_t)le_get(&at, 1);
     s->data = (uint8_t)le_get(&at, 1);
@@ -60,12 +67,15 @@ static bool decode(struct super *s, const uint8_t *data, size_t length)
     s->is_split = flags & IS_SPLIT;
     s->tip_is_shared = flags & TIP_IS_SHARED;
     s->has_own = !(flags & HAS_NOTHING_OWN);
+    s->is_damaged = flags & IS_DAMAGED;
     s->seq_limit = le_get(&at, 8);
     s->size_bytes = le_get(&at, 8);
     s->journal_tail = le_get(&at, 8);
     s->journal_term = le_get(&at, 8);
+    s->journal_life = version > 1 ? le_get(&at, 8) : 0;
+    s->log_generation = version > 1 ? le_get(&at, 8) : 0;
     return s->role <= REPLICA_PRIMARY && s->data <= DATA_CONSISTENT &&
-           lineage_get(&s->lineage, at, length - FIXED_BYTES);
+           lineage_get(&s->lineage, at, length - (size_t)(at - data));
 }
 
 int super_load(struct replica *r, struct sluice_error *error)
@@ -118,6 +128,7 @@ void super_save(struct replica *r)
         r->super_saved = change;
         r->saved_seq_limit = seq_limit;
         capture_admit(r);
+        journal_write(r); /* may have waited for a cut to be durable */
     } else {
         sluice_health(r->disk, SLUICE_HEALTH_FAILED, "the replication's state cannot be written",
                       "look at the file system of the state folder");

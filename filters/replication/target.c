@@ -623,6 +623,7 @@ static void commit(struct replica *r)
         r->begin_entry = NULL;
     if (may_commit(r)) {
         take_over(r, &r->commit_lineage);
+        r->super.is_damaged = false;
         r->commit_change = super_change(r);
         r->batch = BATCH_SAVING;
     }

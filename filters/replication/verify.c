@@ -209,7 +209,8 @@ static void note_differing(struct replica *r, uint64_t extent, uint16_t differs)
         uint64_t offset = (extent * EXTENT_GRAINS + i) * GRAIN_BYTES;
         uint64_t bytes = compare_bytes(r, extent, (uint16_t)(1u << i));
 
-        if (!(differs >> i & 1))
+        /* A write that failed here is marked already, and no news. */
+        if (!(differs >> i & 1) || evidence_is_dirty(&r->evidence, extent * EXTENT_GRAINS + i))
             continue;
         change_bit(r->verify.differs, extent * EXTENT_GRAINS + i, true);
         r->verify.now.differing_bytes += bytes;

@@ -607,7 +607,7 @@ void nodes_wipe(void)
             device_wipe(&n->seals[slot]);
         memset(n->state, 0, sizeof n->state);
         n->power_cuts = 0;
-        n->fails_io = n->is_full = false;
+        n->fails_io = n->is_full = n->is_damaged = false;
         forget_line(&lines[i]);
     }
     pair_now_ns = 1000000;
@@ -652,6 +652,26 @@ int node_start(struct node *n, const struct pair_settings *s)
     return status;
 }
 
+/* A record that was durable, and a later one that says so; the first is spoiled. */
+static void spoil_journal(struct node *n)
+{
+    const struct journal *j = &n->r->journal;
+
+    for (const struct entry *e = j->first; e && n->r->super.role == REPLICA_SECONDARY; e = e->next)
+        for (const struct entry *later = e->next; later && later->is_journaled;
+             later = later->next) {
+            const uint8_t *at = later->record + 32;
+
+            if (!later->record || e->position < n->r->super.journal_tail ||
+                later->term < n->r->super.journal_life || le_get(&at, 8) <= e->position)
+                continue;
+            n->journal.now[e->position % j->size + pair_below(RECORD_BYTES)] ^= 1;
+            n->is_damaged = true;
+            pair_say("-- %d: the journal is damaged at %u", n->number, (unsigned)e->position);
+            return;
+        }
+}
+
 static void tear(const struct event *e)
 {
     if (e->kind == EV_FILE) {
@@ -680,6 +700,8 @@ void node_kill(struct node *n, bool is_power)
     if (!n->r)
         return;
     say_journal(n);
+    if (!is_power && pair_one_in(4))
+        spoil_journal(n);
     pair_say("-- %d dies%s", n->number, is_power ? " by a power cut" : "");
     n->timer = NULL;
     for (unsigned i = 0; i < event_count; i++) {

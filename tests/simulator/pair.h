@@ -100,6 +100,7 @@ struct node {
     struct sluice_timer *timer;
     uint64_t timer_due;
     uint64_t power_cuts;
+    bool is_damaged; /* its journal, where it was durable and a later record knows of it */
 };
 extern struct node nodes[NODES];
 /* The state file of this name; NULL: there is none. */

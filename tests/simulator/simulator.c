@@ -15,7 +15,7 @@ static int home; /* whom the guest takes for the primary */
 static enum link_state link_before;
 static bool was_acked_alone, peer_died, peer_was_cut, verifies;
 static unsigned long covered[LINK_STATES][LINK_STATES], promotions, handovers, discards, restarts,
-    sealed_sectors, full_times, drops, verified, plans[PLAN_REFUSE + 1];
+    sealed_sectors, full_times, drops, damaged, lost_logs, verified, plans[PLAN_REFUSE + 1];
 
 #define REQUESTS 24u
 #define DEPTH 6u
@@ -230,8 +230,17 @@ static void start_node(int n)
     if (nodes[n].r)
         return;
     restarts++;
+    if (pair_one_in(20) && nodes[n].evidence.number) {
+        pair_say("-- %d: the activity log is lost", n);
+        device_wipe(&nodes[n].evidence);
+        lost_logs++;
+    }
     if (node_start(&nodes[n], &settings) != 0)
         pair_violation("side %d does not start", n);
+    else if (nodes[n].is_damaged && !nodes[n].r->super.is_damaged)
+        pair_violation("side %d takes a damaged journal for a whole one", n);
+    damaged += nodes[n].is_damaged;
+    nodes[n].is_damaged = false;
 }
 
 /* The images that the other side may have to show, should it be promoted now. */
@@ -257,7 +266,8 @@ static bool promote(int n)
 {
     struct replica *r = nodes[n].r;
 
-    if (!r || r->super.role == REPLICA_PRIMARY || r->super.data != DATA_CONSISTENT)
+    if (!r || r->super.role == REPLICA_PRIMARY || r->super.data != DATA_CONSISTENT ||
+        r->super.is_damaged)
         return false;
     memory_node = n;
     link_break();
@@ -564,6 +574,7 @@ static void print_coverage(void)
            handovers, restarts, discards, verified);
     printf("%lu sealed sectors overwritten, %lu steps without room for a seal, %lu seals dropped\n",
            sealed_sectors, full_times, drops);
+    printf("%lu damaged journals, %lu lost activity logs\n", damaged, lost_logs);
     for (int from = 0; from < LINK_STATES; from++)
         for (int to = 0; to < LINK_STATES; to++)
             if (covered[from][to])
