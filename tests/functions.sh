@@ -23,10 +23,20 @@ export SLUICE_FILTER_PATH=${SLUICE_FILTER_PATH:-$top_builddir/.libs:$top_builddi
 sluice_program=${SLUICE:-$top_builddir/sluice}
 nbd_load=$top_builddir/tests/tools/nbd-load
 
+# The number of a child that has ended may by now be that of a process of another test.
+is_ours() {
+    ancestor=$1
+    while [ "${ancestor:-0}" -gt 1 ]; do
+        ancestor=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$ancestor/status" 2>/dev/null)
+        [ "$ancestor" != $$ ] || return 0
+    done
+    return 1
+}
+
 cleanup() {
     status=$?
     for pid in $gateway $children; do
-        kill -9 "$pid" 2>/dev/null
+        ! is_ours "$pid" || kill -9 "$pid" 2>/dev/null
     done
     ! command -v end_servers >/dev/null || end_servers # of tests/backing-functions.sh
     wait 2>/dev/null

@@ -9,6 +9,8 @@
  * volatile cache.  Names, sizes and what goes by write(2) are durable at once.  Without io_uring,
  * which would pass by here.
  *
+ * With POWER_LIES set nothing ever becomes durable: a test must notice that.
+ *
  * Syncs cost nothing, as kill -9 loses nothing of the page cache.  One mutex over each write.
  */
 #include <dlfcn.h>
@@ -170,7 +172,7 @@ static ssize_t write_at(int fd, const struct iovec *iov, int count, off_t offset
         flags &= ~(RWF_DSYNC | RWF_SYNC);
     }
     r = real(fd, iov, count, offset, flags);
-    if (k && is_durable && r > 0)
+    if (k && is_durable && r > 0 && !getenv("POWER_LIES"))
         append(k, KIND_DURABLE, (uint64_t)offset, (uint64_t)r, NULL);
     pthread_mutex_unlock(&mutex);
     return r;
@@ -217,6 +219,8 @@ static int sync_file(int fd, const char *name)
     pthread_mutex_unlock(&mutex);
     if (!k)
         return real(fd);
+    if (getenv("POWER_LIES"))
+        return 0;
     nanosleep(&sync_takes, NULL); /* writes come amid it */
     pthread_mutex_lock(&mutex);
     if (k->generation == generation && k->log_bytes == end) {
