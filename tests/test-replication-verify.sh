@@ -5,7 +5,7 @@
 . "${top_srcdir:-.}/tests/functions.sh"
 . "$top_srcdir/tests/pair-functions.sh"
 . "$top_srcdir/tests/replication-functions.sh"
-requires jq python3
+requires jq
 grain=65536
 blocks=4096 # of 4 KiB: 16 MiB
 
@@ -72,7 +72,7 @@ grep -qx "16 MiB compared, all the same" "$work/said" || fail "it says: $(cat "$
 # --- blocks that are changed behind the secondary's back ---
 is_quiet() { [ "$(told gw-b vm journal_bytes)" = 0 ]; }
 within 10 is_quiet || fail "the journal is never applied"
-python3 - "$(image gw-b vm)" <<'PY'
+$python - "$(image gw-b vm)" <<'PY'
 import sys
 with open(sys.argv[1], "r+b") as image:
     for at in (3, 65536 * 40 + 65535, 65536 * 41, 16777216 - 1):
@@ -93,7 +93,7 @@ on gw-a disk show vm | grep -q "verify has found that the two copies differ" || 
 # --- repair: only they are sent; the bar has the time left ---
 sent() { on gw-a status --json | jq '.disks[0].filters[0].counters.resync_bytes'; }
 before=$(sent)
-python3 - "$sluice_program" "$work/gw-a/etc" >"$work/bar" <<'PY' || fail "no verify with a terminal"
+$python - "$sluice_program" "$work/gw-a/etc" >"$work/bar" <<'PY' || fail "no verify with a terminal"
 import os, pty, sys
 # Its standard error is a terminal; what it draws there is printed.
 pid, terminal = pty.fork()

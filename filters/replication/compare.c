@@ -89,7 +89,21 @@ bool compare_is_busy(const struct replica *r)
     for (unsigned i = 0; i < COMPARE_SLOTS; i++)
         if (is_at_disk(&r->compares[i]))
             return true;
-    return r->answers.is_flushing;
+    return r->answers.is_flushing || r->seed.is_flushing;
+}
+
+uint16_t compare_take_differing(struct replica *r, uint64_t *extent)
+{
+    for (unsigned i = 0; i < slots_of[COMPARE_RESYNC].count; i++) {
+        struct compare *c = &r->compares[slots_of[COMPARE_RESYNC].first + i];
+
+        if (c->state != COMPARE_DIFFERS || evidence_is_writing(r, c->extent))
+            continue;
+        *extent = c->extent;
+        end_slot(c);
+        return c->grains;
+    }
+    return 0;
 }
 
 void compare_stop(struct replica *r, enum compare_purpose purpose)
@@ -203,6 +217,8 @@ static void send_check(struct replica *r, struct compare *c)
             at += HASH_BYTES;
         }
     c->state = COMPARE_ASKED;
+    if (c->purpose == COMPARE_RESYNC)
+        r->seed.now.sent_bytes += FRAME_BYTES + (uint64_t)(at - payload);
     link_send(r, &f, payload, (size_t)(at - payload));
 }
 
@@ -433,6 +449,8 @@ void compare_on_answer(struct replica *r, struct compare *c, uint16_t differs, u
 {
     if (c->purpose == COMPARE_VERIFY)
         verify_on_compared(r, c, differs, unread);
+    if (c->purpose == COMPARE_RESYNC && !c->error)
+        seed_on_answer(r, c, differs);
     if (c->purpose == COMPARE_RESYNC && differs) {
         c->state = COMPARE_DIFFERS;
         c->grains = differs;

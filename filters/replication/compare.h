@@ -47,6 +47,26 @@ struct answers {
     struct sluice_io io;
 };
 
+/* The source's batches: whether extents are asked about before they are copied, and what it cost.
+ */
+struct batch_cost {
+    uint64_t bytes, same_bytes;    /* that might have differed; found to be the same */
+    uint64_t sent_bytes, spent_ns; /* heads of frames and hashes among them */
+};
+enum seed_mode {
+    SEED_ASK,     /* where it pays */
+    SEED_ASK_ALL, /* most is the same: an image that was copied */
+    SEED_SEND_ALL /* whatever the peer has, it gets everything */
+};
+struct seed {
+    enum seed_mode mode;     /* of the next batch that ends */
+    unsigned unasked, pause; /* extents to be copied before the next question; and after the next */
+    uint64_t batches, started_ns, round, flushing_round;
+    bool is_flushed, is_flushing;
+    struct sluice_io io;
+    struct batch_cost now, last;
+};
+
 /* What the last run of verify came to; kept in the state folder. */
 struct verified {
     enum {

@@ -12,6 +12,7 @@
  *     target.c     the other side of it: journal, apply, acknowledge
  *     compare.c    extents compared with the peer's by hashes
  *     verify.c     a run of that over the whole disk
+ *     seed.c       the same before a batch copies what may differ
  *     roles.c      promotion, demotion, peer loss
  *     seal.c       what only the loser of two primaries has is kept before it is overwritten
  *
@@ -173,8 +174,8 @@ struct copying {
     struct replica *r;
     struct sluice_io io;
     uint64_t extent, grain;
-    bool is_busy, is_reading;
-    uint16_t todo; /* grains of the extent still to be sent */
+    bool is_busy, is_reading, is_paid; /* paid: max_rate has counted it when it was compared */
+    uint16_t todo;                     /* grains of the extent still to be sent */
     uint8_t data[GRAIN_BYTES];
 };
 #define COPIES 4u
@@ -264,6 +265,7 @@ struct replica {
     /* either side */
     struct compare compares[COMPARE_SLOTS];
     struct answers answers;
+    struct seed seed;
     struct verify verify;
 
     /* roles */
@@ -433,6 +435,8 @@ uint64_t compare_bytes(const struct replica *r, uint64_t extent, uint16_t grains
 void compare_stop(struct replica *r, enum compare_purpose purpose);
 void compare_stop_all(struct replica *r);
 bool compare_is_busy(const struct replica *r);
+/* One that is COMPARE_DIFFERS and that nobody writes: its grains, and it is forgotten; 0: none. */
+uint16_t compare_take_differing(struct replica *r, uint64_t *extent);
 /* The extent is being read: a guest's write to it, or the applying of an entry, waits. */
 bool compare_holds_write(const struct replica *r, uint64_t offset, uint64_t bytes);
 bool compare_holds_entry(const struct replica *r, const struct entry *e);
@@ -462,6 +466,20 @@ void verify_tell(struct replica *r, struct sluice_reply *reply);
 int verify_run_verb(void *instance, int argc, const char *const *argv, struct sluice_reply *reply,
                     struct sluice_error *error);
 void verify_pump(struct replica *r); /* without the mutex */
+
+/* --- seed.c
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+void seed_begin(struct replica *r, uint64_t dirty_bytes);
+bool seed_asks(const struct replica *r); /* about the next extent */
+void seed_on_unasked(struct replica *r);
+void seed_on_answer(struct replica *r, const struct compare *c, uint16_t differs);
+/* Before COMMIT, until is_flushed; true: seed_flush() follows, without the mutex. */
+bool seed_wants_flush(struct replica *r);
+void seed_flush(struct replica *r);
+void seed_on_committed(struct replica *r);
+void seed_tell(struct replica *r, struct sluice_reply *reply);
 
 /* --- target.c
  * --------------------------------------------------------------------------------------------------------

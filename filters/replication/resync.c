@@ -3,6 +3,7 @@
  * resync.c: the source's side of a batch.  After BEGIN come, in one stream and so in one order,
  * what differs and what guests write meanwhile; the target keeps it apart and takes it over at
  * COMMIT as one change.  Every connection begins with a batch; when nothing differs it is empty.
+ * What may differ is first compared by hashes where that pays (seed.c).
  *
  * An extent is copied while nobody writes it: writes to it wait until it has been read (no lock of
  * the host's is taken, since a write that waits for the peer keeps its own until the batch is
@@ -61,8 +62,10 @@ void resync_begin(struct replica *r, bool is_full)
     memset(r->evidence.again, 0, (r->evidence.grains + 7) / 8);
     choose(r);
     dirty = evidence_dirty_bytes(r);
-    if (is_full || r->must_unstage || dirty > r->settings.journal_bytes / 2)
+    if (is_full || r->must_unstage ||
+        (dirty > r->settings.journal_bytes / 2 && r->seed.mode != SEED_ASK_ALL))
         f.flags = FRAME_UNSTAGED;
+    seed_begin(r, dirty);
     r->must_unstage = r->commit_is_sent = r->resync_wanted = false;
     r->acked_received = r->acked_journaled = r->acked_stable = r->acked_applied = 0;
     r->sent_bytes = r->peer_journaled_bytes = 0; /* the target counts anew too */
@@ -79,6 +82,7 @@ void resync_stop(struct replica *r)
         r->copies[i].is_busy = r->copies[i].is_reading; /* one that reads ends by itself */
     }
     r->todo_left = 0;
+    compare_stop(r, COMPARE_RESYNC);
     if (r->link != LINK_RESYNC)
         return;
     /* What was acknowledged in a batch that does not end has never been. */
@@ -90,7 +94,8 @@ void resync_stop(struct replica *r)
 bool resync_is_copying(const struct replica *r, uint64_t offset, uint64_t bytes)
 {
     for (unsigned i = 0; i < COPIES; i++)
-        if (r->copies[i].is_busy && !MUTANT(6) && r->copies[i].extent >= offset / EXTENT_BYTES &&
+        if ((r->copies[i].is_reading || (r->copies[i].is_busy && !r->is_parked)) && !MUTANT(6) &&
+            r->copies[i].extent >= offset / EXTENT_BYTES &&
             r->copies[i].extent <= (offset + bytes - 1) / EXTENT_BYTES)
             return true;
     return compare_holds_write(r, offset, bytes);
@@ -108,6 +113,7 @@ static void send_grain(struct replica *r, struct copying *c)
 
     if (is_hole)
         f.type = FRAME_ZERO;
+    r->seed.now.sent_bytes += FRAME_BYTES + (is_hole ? 0 : c->io.length);
     link_send(r, &f, c->data, is_hole ? 0 : c->io.length);
     sluice_count(r->disk, COUNT_RESYNC_BYTES, is_hole ? 0 : (int64_t)c->io.length);
 }
@@ -188,8 +194,9 @@ static void spend_rate(struct replica *r, uint64_t bytes)
         replica_tick_in(r, r->rate_at_ns - now);
 }
 
-/* The next extent that is due and that nobody writes. */
-static bool take_extent(struct replica *r, struct copying *c)
+/* The next extent that is due and that nobody writes; it is due no more.  False: there is none now.
+ */
+static bool take_due(struct replica *r, uint64_t *extent)
 {
     for (uint64_t n = 0; r->todo_left && n < r->evidence.extents; n++) {
         uint64_t x = (r->todo_at + n) % r->evidence.extents;
@@ -199,13 +206,43 @@ static bool take_extent(struct replica *r, struct copying *c)
         r->todo[x / 8] &= (uint8_t) ~(1u << (x % 8));
         r->todo_at = x + 1;
         r->todo_left--;
-        c->extent = x;
-        c->todo = dirty_grains(r, x);
-        c->is_busy = c->todo != 0;
+        *extent = x;
         sluice_progress(r->disk, "resync", r->todo_total - r->todo_left, r->todo_total);
         return true;
     }
     return false;
+}
+
+static void ask_about(struct replica *r)
+{
+    uint64_t x;
+
+    while (seed_asks(r) && compare_is_room(r, COMPARE_RESYNC) && !is_throttled(r) &&
+           take_due(r, &x)) {
+        uint16_t grains = dirty_grains(r, x) & compare_grains(r, x);
+
+        spend_rate(r, compare_bytes(r, x, grains));
+        if (!grains || compare_begin(r, COMPARE_RESYNC, x, grains))
+            continue;
+        r->todo[x / 8] |= (uint8_t)(1u << (x % 8)); /* no memory: later */
+        r->todo_left++;
+        break;
+    }
+}
+
+/* What was found to differ before what nobody was asked about. */
+static bool take_extent(struct replica *r, struct copying *c)
+{
+    c->todo = compare_take_differing(r, &c->extent);
+    c->is_paid = c->todo != 0;
+    if (!c->todo) {
+        if (seed_asks(r) || !take_due(r, &c->extent))
+            return false;
+        c->todo = dirty_grains(r, c->extent);
+        seed_on_unasked(r);
+    }
+    c->is_busy = c->todo != 0;
+    return true;
 }
 
 static bool is_copying_any(const struct replica *r)
@@ -227,27 +264,42 @@ static void send_commit(struct replica *r)
     link_send(r, &f, payload, length);
 }
 
+/* Everything is with the peer: true: it has to be flushed here before that counts. */
+static bool end_batch(struct replica *r)
+{
+    if (r->todo_left || is_copying_any(r) || compare_is_any(r, COMPARE_RESYNC))
+        return false;
+    if (seed_wants_flush(r))
+        return true;
+    if (r->seed.is_flushed)
+        send_commit(r);
+    return false;
+}
+
 void resync_pump(struct replica *r)
 {
     struct copying *reads[COPIES];
     unsigned n = 0;
+    bool flushes = false;
 
     replica_lock(r);
     if (r->link == LINK_RESYNC && !r->commit_is_sent) {
+        ask_about(r);
         for (unsigned i = 0; i < COPIES && !is_throttled(r); i++) {
             struct copying *c = &r->copies[i];
 
             if (!c->is_busy && !c->is_reading && !take_extent(r, c))
                 continue;
             if (prepare_read(r, c)) {
-                spend_rate(r, c->io.length);
+                spend_rate(r, c->is_paid ? 0 : c->io.length);
                 reads[n++] = c;
             }
         }
-        if (!r->todo_left && !is_copying_any(r))
-            send_commit(r);
+        flushes = end_batch(r);
     }
     replica_unlock(r);
+    if (flushes)
+        seed_flush(r);
     for (unsigned i = 0; i < n; i++)
         if (sluice_io_submit(r->disk, &reads[i]->io) < 0)
             on_read(&reads[i]->io, 5);
@@ -275,6 +327,7 @@ void resync_on_committed(struct replica *r)
     super_change(r);
     link_set(r, LINK_STREAMING);
     sluice_event_emit(r->disk, "resync", "state:done seq:%llu", (unsigned long long)seq);
+    seed_on_committed(r);
     verify_on_resynced(r);
     roles_tell(r);
     capture_admit(r);

@@ -48,6 +48,7 @@ static void tell_state(struct replica *r, struct sluice_reply *reply)
     sluice_reply_integer(d, reply, "active_extents", r->evidence.used);
     sluice_reply_integer(d, reply, "seals", seal_count(&r->seals));
     sluice_reply_integer(d, reply, "journal_bytes", (int64_t)journal_used(&r->journal));
+    seed_tell(r, reply);
     verify_tell(r, reply);
 }
 
@@ -156,6 +157,17 @@ static int run_takeover(void *instance, int argc, const char *const *argv,
     return status;
 }
 
+/* seed: everything may differ, and is asked about; full: everything is sent. */
+static void begin_resync(struct replica *r, int argc, const char *const *argv)
+{
+    bool is_seed = is_said(argc, argv, "--seed"), is_full = is_said(argc, argv, "--full");
+
+    if (is_seed || is_full)
+        evidence_mark_all(r);
+    r->seed.mode = is_full ? SEED_SEND_ALL : is_seed ? SEED_ASK_ALL : SEED_ASK;
+    link_greet(r);
+}
+
 /* Meets the peer anew; what may differ is sent. */
 static int run_resync(void *instance, int argc, const char *const *argv, struct sluice_reply *reply,
                       struct sluice_error *error)
@@ -164,16 +176,14 @@ static int run_resync(void *instance, int argc, const char *const *argv, struct 
     int status = 0;
 
     replica_lock(r);
-    if (is_said(argc, argv, "--full"))
-        evidence_mark_all(r);
     if (r->link == LINK_DOWN || r->super.role != REPLICA_PRIMARY)
         status = sluice_refuse(r->disk, error, EAGAIN, "%s",
                                r->link == LINK_DOWN ? "the peer is not connected"
                                                     : "only the primary sends");
-    else
-        link_greet(r);
-    if (status == 0)
+    if (status == 0) {
+        begin_resync(r, argc, argv);
         tell_state(r, reply);
+    }
     replica_unlock(r);
     return status;
 }
@@ -217,7 +227,10 @@ const struct sluice_verb replica_verbs[] = {
      run_discard},
     {"seals", "[--drop NUMBER]", "What was sealed before it was overwritten; or forgets one.",
      seal_run_verb},
-    {"resync", "[--full]", "From the primary: sends what may differ, or everything.", run_resync},
+    {"resync", "[--seed|--full]",
+     "From the primary: sends what may differ; --seed: compares everything and sends what differs; "
+     "--full: sends everything.",
+     run_resync},
     {"verify", "[--rate RATE] [--repair] [--stop]",
      "From the primary: compares both sides while they serve; `sluice verify` waits for it.",
      verify_run_verb},

@@ -37,9 +37,9 @@ struct cli_verb {
 /* One a verb, named after it. */
 cli_run_fn cli_serve, cli_check, cli_diff, cli_reload, cli_status, cli_watch, cli_metrics,
     cli_disk_list, cli_disk_show, cli_disk_add, cli_disk_remove, cli_disk_resize, cli_disk_snapshot,
-    cli_disk_event, cli_failover, cli_peer_check, cli_verify, cli_disk_reopen, cli_filter_list,
-    cli_filter_show, cli_filter_try, cli_top, cli_filter_new, cli_filter_check, cli_pki_init,
-    cli_pki_issue, cli_version, cli_help;
+    cli_disk_event, cli_failover, cli_peer_check, cli_verify, cli_resync, cli_disk_reopen,
+    cli_filter_list, cli_filter_show, cli_filter_try, cli_top, cli_filter_new, cli_filter_check,
+    cli_pki_init, cli_pki_issue, cli_version, cli_help;
 /* disk show --connect KIND */
 #define CLI_CLIENT_KINDS "qemu|libvirt|nbd-client|uri|linux|esxi|windows|xen|proxmox"
 int cli_connect(struct cli *cli, const char *disk, const char *kind);

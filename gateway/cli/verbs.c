@@ -42,6 +42,8 @@ const struct cli_verb cli_verbs[] = {
     {"failover", "DISK|GROUP [--to GATEWAY] [--force] [--yes] [--json]",
      "Let the other gateway serve a replicated disk or group; says first what that means.",
      cli_failover},
+    {"resync", "DISK [--seed|--full] [--no-wait] [--json]",
+     "Bring the peer of a replicated disk up to date; only what differs is sent.", cli_resync},
     {"verify", "DISK [--rate RATE] [--repair] [--stop] [--no-wait] [--json]",
      "Compare both sides of a replicated disk while they serve; exit code 2 when they differ.",
      cli_verify},

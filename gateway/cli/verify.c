@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * verify.c: `sluice verify`: asks the replication filter to compare both sides of a disk, and shows
- * how far it is until it has.  The run itself is the gateway's: it goes on when this command is
- * interrupted.
+ * verify.c: `sluice verify` and `sluice resync`: ask the replication filter to compare both sides
+ * of a disk, or to bring the peer up to date, and show how far it is until it has.  The run itself
+ * is the gateway's: it goes on when this command is interrupted.
  */
 #include "cli.h"
 
@@ -56,39 +56,70 @@ static void print_left(uint64_t left_ms)
         fprintf(stderr, "%llu s left", (unsigned long long)s);
 }
 
-static void print_bar(const json_t *said)
+static void print_bar(uint64_t done, uint64_t total, const char *what, uint64_t left_ms)
 {
-    uint64_t done = number_of(said, "verify_done_bytes"),
-             total = number_of(said, "verify_total_bytes");
     unsigned cells = total ? (unsigned)((double)done / (double)total * BAR_CELLS) : 0;
     char a[32], b[32];
 
-    fprintf(stderr, "\r\033[K[%.*s%*s] %s of %s, %llu differ, ", (int)cells,
-            "##############################", (int)(BAR_CELLS - cells), "", text_size(done, a),
-            text_size(total, b), (unsigned long long)number_of(said, "verify_differing_bytes"));
+    fprintf(stderr, "\r\033[K[%.*s%*s] %s of %s, %s", (int)cells, "##############################",
+            (int)(BAR_CELLS - cells), "", text_size(done, a), text_size(total, b), what);
     if (done)
-        print_left(number_of(said, "verify_left_ms"));
+        print_left(left_ms);
     else
         fputs("waiting", stderr);
     fflush(stderr);
 }
 
-static bool is_running(const json_t *said)
+/* One kind of waiting: until is_done; what is shown meanwhile. */
+struct waiting {
+    bool (*is_done)(const json_t *said, uint64_t since);
+    void (*show)(const json_t *said);
+    uint64_t since;
+};
+
+static void show_verify(const json_t *said)
 {
-    return strcmp(text_of(said, "verify"), "running") == 0;
+    char what[64];
+
+    snprintf(what, sizeof what, "%llu differ, ",
+             (unsigned long long)number_of(said, "verify_differing_bytes"));
+    print_bar(number_of(said, "verify_done_bytes"), number_of(said, "verify_total_bytes"), what,
+              number_of(said, "verify_left_ms"));
+}
+
+static bool is_verified(const json_t *said, uint64_t since)
+{
+    (void)since;
+    return strcmp(text_of(said, "verify"), "running") != 0;
+}
+
+static void show_resync(const json_t *said)
+{
+    char what[64];
+
+    snprintf(what, sizeof what, "%s, ", text_of(said, "link"));
+    print_bar(number_of(said, "resync_done_bytes"), number_of(said, "resync_total_bytes"), what,
+              number_of(said, "resync_left_ms"));
+}
+
+/* Also when this side does not send any more. */
+static bool is_resynced(const json_t *said, uint64_t since)
+{
+    return number_of(said, "batches") > since || strcmp(text_of(said, "role"), "primary") != 0;
 }
 
 /* *said: the last look. */
-static int wait_until_done(struct cli *cli, const char *disk, json_t **said)
+static int wait_until_done(struct cli *cli, const char *disk, const struct waiting *w,
+                           json_t **said)
 {
     bool has_bar = isatty(STDERR_FILENO) && !cli->is_json;
     int code = EXIT_OK;
 
-    while (code == EXIT_OK && is_running(*said)) {
+    while (code == EXIT_OK && !w->is_done(*said, w->since)) {
         struct timespec pause = {0, LOOK_NS};
 
         if (has_bar)
-            print_bar(*said);
+            w->show(*said);
         nanosleep(&pause, NULL);
         json_decref(*said);
         code = ask(cli, disk, "status", json_array(), said);
@@ -149,6 +180,7 @@ int cli_verify(struct cli *cli)
     const char *rate = cli_take_option(cli, "--rate");
     bool repairs = cli_take_flag(cli, "--repair"), stops = cli_take_flag(cli, "--stop"),
          leaves = cli_take_flag(cli, "--no-wait");
+    const struct waiting waiting = {is_verified, show_verify, 0};
     int code = cli_expect_positions(cli, 1, 1);
     json_t *said, *words;
 
@@ -167,9 +199,54 @@ int cli_verify(struct cli *cli)
         json_array_append_new(words, json_string("--stop"));
     code = ask(cli, cli->argv[0], "verify", words, &said);
     if (code == EXIT_OK && !leaves && !stops)
-        code = wait_until_done(cli, cli->argv[0], &said);
+        code = wait_until_done(cli, cli->argv[0], &waiting, &said);
     if (code == EXIT_OK && !leaves && !stops)
         code = tell(cli, said, repairs);
+    else if (code == EXIT_OK && cli->is_json)
+        cli_print_json(said);
+    json_decref(said);
+    return code;
+}
+
+/* --- resync --------------------------------------------------------------------------------- */
+
+static int tell_batch(struct cli *cli, const json_t *said)
+{
+    char bytes[32], same[32], sent[32];
+
+    if (strcmp(text_of(said, "role"), "primary") != 0)
+        return cli_fail(cli, EXIT_ERROR, "this side is not primary any more");
+    if (cli->is_json)
+        cli_print_json(said);
+    else
+        printf("%s might have differed: %s were the same, %s were sent\n",
+               text_size(number_of(said, "batch_bytes"), bytes),
+               text_size(number_of(said, "batch_same_bytes"), same),
+               text_size(number_of(said, "batch_sent_bytes"), sent));
+    return EXIT_OK;
+}
+
+int cli_resync(struct cli *cli)
+{
+    bool is_seed = cli_take_flag(cli, "--seed"), is_full = cli_take_flag(cli, "--full"),
+         leaves = cli_take_flag(cli, "--no-wait");
+    struct waiting waiting = {is_resynced, show_resync, 0};
+    int code = cli_expect_positions(cli, 1, 1);
+    json_t *said, *words;
+
+    if (code)
+        return code;
+    if (is_seed && is_full)
+        return cli_usage_error(cli, "give one of --seed, --full");
+    words = json_array();
+    if (is_seed || is_full)
+        json_array_append_new(words, json_string(is_seed ? "--seed" : "--full"));
+    code = ask(cli, cli->argv[0], "resync", words, &said);
+    waiting.since = number_of(said, "batches");
+    if (code == EXIT_OK && !leaves)
+        code = wait_until_done(cli, cli->argv[0], &waiting, &said);
+    if (code == EXIT_OK && !leaves)
+        code = tell_batch(cli, said);
     else if (code == EXIT_OK && cli->is_json)
         cli_print_json(said);
     json_decref(said);
