@@ -4,6 +4,7 @@
 # filters/replication) it finds a violation within SEEDS (default 10000) seeds, all of which are green with every
 # rule kept (test-replication-simulator.sh).  (Rules 4, 14, 20, 24, 44, 45 and 53 are left out: a
 # seed that meets their rare turns has to be found again since the timing changed.)  Behind a colon: a seed that has found it before and is tried first,
+# (54 and 55 are those of test-replication-peers-bugs.sh.)
 # behind another one the number of its steps.
 simulator=${top_builddir:-.}/tests/simulator/simulator
 count=0 status=0

@@ -252,6 +252,15 @@ static void end_source(struct replica *r, struct compare *c, const uint8_t *mine
     capture_admit(r);
 }
 
+/* For the seals it is as if the batch had brought it. */
+static void note_same(struct replica *r, const struct compare *c, uint16_t differs)
+{
+    for (unsigned i = 0; i < EXTENT_GRAINS && r->batch == BATCH_OPEN; i++)
+        if ((c->grains & (uint16_t)~differs) >> i & 1)
+            seal_note_arrived(r, (c->extent * EXTENT_GRAINS + i) * GRAIN_BYTES,
+                              grain_bytes(r, c->extent, i));
+}
+
 static void end_answer(struct replica *r, struct compare *c, const uint8_t *mine)
 {
     uint16_t differs = 0;
@@ -260,6 +269,8 @@ static void end_answer(struct replica *r, struct compare *c, const uint8_t *mine
         if (c->grains >> i & 1 &&
             memcmp(c->hashes + i * HASH_BYTES, mine + i * HASH_BYTES, HASH_BYTES) != 0)
             differs |= (uint16_t)(1u << i);
+    if (!c->is_stale && r->link == LINK_TARGET && !c->error)
+        note_same(r, c, differs);
     if (!c->is_stale && r->link == LINK_TARGET)
         send_checked(r, c, c->error ? c->grains : differs, c->error ? c->grains : 0);
     end_slot(c);

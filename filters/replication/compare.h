@@ -59,7 +59,7 @@ enum seed_mode {
     SEED_SEND_ALL /* whatever the peer has, it gets everything */
 };
 struct seed {
-    enum seed_mode mode;     /* of the next batch that ends */
+    enum seed_mode mode, usual; /* of the next batch that ends; after it (the simulator has both) */
     unsigned unasked, pause; /* extents to be copied before the next question; and after the next */
     uint64_t batches, started_ns, round, flushing_round;
     bool is_flushed, is_flushing;

@@ -10,7 +10,8 @@
  * torn between sectors is a mixture of two right ones.
  *
  *     0 log A   4096 log B   8192 bitmap
- *     log: magic u32, crc32c u32 (of what follows), generation u64, count u64, extents u64 each
+ *     log: magic u32, crc32c u32 (of what follows), generation u64, count u64, extents u64 each; at
+ * 4024 settled_seq u64
  */
 #include "replica.h"
 
@@ -22,6 +23,8 @@
 
 #define LOG_MAGIC 0x314c4153u /* "SAL1" */
 #define BLOCK_BYTES 4096u
+#define SETTLED_AT 4024u
+_Static_assert(24 + ACTIVE_MAX * 8 <= SETTLED_AT, "the log is one block");
 #define BITMAP_AT (2 * BLOCK_BYTES)
 #define WIDE_BYTES (64ull * EXTENT_BYTES)
 
@@ -254,6 +257,8 @@ static void fill_block(struct evidence *e)
             le_put(&at, e->active[i].extent, 8);
             count++;
         }
+    at = e->block + SETTLED_AT;
+    le_put(&at, e->settled_seq, 8);
     at = e->block + 8;
     le_put(&at, ++e->generation, 8);
     le_put(&at, count, 8);
@@ -438,6 +443,8 @@ static void take_log(struct replica *r, const uint8_t *block)
         if (extent < r->evidence.extents)
             evidence_mark(r, extent * EXTENT_BYTES, EXTENT_BYTES, false);
     }
+    at = block + SETTLED_AT;
+    r->evidence.settled_seq = le_get(&at, 8);
 }
 
 /* The state knows of a later log than this file has: it was lost, or is an old copy. */

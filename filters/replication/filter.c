@@ -334,8 +334,7 @@ static int on_resume(struct replica *r, const struct sluice_event *event,
     return 0;
 }
 
-static int on_resize(struct replica *r, const struct sluice_event *event,
-                     struct sluice_error *error)
+int replica_resize(struct replica *r, const struct sluice_event *event, struct sluice_error *error)
 {
     if (event->phase != SLUICE_PHASE_PREPARE || event->size_bytes == r->disk->size_bytes)
         return 0;
@@ -346,9 +345,9 @@ static int on_resize(struct replica *r, const struct sluice_event *event,
 
 static int (*const on_event[SLUICE_EVENT_COUNT])(struct replica *, const struct sluice_event *,
                                                  struct sluice_error *) = {
-    [SLUICE_EVENT_PROMOTE] = on_role,    [SLUICE_EVENT_DEMOTE] = on_role,
-    [SLUICE_EVENT_QUIESCE] = on_quiesce, [SLUICE_EVENT_RESUME] = on_resume,
-    [SLUICE_EVENT_RESIZE] = on_resize,
+    [SLUICE_EVENT_PROMOTE] = on_role,       [SLUICE_EVENT_DEMOTE] = on_role,
+    [SLUICE_EVENT_QUIESCE] = on_quiesce,    [SLUICE_EVENT_RESUME] = on_resume,
+    [SLUICE_EVENT_RESIZE] = replica_resize,
 };
 
 static int event(void *instance, const struct sluice_event *e, struct sluice_error *error)

@@ -356,6 +356,8 @@ static bool take_record(struct replica *r, uint64_t *position, uint8_t *record)
         r->begin_entry = NULL;
     if (frame.seq > r->journaled_seq)
         r->journaled_seq = frame.seq;
+    if (frame.seq > r->has_seq)
+        r->has_seq = frame.seq;
     *position = at + record_bytes(e->length);
     return true;
 }

@@ -61,7 +61,7 @@ size_t hello_put(uint8_t *out, const struct hello *h)
     le_put(&at, h->size_bytes, 8);
     le_put(&at, h->seq, 8);
     le_put(&at, h->disk_id, 8);
-    le_put(&at, 0, 8);
+    le_put(&at, h->has_seq, 8);
     return (size_t)(at - out) + lineage_put(at, &h->lineage);
 }
 
@@ -81,7 +81,7 @@ bool hello_get(struct hello *h, const uint8_t *data, size_t length)
     h->size_bytes = le_get(&at, 8);
     h->seq = le_get(&at, 8);
     h->disk_id = le_get(&at, 8);
-    at += 8;
+    h->has_seq = le_get(&at, 8);
     return h->role <= REPLICA_PRIMARY && h->data <= DATA_CONSISTENT &&
            lineage_get(&h->lineage, at, length - (size_t)(at - data));
 }

@@ -38,6 +38,7 @@ struct hello {
     bool was_alone;    /* acknowledged writes that the peer may lack */
     uint64_t size_bytes, seq;
     uint64_t disk_id; /* of the disk's UUID */
+    uint64_t has_seq; /* everything of its sources up to here, durably */
     struct lineage lineage;
 };
 #define HELLO_BYTES_MAX (48u + LINEAGE_MAX * 24u)

@@ -132,6 +132,7 @@ static struct hello self(const struct replica *r)
                           .size_bytes = r->disk->size_bytes,
                           .seq = r->seq,
                           .disk_id = disk_id(r->disk->uuid),
+                          .has_seq = r->has_seq,
                           .lineage = r->super.lineage};
 }
 
@@ -175,6 +176,8 @@ static void decide(struct replica *r)
     case PLAN_SOURCE:
     case PLAN_FULL_SOURCE:
         r->asked_ns = sluice_now_ns(r->disk);
+        if (seed_is_stale(r))
+            seed_on_stale(r);
         link_set(r, LINK_ASKED);
         break;
     case PLAN_TARGET:
@@ -247,6 +250,8 @@ static void on_ack(struct replica *r, const struct frame *f, const void *message
     r->peer_journaled_bytes = bytes;
     if (f->flags & FRAME_COMMITTED)
         resync_on_committed(r);
+    if (r->acked_stable > r->theirs.has_seq)
+        r->theirs.has_seq = r->acked_stable; /* also when this side greets again and they do not */
     resync_end_alone(r);
     capture_release(r);
     if (r->link != LINK_STREAMING || r->clean == CLEAN_RUNNING || r->is_demoting)

@@ -85,6 +85,7 @@ struct evidence {
     bool log_wanted, pages_wanted;
     uint64_t page_at;
     uint64_t generation, commits;
+    uint64_t settled_seq; /* the peer has everything up to here, but what is named here */
     uint8_t block[4096];
 };
 
@@ -103,6 +104,7 @@ struct super {
     uint64_t journal_life;   /* no record of a lower term was written since the last cut */
     uint64_t log_generation; /* the activity log on disk is not older than this */
     bool is_damaged;         /* the journal has lost what was promised: an older instant */
+    uint64_t has_seq; /* everything of its sources up to here is on the disk or in the journal */
     struct lineage lineage;
 };
 
@@ -241,6 +243,7 @@ struct replica {
     bool is_cleaning; /* clean_io is under way */
 
     /* the target */
+    uint64_t has_seq; /* as in super, but for what the journal holds since */
     uint64_t received_seq, journaled_seq, stable_seq, applied_seq;
     uint64_t journaled_bytes;
     struct entry *begin_entry; /* of a batch that is not applied yet: nothing from it on is */
@@ -300,6 +303,8 @@ void replica_kick(struct replica *r);
 void replica_tick_in(struct replica *r, uint64_t delay_ns);
 /* Without the mutex: everything that nobody waits for and that can go on now. */
 void replica_work(struct replica *r);
+/* A control event; blocks, without the mutex. */
+int replica_resize(struct replica *r, const struct sluice_event *event, struct sluice_error *error);
 extern const struct sluice_verb replica_verbs[]; /* verbs.c */
 enum {
     COUNT_CAPTURED,
@@ -471,6 +476,9 @@ void verify_pump(struct replica *r); /* without the mutex */
  * --------------------------------------------------------------------------------------------------------
  */
 
+/* The peer's disk is older than what is known of it: one that was put back. */
+bool seed_is_stale(const struct replica *r);
+void seed_on_stale(struct replica *r);
 void seed_begin(struct replica *r, uint64_t dirty_bytes);
 bool seed_asks(const struct replica *r); /* about the next extent */
 void seed_on_unasked(struct replica *r);

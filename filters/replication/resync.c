@@ -66,6 +66,7 @@ void resync_begin(struct replica *r, bool is_full)
         (dirty > r->settings.journal_bytes / 2 && r->seed.mode != SEED_ASK_ALL))
         f.flags = FRAME_UNSTAGED;
     seed_begin(r, dirty);
+    f.seq = r->seq;
     r->must_unstage = r->commit_is_sent = r->resync_wanted = false;
     r->acked_received = r->acked_journaled = r->acked_stable = r->acked_applied = 0;
     r->sent_bytes = r->peer_journaled_bytes = 0; /* the target counts anew too */
@@ -320,6 +321,7 @@ void resync_on_committed(struct replica *r)
         r->acked_stable = seq;
     sluice_progress(r->disk, NULL, 0, 0);
     evidence_settle(r);
+    r->evidence.settled_seq = seq;
     r->alone_wanted = false;
     r->alone_until = MUTANT(22) ? 0 : r->seq;
     r->super.is_split = false;

@@ -320,6 +320,8 @@ static bool is_anything_writing(const struct replica *r)
 
 static void become_secondary(struct replica *r)
 {
+    /* What this side wrote itself it has. */
+    r->has_seq = r->super.has_seq = r->seq > r->has_seq ? r->seq : r->has_seq;
     r->super.role = REPLICA_SECONDARY;
     r->is_alone = r->alone_wanted = false;
     r->role_change = super_change(r);
@@ -540,6 +542,8 @@ static void clean_end(struct replica *r)
     if (r->clean_is_mirrored && r->acked_stable < r->clean_seq && !MUTANT(15))
         return;
     r->clean = CLEAN_IDLE;
+    if (r->clean_is_mirrored)
+        r->evidence.settled_seq = r->clean_seq;
     evidence_leave(r);
 }
 

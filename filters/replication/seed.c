@@ -15,14 +15,47 @@
 
 #define UNASKED_FIRST 4u
 #define UNASKED_MAX 256u
+#define SEQ_MARGIN 4096u
+#define SEQ_STEP (1u << 20)
 
 /* --- whether to ask
  * -------------------------------------------------------------------------------------------------
  */
 
+bool seed_is_stale(const struct replica *r)
+{
+    return r->plan == PLAN_SOURCE && r->theirs.has_seq < r->evidence.settled_seq && !MUTANT(55);
+}
+
+void seed_on_stale(struct replica *r)
+{
+    sluice_log(r->disk, SLUICE_LOG_WARNING,
+               "replication: the peer's copy is older than what it has had: sequence %llu, not "
+               "%llu; all of it is compared",
+               (unsigned long long)r->theirs.has_seq, (unsigned long long)r->evidence.settled_seq);
+    sluice_event_emit(r->disk, "stale", "seq:%llu", (unsigned long long)r->theirs.has_seq);
+    evidence_mark_all(r);
+    r->seed.mode = SEED_ASK_ALL;
+}
+
+/* A batch that brings anything has a number of its own, so that a disk from before it is older than
+ * one with it. */
+static void take_number(struct replica *r)
+{
+    if (r->seq + 2 < r->saved_seq_limit)
+        r->seq++;
+    if (r->seq + SEQ_MARGIN < r->super.seq_limit)
+        return;
+    r->super.seq_limit = r->seq + SEQ_STEP;
+    super_change(r);
+}
+
 void seed_begin(struct replica *r, uint64_t dirty_bytes)
 {
     struct seed *s = &r->seed;
+
+    if (dirty_bytes)
+        take_number(r);
 
     s->unasked = s->pause = 0;
     s->round++;
@@ -105,7 +138,7 @@ void seed_on_committed(struct replica *r)
     struct seed *s = &r->seed;
 
     s->batches++;
-    s->mode = SEED_ASK;
+    s->mode = s->usual;
     if (!s->now.bytes) /* empty: as on most connections */
         return;
     s->now.spent_ns = sluice_now_ns(r->disk) - s->started_ns;

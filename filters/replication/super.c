@@ -5,7 +5,8 @@
  * newest state, so that many changes cost one write.
  *
  *     magic u32, crc32c u32 (of what follows), version u64, role u8, data u8, flags u48, seq_limit
- * u64, size u64, journal tail u64, journal term u64, journal life u64, log generation u64, lineage
+ * u64, size u64, journal tail u64, journal term u64, journal life u64, log generation u64, has_seq
+ * u64, lineage
  */
 #include "replica.h"
 
@@ -16,8 +17,8 @@
 
 #define MAGIC 0x31505253u /* "SRP1" */
 #define SUPER_VERSION 2u
-#define FIXED_BYTES 72u
-#define FIXED_BYTES_1 56u /* of version 1, without the last two numbers */
+#define FIXED_BYTES 80u
+#define FIXED_BYTES_1 56u /* of version 1, without the last three numbers */
 #define FILE_NAME "super"
 
 /* HAS_NOTHING_OWN: a file that does not say so is of a side that may have. */
@@ -42,6 +43,7 @@ static size_t encode(const struct super *s, uint8_t *out)
     le_put(&at, s->journal_term, 8);
     le_put(&at, s->journal_life, 8);
     le_put(&at, s->log_generation, 8);
+    le_put(&at, s->has_seq, 8);
     length = FIXED_BYTES + lineage_put(at, &s->lineage);
     at = out;
     le_put(&at, MAGIC, 4);
@@ -74,6 +76,7 @@ static bool decode(struct super *s, const uint8_t *data, size_t length)
     s->journal_term = le_get(&at, 8);
     s->journal_life = version > 1 ? le_get(&at, 8) : 0;
     s->log_generation = version > 1 ? le_get(&at, 8) : 0;
+    s->has_seq = version > 1 ? le_get(&at, 8) : 0;
     return s->role <= REPLICA_PRIMARY && s->data <= DATA_CONSISTENT &&
            lineage_get(&s->lineage, at, length - (size_t)(at - data));
 }
@@ -98,6 +101,7 @@ int super_load(struct replica *r, struct sluice_error *error)
                              "filter's state folder to begin anew as a secondary without contents",
                              status < 0 ? "not readable" : "damaged or of another version");
     r->saved_seq_limit = r->super.seq_limit;
+    r->has_seq = r->super.has_seq;
     return 0;
 }
 

@@ -227,6 +227,8 @@ static void count_journaled(struct replica *r)
             r->journaled_seq = e->frame.seq;
         if (e->frame.seq > r->seq)
             r->seq = e->frame.seq;
+        if (e->frame.seq > r->has_seq)
+            r->has_seq = e->frame.seq;
         if (e->frame.type == FRAME_COMMIT)
             r->commit_position = e->position;
         if (frame_changes_data(&e->frame))
@@ -495,6 +497,7 @@ static void note_seq(struct replica *r)
 {
     if (r->super.seq_limit <= r->seq)
         r->super.seq_limit = r->seq + 1;
+    r->super.has_seq = r->has_seq;
 }
 
 static void on_flushed(struct sluice_io *io, int32_t error)

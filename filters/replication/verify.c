@@ -228,17 +228,32 @@ static uint64_t whole_bytes(const struct replica *r)
     return r->disk->size_bytes;
 }
 
+/* What is known to differ waits for its batch, and is no news. */
+static uint16_t settled_grains(const struct replica *r, uint64_t extent)
+{
+    uint16_t grains = compare_grains(r, extent);
+
+    for (unsigned i = 0; i < EXTENT_GRAINS; i++)
+        if (evidence_is_dirty(&r->evidence, extent * EXTENT_GRAINS + i))
+            grains &= (uint16_t) ~(1u << i);
+    return grains;
+}
+
 void verify_on_compared(struct replica *r, const struct compare *c, uint16_t differs,
                         uint16_t unread)
 {
     struct verified *now = &r->verify.now;
+    uint16_t settled;
 
     if (!r->verify.is_running)
         return;
-    now->bytes += compare_bytes(r, c->extent, c->grains);
+    /* A write may have failed on one side since it was asked. */
+    settled = c->grains & settled_grains(r, c->extent);
+    now->bytes += compare_bytes(r, c->extent, settled);
+    now->skipped_bytes += compare_bytes(r, c->extent, c->grains & (uint16_t)~settled);
     now->unread_bytes += compare_bytes(r, c->extent, unread) +
                          (c->error ? compare_bytes(r, c->extent, c->grains) : 0);
-    note_differing(r, c->extent, differs);
+    note_differing(r, c->extent, differs & settled);
     sluice_progress(r->disk, "verify", now->bytes + now->skipped_bytes, whole_bytes(r));
 }
 
@@ -259,17 +274,6 @@ static uint64_t choose(const struct replica *r)
             written = x;
     }
     return written;
-}
-
-/* What is known to differ waits for its batch, and is no news. */
-static uint16_t settled_grains(const struct replica *r, uint64_t extent)
-{
-    uint16_t grains = compare_grains(r, extent);
-
-    for (unsigned i = 0; i < EXTENT_GRAINS; i++)
-        if (evidence_is_dirty(&r->evidence, extent * EXTENT_GRAINS + i))
-            grains &= (uint16_t) ~(1u << i);
-    return grains;
 }
 
 static void spend_rate(struct replica *r, uint64_t bytes)

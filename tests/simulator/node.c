@@ -468,6 +468,7 @@ __attribute__((format(printf, 3, 0))) static void do_log(struct sluice_disk *dis
 static void do_event(struct sluice_disk *disk, const char *name, const char *fmt, va_list ap)
 {
     (void)fmt, (void)ap;
+    node_of(disk)->stales += strcmp(name, "stale") == 0;
     pair_say("   %d event %s", node_of(disk)->number, name);
 }
 static void do_count(struct sluice_disk *disk, uint32_t counter, int64_t delta)
@@ -481,9 +482,10 @@ static uint64_t do_now(void)
 __attribute__((format(printf, 3, 0))) static int do_set_error(struct sluice_error *error, int code,
                                                               const char *fmt, va_list ap)
 {
-    (void)error;
-    vprintf(fmt, ap);
-    putchar('\n');
+    if (error) { /* somebody wants the sentence */
+        vprintf(fmt, ap);
+        putchar('\n');
+    }
     return -code;
 }
 __attribute__((format(printf, 2, 0))) static void do_reply_text(struct sluice_reply *reply,
@@ -606,7 +608,7 @@ void nodes_wipe(void)
         for (unsigned slot = 0; slot < SEALS_MAX; slot++)
             device_wipe(&n->seals[slot]);
         memset(n->state, 0, sizeof n->state);
-        n->power_cuts = 0;
+        n->power_cuts = n->stales = 0;
         n->fails_io = n->is_full = n->is_damaged = false;
         forget_line(&lines[i]);
     }
@@ -645,10 +647,12 @@ int node_start(struct node *n, const struct pair_settings *s)
     n->journal.size = s->journal_bytes;
     memory_node = n->number;
     pair_say("-- %d starts", n->number);
-    status = sluice_filter_table()->open(&n->disk, v, &instance, NULL);
+    status = sluice_filter_table()->open(&n->disk, v, &instance, (struct sluice_error *)(void *)n);
     n->r = status == 0 ? instance : NULL;
-    if (n->r)
+    if (n->r) {
+        n->r->seed.mode = n->r->seed.usual = s->sends_all ? SEED_SEND_ALL : SEED_ASK;
         say_journal(n);
+    }
     return status;
 }
 

@@ -99,7 +99,7 @@ struct node {
     uint64_t seals_refused;
     struct sluice_timer *timer;
     uint64_t timer_due;
-    uint64_t power_cuts;
+    uint64_t power_cuts, stales; /* stales: times that it took the peer's disk for an older one */
     bool is_damaged; /* its journal, where it was durable and a later record knows of it */
 };
 extern struct node nodes[NODES];
@@ -113,6 +113,7 @@ void pair_written(struct node *n, const struct guest_request *q);
 struct pair_settings {
     int mode, ack, loss;
     uint64_t journal_bytes;
+    bool sends_all; /* asks for no hashes before a batch copies */
 };
 void nodes_make(void);
 void nodes_wipe(void);

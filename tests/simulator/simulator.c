@@ -364,6 +364,8 @@ static void watch(void)
     if (!r)
         return;
     watch_verify(r);
+    if (nodes[0].stales + nodes[1].stales)
+        pair_violation("a disk that is not older than it should be is taken for it");
     if (r->link == LINK_STREAMING && !r->super.was_alone)
         was_acked_alone = false;
     if (r->link != link_before) {
@@ -542,7 +544,8 @@ static void begin(uint64_t seed)
     settings = (struct pair_settings){.mode = pair_one_in(3),
                                       .ack = (int)pair_below(3),
                                       .loss = (int)pair_below(2),
-                                      .journal_bytes = pair_one_in(3) ? 128 << 10 : 1 << 20};
+                                      .journal_bytes = pair_one_in(3) ? 128 << 10 : 1 << 20,
+                                      .sends_all = seed % 3 != 0};
     verifies = seed % 9 == 3; /* the others are what they were before there was a verify */
     home = 0;
     link_before = LINK_DOWN;
