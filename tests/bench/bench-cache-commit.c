@@ -2,12 +2,11 @@
 /*
  * bench-cache-commit: what a write of 4 KiB and a flush cost at the boundary of the cache filter,
  * in process, beside a raw append of 8 KiB (a chunk of the log: header and block) and an fdatasync
- * on a file of the same file system, both O_DIRECT into space that was written before.  They take
- * turns; compared are the medians of one round.  Exits 1 when the median of the ratios is
- * above 1.25.
+ * on a file of the same file system, O_DIRECT into space that was written before.  They take turns,
+ * pair by pair.  Measured on a new tier, whose space the file system has only promised, and when
+ * the log has gone round.  Exits 1 when the latter is above 1.25.
  *
- *     bench-cache-commit [ROUNDS [PAIRS]]     (15 rounds of 60)       BENCH_DIR: where the files
- * are
+ *     bench-cache-commit [ROUNDS [PAIRS]]     (9 rounds of 50)       BENCH_DIR: where the files are
  */
 #include "host/host.h"
 
@@ -18,9 +17,10 @@
 
 #define MOST_RATIO 1.25
 #define RAW_BYTES (UINT64_C(64) << 20)
-#define DISK_BYTES (UINT64_C(64) << 20)
+#define DISK_BYTES (UINT64_C(256) << 10) /* written over and over: nothing has to leave the log */
 #define ROUNDS_MAX 1000u
-#define PAIRS_MAX 10000u
+#define PAIRS_MAX 1000u
+#define LOG_BYTES (UINT64_C(8) << 20)
 
 const struct sluice_filter *sluice_filter_table(void);
 
@@ -72,7 +72,7 @@ static void open_cache(void)
     struct station_settings how = {.name = "cache"};
     struct sluice_value *values;
     char image[300], word[320];
-    const char *words[] = {word, "ssd.size=64MiB", "ram=1MiB", "destage.after=1h"};
+    const char *words[] = {word, "ssd.size=8MiB", "ram=1MiB", "destage.after=1h"};
     struct err e = {0};
 
     in_folder(image, "image");
@@ -108,7 +108,7 @@ static void ask(unsigned op, uint64_t offset, uint64_t length)
 /* Scattered, as a guest's are. */
 static void write_and_flush(void)
 {
-    disk_at = (disk_at + UINT64_C(4096) * 1217) % DISK_BYTES;
+    disk_at = (disk_at + UINT64_C(4096) * 17) % DISK_BYTES;
     ask(SLUICE_OP_WRITE, disk_at, 4096);
     ask(SLUICE_OP_FLUSH, 0, 0);
 }
@@ -129,38 +129,59 @@ static double median(double *values, unsigned count)
     return values[count / 2];
 }
 
-static double median_us(void (*pair)(void), unsigned pairs)
+static double took_us(void (*pair)(void))
 {
-    static double took[PAIRS_MAX];
+    uint64_t since = clock_now_ns();
 
-    for (unsigned i = 0; i < pairs; i++) {
-        uint64_t since = clock_now_ns();
-
-        pair();
-        took[i] = (double)(clock_now_ns() - since) / 1000;
-    }
-    return median(took, pairs);
+    pair();
+    return (double)(clock_now_ns() - since) / 1000;
 }
 
-static double run(unsigned rounds, unsigned pairs)
+struct medians {
+    double raw_us, cache_us;
+};
+
+static struct medians one_round(unsigned pairs)
+{
+    static double raw[PAIRS_MAX], cache[PAIRS_MAX];
+    struct medians m;
+
+    for (unsigned i = 0; i < pairs; i++) {
+        raw[i] = took_us(append_raw);
+        cache[i] = took_us(write_and_flush);
+    }
+    m.raw_us = median(raw, pairs);
+    m.cache_us = median(cache, pairs);
+    return m;
+}
+
+static double compare_them(const char *when, const char *promise, unsigned rounds, unsigned pairs)
 {
     static double raw[ROUNDS_MAX], cache[ROUNDS_MAX], ratio[ROUNDS_MAX];
     double result;
 
-    median_us(append_raw, pairs); /* warms both */
-    median_us(write_and_flush, pairs);
     for (unsigned i = 0; i < rounds; i++) {
-        raw[i] = median_us(append_raw, pairs);
-        cache[i] = median_us(write_and_flush, pairs);
-        ratio[i] = cache[i] / raw[i];
+        struct medians m = one_round(pairs);
+
+        raw[i] = m.raw_us;
+        cache[i] = m.cache_us;
+        ratio[i] = m.cache_us / m.raw_us;
     }
     result = median(ratio, rounds);
-    printf("| write of 4 KiB and flush, depth 1, in process | %.0f us | append and fdatasync | "
-           "%.0f us "
-           "| %.2f (quartiles %.2f, %.2f) | at most %.2f | %s |\n",
-           median(cache, rounds), median(raw, rounds), result, ratio[rounds / 4],
-           ratio[rounds * 3 / 4], MOST_RATIO, result <= MOST_RATIO ? "kept" : "MISSED");
+    printf("| a write of 4 KiB and a flush, %s | %.0f us | append and fdatasync | %.0f us | %.2f "
+           "(quartiles %.2f, %.2f) | %s |\n",
+           when, median(cache, rounds), median(raw, rounds), result, ratio[rounds / 4],
+           ratio[rounds * 3 / 4], promise);
     return result;
+}
+
+static void go_round(void)
+{
+    for (uint64_t written = 0; written < 2 * LOG_BYTES; written += 8192) {
+        disk_at = (disk_at + 4096) % DISK_BYTES;
+        ask(SLUICE_OP_WRITE, disk_at, 4096);
+    }
+    ask(SLUICE_OP_FLUSH, 0, 0);
 }
 
 static void make_folder(void)
@@ -185,6 +206,8 @@ static unsigned number(int argc, char **argv, int at, unsigned otherwise, unsign
 int main(int argc, char **argv)
 {
     char command[300];
+    unsigned rounds = number(argc, argv, 1, 9, ROUNDS_MAX),
+             pairs = number(argc, argv, 2, 50, PAIRS_MAX);
     double ratio;
 
     buffer = aligned_alloc(4096, 1 << 20);
@@ -194,9 +217,13 @@ int main(int argc, char **argv)
     make_folder();
     make_raw();
     open_cache();
-    ratio = run(number(argc, argv, 1, 15, ROUNDS_MAX), number(argc, argv, 2, 60, PAIRS_MAX));
+    compare_them("a new tier", "-", rounds, pairs);
+    go_round();
+    ratio = compare_them("the log has gone round", "at most 1.25", rounds, pairs);
     snprintf(command, sizeof command, "rm -rf '%s'", folder);
     if (system(command) != 0)
         return 99;
+    if (ratio > MOST_RATIO)
+        printf("MISSED: %.2f, at most %.2f was wanted\n", ratio, MOST_RATIO);
     return ratio <= MOST_RATIO ? 0 : 1;
 }
