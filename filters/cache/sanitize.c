@@ -65,6 +65,14 @@ static int drain(struct cache *c, uint64_t until_ns, struct sluice_error *error)
 /* --- the sweep ----------------------------------------------------------------------------------
  */
 
+/* The segment that is in the ring at this place, or will be next. [M] */
+static uint64_t segment_of_place(const struct log *log, uint32_t place)
+{
+    uint64_t count = log->super.segment_count, segment = log->tail / count * count + place;
+
+    return segment < log->tail ? segment + count : segment;
+}
+
 /* [M] A place that is free, and not scrubbed; -1: none now. */
 static int64_t take_place(struct cache *c)
 {
@@ -72,7 +80,7 @@ static int64_t take_place(struct cache *c)
 
     c->scrub.wants_checkpoint = false;
     for (uint32_t place = 0; place < log->super.segment_count; place++) {
-        uint64_t segment = log_segment_of_place(log, place);
+        uint64_t segment = segment_of_place(log, place);
 
         if (c->scrub.scrubbed[place] || segment <= log->head.segment || log->readers[place])
             continue;
