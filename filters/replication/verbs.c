@@ -107,6 +107,16 @@ static int run_promote(void *instance, int argc, const char *const *argv,
     return status;
 }
 
+/* A copy is under way, or the peer was left behind for a moment: it will have everything. */
+static void wait_for_peer(struct replica *r)
+{
+    uint64_t until = sluice_now_ns(r->disk) + ROLE_WAIT_NS;
+
+    while (r->super.role == REPLICA_PRIMARY && sluice_now_ns(r->disk) < until &&
+           (r->link == LINK_AHEAD || r->link == LINK_RESYNC || r->link == LINK_ASKED))
+        replica_sleep(&r->changed, &r->mutex);
+}
+
 static int run_handover(void *instance, int argc, const char *const *argv,
                         struct sluice_reply *reply, struct sluice_error *error)
 {
@@ -115,6 +125,7 @@ static int run_handover(void *instance, int argc, const char *const *argv,
 
     (void)argc, (void)argv;
     replica_lock(r);
+    wait_for_peer(r);
     if (r->super.role != REPLICA_PRIMARY) {
         status = sluice_refuse(r->disk, error, EPERM, "this side is not primary");
     } else if (r->link != LINK_STREAMING) {

@@ -15,9 +15,7 @@ const struct sluice_filter *sluice_filter_table(void);
 struct node nodes[NODES];
 int memory_node;
 
-/* --- events
- * -------------------------------------------------------------------------------------------------
- */
+/* --- events ---------------------------------------------------------------------------------- */
 
 enum event_kind { EV_FILE, EV_IO, EV_PASSED, EV_RESUMED, EV_WORK };
 struct event {
@@ -43,9 +41,7 @@ static void add_event(enum event_kind kind, struct node *n, void *what, struct d
     events[event_count++] = (struct event){kind, n, what, device, device ? device->number : 0};
 }
 
-/* --- the link
- * -------------------------------------------------------------------------------------------------
- */
+/* --- the link -------------------------------------------------------------------------------- */
 
 struct message {
     struct message *next;
@@ -167,9 +163,7 @@ static bool changes(uint8_t op)
     return op == SLUICE_OP_WRITE || op == SLUICE_OP_ZERO || op == SLUICE_OP_TRIM;
 }
 
-/* --- requests
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- requests -------------------------------------------------------------------------------- */
 
 static const struct sluice_handler *handler_of(uint8_t op)
 {
@@ -260,9 +254,7 @@ static void end_hold(struct guest_request *q)
     take_verdict(q, v);
 }
 
-/* --- own I/O
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- own I/O --------------------------------------------------------------------------------- */
 
 static int do_io_submit(struct sluice_disk *disk, struct sluice_io *io)
 {
@@ -568,9 +560,7 @@ void replica_wake(pthread_cond_t *cond)
     (void)cond;
 }
 
-/* --- life
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------ */
 
 void nodes_make(void)
 {
@@ -729,9 +719,7 @@ void node_kill(struct node *n, bool is_power)
     }
 }
 
-/* --- the run of events
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- the run of events ----------------------------------------------------------------------- */
 
 static void happen(struct event e)
 {
