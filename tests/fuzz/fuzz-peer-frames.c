@@ -76,10 +76,8 @@ static void look_into(const struct frame *frame)
 /* The same bytes with a sum that is right, so that payloads are reached. */
 static void mend_sum(uint8_t *data, size_t size)
 {
-    uint32_t length = size >= FRAME_HEAD_BYTES ? get32(data) : UINT32_MAX;
-
-    if (length <= size - FRAME_HEAD_BYTES)
-        frame_put_head(data, data[4], get32(data + 8), data + FRAME_HEAD_BYTES, length);
+    if (size >= FRAME_HEAD_BYTES && get32(data) <= size - FRAME_HEAD_BYTES)
+        frame_put_head(data, data[4], get32(data + 8), data + FRAME_HEAD_BYTES, get32(data));
 }
 
 static void read_all(const uint8_t *data, size_t size, enum frame_place place)
