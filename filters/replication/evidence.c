@@ -181,6 +181,7 @@ static uint16_t grains_of(uint64_t extent, uint64_t offset, uint64_t bytes)
 void evidence_begin_write(struct replica *r, uint64_t offset, uint64_t bytes, uint64_t seq)
 {
     r->evidence.writing++;
+    r->evidence.writing_wide += bytes > WIDE_BYTES;
     for (uint64_t x = offset / EXTENT_BYTES; x <= (offset + bytes - 1) / EXTENT_BYTES; x++) {
         struct active *a = find(r, x);
 
@@ -195,6 +196,7 @@ void evidence_begin_write(struct replica *r, uint64_t offset, uint64_t bytes, ui
 void evidence_end_write(struct replica *r, uint64_t offset, uint64_t bytes)
 {
     r->evidence.writing--;
+    r->evidence.writing_wide -= bytes > WIDE_BYTES;
     for (uint64_t x = offset / EXTENT_BYTES; x <= (offset + bytes - 1) / EXTENT_BYTES; x++) {
         struct active *a = find(r, x);
 
@@ -207,7 +209,7 @@ bool evidence_is_writing(const struct replica *r, uint64_t extent)
 {
     const struct active *a = find(r, extent);
 
-    return a && a->writing;
+    return r->evidence.writing_wide || (a && a->writing);
 }
 
 unsigned evidence_choose_leaving(struct replica *r, bool marks)

@@ -79,6 +79,7 @@ struct evidence {
     struct active active[ACTIVE_MAX];
     uint16_t *slot_of;      /* by extent: 1 + its place in active; 0: none */
     unsigned used, writing; /* writing: requests, also those that the log does not hold */
+    unsigned writing_wide;  /* of them: anywhere on the disk, as far as is known here */
     /* One commit at a time: pages, then sync, then the log's block, then sync. */
     struct sluice_file_io io;
     enum { COMMIT_IDLE, COMMIT_PAGES, COMMIT_PAGES_SYNC, COMMIT_LOG, COMMIT_LOG_SYNC } commit;
