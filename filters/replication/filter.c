@@ -87,7 +87,7 @@ void replica_tick_in(struct replica *r, uint64_t delay_ns)
 {
     uint64_t now = sluice_now_ns(r->disk);
 
-    if (r->tick_ns > now && r->tick_ns <= now + delay_ns)
+    if (r->is_closing || (r->tick_ns > now && r->tick_ns <= now + delay_ns))
         return;
     r->tick_ns = now + delay_ns;
     sluice_timer_start(r->disk, &r->timer, delay_ns);
@@ -217,7 +217,6 @@ static int replication_open(struct sluice_disk *disk, const struct sluice_value 
 static void quiet(struct replica *r)
 {
     replica_lock(r);
-    r->is_closing = true;
     while (r->work_is_queued || r->journal.writing || r->journal.applying ||
            r->journal.is_syncing || r->check == CHECK_FLUSHING || r->is_cleaning ||
            r->evidence.commit != COMMIT_IDLE || compare_is_busy(r) || seal_is_busy(r))
@@ -228,11 +227,17 @@ static void quiet(struct replica *r)
 static void replication_close(void *instance)
 {
     struct replica *r = instance;
+    struct sluice_channel *channel;
 
-    sluice_timer_stop(r->disk, &r->timer);
-    if (r->channel)
-        sluice_channel_close(r->disk, r->channel);
+    /* Whoever still has something to send finds no channel, and the timer is not set again. */
+    replica_lock(r);
+    r->is_closing = true;
+    channel = r->channel;
     r->channel = NULL;
+    replica_unlock(r);
+    sluice_timer_stop(r->disk, &r->timer);
+    if (channel)
+        sluice_channel_close(r->disk, channel);
     quiet(r);
     replica_lock(r);
     if (r->link != LINK_DOWN)

@@ -52,9 +52,12 @@ static void forget_queue(struct replica *r)
 /* False: it has to wait for writable(). */
 static bool try_send(struct replica *r, const struct outgoing *o, bool is_soon)
 {
-    int status = is_soon ? sluice_channel_send_soon(r->disk, r->channel, o->message, o->length)
-                         : sluice_channel_send(r->disk, r->channel, o->message, o->length);
+    int status;
 
+    if (!r->channel)
+        return true; /* being closed */
+    status = is_soon ? sluice_channel_send_soon(r->disk, r->channel, o->message, o->length)
+                     : sluice_channel_send(r->disk, r->channel, o->message, o->length);
     r->is_blocked = status == -EAGAIN;
     return !r->is_blocked; /* any other error is followed by lost() */
 }
