@@ -17,7 +17,8 @@ image_of() {
     mkdir "$work/$1" && echo "$1" >"$work/$1/kept" && head -c 3000000 /dev/urandom >"$work/$1/bulk"
     mkfs.ext4 -q -d "$work/$1" "$work/$1.img" 16M >"$work/said" 2>&1 || fail "no file system: $(cat "$work/said")"
 }
-put() { nbdcopy --flush "$work/$2.img" "$(address_at "$1" vm)" || fail "$2 cannot be written at $1"; }
+# A promotion has been decided when the verb returns; the gateway lets clients in a moment later.
+put() { within 20 nbdinfo --size "$(address_at "$1" vm)" >/dev/null 2>&1; nbdcopy --flush "$work/$2.img" "$(address_at "$1" vm)" || fail "$2 cannot be written at $1"; }
 is_whole() { is_told gw-a vm link "$1" && is_told gw-b vm link "$2" && are_equal vm; }
 seals() { on gw-a replication seals vm --json | jq .seals; }
 has_seals() { [ "$(seals)" = "$1" ]; }

@@ -9,6 +9,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -128,6 +129,9 @@ static struct gateway *make_gateway(const struct gateway_options *options)
     g->options.disk_document = copy_or_null(options->disk_document);
     g->options.disk_name = copy_or_null(options->disk_name);
     g->control_fd = options->control_fd;
+    /* It came over an exec; a hook that outlives us must not listen in our place. */
+    if (g->control_fd >= 0)
+        fcntl(g->control_fd, F_SETFD, FD_CLOEXEC);
     g->signal_fd = eventfd(0, EFD_CLOEXEC);
     list_init(&g->exports);
     list_init(&g->watchers);

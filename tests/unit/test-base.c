@@ -99,8 +99,9 @@ static void test_clocks_agree(void)
         ;
     passed_ticks_ns = clock_ticks_to_ns(clock_ticks() - ticks);
     passed_ns = clock_now_ns() - ns;
-    CHECK(passed_ticks_ns <= passed_ns + passed_ns / 100);
-    CHECK(passed_ticks_ns >= 19000000);
+    /* A thread that was not let run amid the calibration has it off by some percent. */
+    CHECK(passed_ticks_ns <= passed_ns + passed_ns / 4);
+    CHECK(passed_ticks_ns >= 15000000);
 }
 
 static void test_histogram_finds_quantiles(void)
