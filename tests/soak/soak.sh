@@ -31,6 +31,8 @@ soak "$RELOADS reloads" "$top_srcdir/tests/test-reloads-under-load.sh"
 soak "$RESTARTS restarts of each kind" "$top_srcdir/tests/test-gateway-restarts-lose-nothing.sh"
 soak "$KILLS kills of a cache" "$top_srcdir/tests/test-cache-survives-kill.sh"
 soak "what another cache loses, in more sizes" env SIZES="1 2 8 24 48" "$top_srcdir/tests/test-cache-write-back-loses-nothing.sh"
+soak "a guest behind an address that moves" "$top_srcdir/tests/test-guest-floating-address.sh"
+soak "a guest with two paths" "$top_srcdir/tests/test-guest-multipath.sh"
 soak "a data base in a guest, $GUEST_KILLS kills" env GUEST_KILLS="$GUEST_KILLS" GUEST_ROWS=200 "$top_srcdir/tests/test-guest-database.sh"
 soak "$PAIR_KILLS faults of a pair" env RUNS="$PAIR_KILLS" "$top_srcdir/tests/test-replication-survives-kills.sh"
 for mode in sync-received-hold sync-received-degrade sync-journaled-hold sync-journaled-degrade sync-applied-hold \
