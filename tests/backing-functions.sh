@@ -61,13 +61,6 @@ kill_server() {
     until_true 5 has_ended "$pid" || fail "$1 is still there"
 }
 
-# Not before its last thread has let go of files and locks.
-has_ended() {
-    local state
-    state=$(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) || return 0
-    [ -z "$state" ] || { [ "$state" = Z ] && [ "$(ls "/proc/$1/task" 2>/dev/null | wc -l)" -le 1 ]; }
-}
-
 # keep_killing NAME START MIN_MS SPREAD_MS, in the background, until stop_killing
 keep_killing() {
     while [ ! -e "$dir/enough" ]; do

@@ -78,17 +78,12 @@ pair_serve() {
     }
 }
 
-# Its sockets and locks are let go of when its last thread is; it may be no child of this shell.
-has_gone() {
-    its_state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null)
-    [ -z "$its_state" ] || { [ "$its_state" = Z ] && [ "$(ls "/proc/$1/task" 2>/dev/null | wc -l)" -le 1 ]; }
-}
-
+# It may be no child of this shell.
 pair_kill() {
     kill -"${2:-KILL}" "$(cat "$work/$1/pid")"
     wait "$(cat "$work/$1/pid")" 2>/dev/null
     ended=$?
-    within 60 has_gone "$(cat "$work/$1/pid")" || fail "$1 does not end"
+    within 60 has_ended "$(cat "$work/$1/pid")" || fail "$1 does not end"
     return $ended
 }
 

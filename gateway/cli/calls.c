@@ -103,23 +103,17 @@ int cli_metrics(struct cli *cli)
     return code;
 }
 
-static const char *text_of(const json_t *j, const char *key)
-{
-    const char *text = json_string_value(json_object_get(j, key));
-
-    return text ? text : "";
-}
-
 static void print_event(const struct cli *cli, const json_t *j)
 {
     if (cli->is_json) {
         json_dumpf(j, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
         putchar('\n');
-    } else if (strcmp(text_of(j, "object"), "-") == 0) {
-        printf("%s exists -\n", text_of(j, "time"));
+    } else if (strcmp(cli_text(j, "object"), "-") == 0) {
+        printf("%s exists -\n", cli_text(j, "time"));
     } else {
-        printf("%s %s %s %s:%s %s\n", text_of(j, "time"), text_of(j, "event"), text_of(j, "object"),
-               text_of(j, "object"), text_of(j, "name"), text_of(j, "text"));
+        printf("%s %s %s %s:%s %s\n", cli_text(j, "time"), cli_text(j, "event"),
+               cli_text(j, "object"), cli_text(j, "object"), cli_text(j, "name"),
+               cli_text(j, "text"));
     }
     fflush(stdout);
 }

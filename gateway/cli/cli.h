@@ -99,6 +99,9 @@ void cli_print_disk_line(const json_t *disk);
 void cli_print_disk(const json_t *disk);
 /* Prints a document for --json; each one begins with "schema_version". */
 #define CLI_SCHEMA_VERSION 1
+/* What stands under a key; "" or 0: nothing does. */
+const char *cli_text(const json_t *j, const char *key);
+json_int_t cli_integer(const json_t *j, const char *key);
 void cli_print_json(const json_t *document);
 /* An answer of the gateway that has no version of its own; NULL prints nothing. */
 void cli_print_answer(const json_t *answer);

@@ -118,6 +118,18 @@ void cli_print_answer(const json_t *answer)
     json_decref(document);
 }
 
+const char *cli_text(const json_t *j, const char *key)
+{
+    const char *text = json_string_value(json_object_get(j, key));
+
+    return text ? text : "";
+}
+
+json_int_t cli_integer(const json_t *j, const char *key)
+{
+    return json_integer_value(json_object_get(j, key));
+}
+
 /* --- this installation
  * ---------------------------------------------------------------------------------------- */
 

@@ -9,13 +9,6 @@
 #include <string.h>
 #include <time.h>
 
-static const char *text_of(const json_t *j, const char *key)
-{
-    const char *text = json_string_value(json_object_get(j, key));
-
-    return text ? text : "";
-}
-
 /* --- failover ------------------------------------------------------------------------------- */
 
 static int ask(struct cli *cli, const char *name, const char *to, bool is_forced, bool is_dry,
@@ -31,7 +24,7 @@ static int ask(struct cli *cli, const char *name, const char *to, bool is_forced
 
 static void print_text(const json_t *reply, FILE *out)
 {
-    fputs(text_of(json_object_get(reply, "reply"), "text"), out);
+    fputs(cli_text(json_object_get(reply, "reply"), "text"), out);
 }
 
 /* Whoever types the name has read what stands above. */
@@ -63,7 +56,7 @@ static int fail_over(struct cli *cli, const char *name, const char *to, bool is_
     if (cli->is_json && code == EXIT_OK)
         cli_print_answer(reply);
     else if (code == EXIT_OK)
-        printf("%s is served by %s\n", name, text_of(reply, "gateway"));
+        printf("%s is served by %s\n", name, cli_text(reply, "gateway"));
     json_decref(reply);
     return code;
 }
@@ -96,9 +89,9 @@ static void print_decisions(const char *where, json_t *side)
 
     json_object_foreach(json_object_get(side, "disks"), name, disk)
     {
-        printf("  %s: %s %s\n", name, text_of(disk, "role"), where);
-        if (text_of(disk, "decision")[0])
-            printf("  %s: on a connection: %s", name, text_of(disk, "decision"));
+        printf("  %s: %s %s\n", name, cli_text(disk, "role"), where);
+        if (cli_text(disk, "decision")[0])
+            printf("  %s: on a connection: %s", name, cli_text(disk, "decision"));
     }
 }
 
@@ -110,13 +103,13 @@ static bool print_peer(const json_t *peer, json_t *ours)
     json_t *line;
 
     if (!differences) {
-        printf("%s  NOT CONNECTED to %s: %s\n", text_of(peer, "name"), text_of(peer, "address"),
-               text_of(peer, "reason"));
+        printf("%s  NOT CONNECTED to %s: %s\n", cli_text(peer, "name"), cli_text(peer, "address"),
+               cli_text(peer, "reason"));
         return false;
     }
-    printf("%s  connected, %s", text_of(peer, "name"), text_of(peer, "tls"));
+    printf("%s  connected, %s", cli_text(peer, "name"), cli_text(peer, "tls"));
     print_day(peer);
-    printf(", version %s\n", text_of(json_object_get(peer, "theirs"), "version"));
+    printf(", version %s\n", cli_text(json_object_get(peer, "theirs"), "version"));
     print_decisions("here", ours);
     print_decisions("there", json_object_get(peer, "theirs"));
     json_array_foreach(differences, i, line) printf("  DIFFERS  %s\n", json_string_value(line));

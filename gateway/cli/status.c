@@ -9,21 +9,9 @@
 #include <string.h>
 #include <time.h>
 
-static const char *text_of(const json_t *j, const char *key)
-{
-    const char *text = json_string_value(json_object_get(j, key));
-
-    return text ? text : "";
-}
-
-static json_int_t integer_of(const json_t *j, const char *key)
-{
-    return json_integer_value(json_object_get(j, key));
-}
-
 static bool is_ok(const json_t *disk)
 {
-    return strcmp(text_of(disk, "state"), "ok") == 0;
+    return strcmp(cli_text(disk, "state"), "ok") == 0;
 }
 
 static const char *size_of(const json_t *disk, char buf[32])
@@ -37,11 +25,11 @@ void cli_print_disk_line(const json_t *disk)
 {
     char size[32], state[16];
 
-    snprintf(state, sizeof state, "%s", text_of(disk, "state"));
+    snprintf(state, sizeof state, "%s", cli_text(disk, "state"));
     if (!is_ok(disk))
         for (char *p = state; *p; p++)
             *p = (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
-    printf("%-20s %-9s %9s  %zu client%s%s\n", text_of(disk, "name"), state, size_of(disk, size),
+    printf("%-20s %-9s %9s  %zu client%s%s\n", cli_text(disk, "name"), state, size_of(disk, size),
            json_array_size(json_object_get(disk, "clients")),
            json_array_size(json_object_get(disk, "clients")) == 1 ? "" : "s",
            json_is_true(json_object_get(disk, "read_only")) ? ", read-only" : "");
@@ -50,9 +38,9 @@ void cli_print_disk_line(const json_t *disk)
 static void print_trouble(const json_t *disk)
 {
     cli_print_disk_line(disk);
-    printf("  cause: %s\n", text_of(disk, "sentence"));
-    if (text_of(disk, "remedy")[0])
-        printf("  do: %s\n", text_of(disk, "remedy"));
+    printf("  cause: %s\n", cli_text(disk, "sentence"));
+    if (cli_text(disk, "remedy")[0])
+        printf("  do: %s\n", cli_text(disk, "remedy"));
 }
 
 void cli_print_disk(const json_t *disk)
@@ -65,21 +53,21 @@ void cli_print_disk(const json_t *disk)
 
 static bool is_connected(const json_t *peer)
 {
-    return strcmp(text_of(peer, "state"), "connected") == 0;
+    return strcmp(cli_text(peer, "state"), "connected") == 0;
 }
 
 static void print_peer(const json_t *peer)
 {
-    const char *reason = text_of(peer, "reason");
+    const char *reason = cli_text(peer, "reason");
 
     if (is_connected(peer))
         printf("%-20s connected  %s, %s, round trip %.2f ms, %lld of %lld channels\n",
-               text_of(peer, "name"), text_of(peer, "remote"), text_of(peer, "tls"),
-               (double)integer_of(peer, "round_trip_ns") / 1e6,
-               (long long)integer_of(peer, "channels_connected"),
-               (long long)integer_of(peer, "channels"));
+               cli_text(peer, "name"), cli_text(peer, "remote"), cli_text(peer, "tls"),
+               (double)cli_integer(peer, "round_trip_ns") / 1e6,
+               (long long)cli_integer(peer, "channels_connected"),
+               (long long)cli_integer(peer, "channels"));
     else
-        printf("%-20s NOT CONNECTED to %s%s%s\n", text_of(peer, "name"), text_of(peer, "address"),
+        printf("%-20s NOT CONNECTED to %s%s%s\n", cli_text(peer, "name"), cli_text(peer, "address"),
                reason[0] ? ": " : "", reason);
 }
 
@@ -105,7 +93,7 @@ static void print_certificate(const json_t *certificate, time_t now)
     char date[32];
 
     if (!json_is_integer(end)) {
-        printf("certificate UNREADABLE  %s\n", text_of(certificate, "error"));
+        printf("certificate UNREADABLE  %s\n", cli_text(certificate, "error"));
         return;
     }
     if (end_s - now > CERTIFICATE_WARNING_S || !gmtime_r(&end_s, &tm))
@@ -113,7 +101,7 @@ static void print_certificate(const json_t *certificate, time_t now)
     strftime(date, sizeof date, "%Y-%m-%d %H:%M UTC", &tm);
     printf(
         "certificate %s  %s %s %s\n  do: sluice pki issue, then sluice reload; a restart for NBD\n",
-        end_s <= now ? "EXPIRED" : "ENDS SOON", text_of(certificate, "path"),
+        end_s <= now ? "EXPIRED" : "ENDS SOON", cli_text(certificate, "path"),
         end_s <= now ? "ended on" : "ends on", date);
 }
 
@@ -197,14 +185,15 @@ static void print_filter(const json_t *f)
                  *health = json_object_get(f, "health");
     char memory[32];
 
-    printf("  filter %s (%s %s, %s): %s", text_of(f, "name"), text_of(f, "filter"),
-           text_of(f, "version"), text_of(f, "class"), text_of(health, "state"));
+    printf("  filter %s (%s %s, %s): %s", cli_text(f, "name"), cli_text(f, "filter"),
+           cli_text(f, "version"), cli_text(f, "class"), cli_text(health, "state"));
     printf("; passed %lld, deferred %lld, completed %lld, failed %lld",
-           (long long)integer_of(verdicts, "passed"), (long long)integer_of(verdicts, "deferred"),
-           (long long)integer_of(verdicts, "completed"), (long long)integer_of(verdicts, "failed"));
-    printf("; holds %lld, longest %.1f ms; %s\n", (long long)integer_of(holds, "now"),
-           (double)integer_of(holds, "longest_ns") / 1e6,
-           text_size((uint64_t)integer_of(f, "memory_bytes"), memory));
+           (long long)cli_integer(verdicts, "passed"), (long long)cli_integer(verdicts, "deferred"),
+           (long long)cli_integer(verdicts, "completed"),
+           (long long)cli_integer(verdicts, "failed"));
+    printf("; holds %lld, longest %.1f ms; %s\n", (long long)cli_integer(holds, "now"),
+           (double)cli_integer(holds, "longest_ns") / 1e6,
+           text_size((uint64_t)cli_integer(f, "memory_bytes"), memory));
 }
 
 static void print_filters(const json_t *disk)
@@ -223,21 +212,22 @@ static void print_operations(const json_t *disk)
 
     printf("  in flight %" JSON_INTEGER_FORMAT ", held at the gate %" JSON_INTEGER_FORMAT
            ", stalled %" JSON_INTEGER_FORMAT "\n",
-           integer_of(io, "in_flight"), integer_of(io, "held_at_gate"), integer_of(io, "stalled"));
-    json_object_foreach(json_object_get(io, "operations"), op, n) if (integer_of(n, "requests"))
+           cli_integer(io, "in_flight"), cli_integer(io, "held_at_gate"),
+           cli_integer(io, "stalled"));
+    json_object_foreach(json_object_get(io, "operations"), op, n) if (cli_integer(n, "requests"))
         printf("  %-9s %10" JSON_INTEGER_FORMAT " requests %14" JSON_INTEGER_FORMAT
                " bytes %5" JSON_INTEGER_FORMAT " errors, p50 %.1f us, p99 %.1f us\n",
-               op, integer_of(n, "requests"), integer_of(n, "bytes"), integer_of(n, "errors"),
-               (double)integer_of(n, "latency_p50_ns") / 1e3,
-               (double)integer_of(n, "latency_p99_ns") / 1e3);
+               op, cli_integer(n, "requests"), cli_integer(n, "bytes"), cli_integer(n, "errors"),
+               (double)cli_integer(n, "latency_p50_ns") / 1e3,
+               (double)cli_integer(n, "latency_p99_ns") / 1e3);
 }
 
 /* Where a request is, and who or what it waits for there. */
 static void print_place(const json_t *t)
 {
-    const char *filter = text_of(t, "filter"), *reason = text_of(t, "reason");
+    const char *filter = cli_text(t, "filter"), *reason = cli_text(t, "reason");
 
-    printf("%s%s%s%s%s", text_of(t, "where"), filter[0] ? " " : "", filter, reason[0] ? ": " : "",
+    printf("%s%s%s%s%s", cli_text(t, "where"), filter[0] ? " " : "", filter, reason[0] ? ": " : "",
            reason);
 }
 
@@ -254,11 +244,11 @@ static void print_tasks(const json_t *disk)
     {
         printf("  %-16" JSON_INTEGER_FORMAT " %-8s %14" JSON_INTEGER_FORMAT
                " %10" JSON_INTEGER_FORMAT " %8.3f s  %-11s ",
-               integer_of(t, "id"), text_of(t, "op"), integer_of(t, "offset"),
-               integer_of(t, "length_bytes"), (double)integer_of(t, "age_ns") / 1e9,
-               text_of(t, "origin"));
+               cli_integer(t, "id"), cli_text(t, "op"), cli_integer(t, "offset"),
+               cli_integer(t, "length_bytes"), (double)cli_integer(t, "age_ns") / 1e9,
+               cli_text(t, "origin"));
         print_place(t);
-        printf(" (%s)\n", text_of(t, "client"));
+        printf(" (%s)\n", cli_text(t, "client"));
     }
     if (tasks && !json_array_size(tasks))
         printf("  no requests in flight\n");
@@ -273,12 +263,12 @@ static void print_disk(const json_t *disk)
     cli_print_disk(disk);
     if (!backing)
         return;
-    printf("  uuid %s, group %s\n", text_of(disk, "uuid"), text_of(disk, "group"));
-    printf("  backing %s: %s\n", text_of(backing, "kind"), text_of(backing, "sentence"));
+    printf("  uuid %s, group %s\n", cli_text(disk, "uuid"), cli_text(disk, "group"));
+    printf("  backing %s: %s\n", cli_text(backing, "kind"), cli_text(backing, "sentence"));
     print_filters(disk);
     print_operations(disk);
     json_array_foreach(json_object_get(disk, "clients"), i, c)
-        printf("  client %s %s\n", text_of(c, "front_end"), text_of(c, "address"));
+        printf("  client %s %s\n", cli_text(c, "front_end"), cli_text(c, "address"));
     print_tasks(disk);
 }
 

@@ -27,18 +27,6 @@ struct screen {
     unsigned count, troubled;
 };
 
-static const char *text_of(const json_t *j, const char *key)
-{
-    const char *text = json_string_value(json_object_get(j, key));
-
-    return text ? text : "";
-}
-
-static json_int_t integer_of(const json_t *j, const char *key)
-{
-    return json_integer_value(json_object_get(j, key));
-}
-
 /* --- what is on it
  * ------------------------------------------------------------------------------------------ */
 
@@ -50,7 +38,7 @@ static int compare(const void *left, const void *right)
         return a->is_ok - b->is_ok;
     if (a->bytes < b->bytes || a->bytes > b->bytes)
         return a->bytes < b->bytes ? 1 : -1;
-    return strcmp(text_of(a->disk, "name"), text_of(b->disk, "name"));
+    return strcmp(cli_text(a->disk, "name"), cli_text(b->disk, "name"));
 }
 
 static void fill(struct screen *s, const json_t *was, const json_t *is)
@@ -66,8 +54,8 @@ static void fill(struct screen *s, const json_t *was, const json_t *is)
         if (s->count == ROWS_MAX)
             break;
         row->disk = disk;
-        row->rates = cli_rates(was, is, text_of(disk, "name"));
-        row->is_ok = strcmp(text_of(disk, "state"), "ok") == 0;
+        row->rates = cli_rates(was, is, cli_text(disk, "name"));
+        row->is_ok = strcmp(cli_text(disk, "state"), "ok") == 0;
         row->bytes = cli_rate_of_all(row->rates, "bytes");
         s->troubled += !row->is_ok;
         s->count++;
@@ -98,9 +86,9 @@ static void print_head(const struct screen *s, const json_t *is)
     const json_t *process = json_object_get(is, "process");
     char memory[32];
 
-    printf("%s: %u disk%s, %u in trouble; %lld threads, %s\n", text_of(is, "gateway"), s->count,
-           s->count == 1 ? "" : "s", s->troubled, (long long)integer_of(process, "threads"),
-           text_size((uint64_t)integer_of(process, "resident_bytes"), memory));
+    printf("%s: %u disk%s, %u in trouble; %lld threads, %s\n", cli_text(is, "gateway"), s->count,
+           s->count == 1 ? "" : "s", s->troubled, (long long)cli_integer(process, "threads"),
+           text_size((uint64_t)cli_integer(process, "resident_bytes"), memory));
     printf("read %.0f/s %.1f MiB/s, write %.0f/s %.1f MiB/s, flush %.0f/s\n\n",
            total_of(s, "read", "requests"), total_of(s, "read", "bytes") / (1 << 20),
            total_of(s, "write", "requests"), total_of(s, "write", "bytes") / (1 << 20),
@@ -113,21 +101,21 @@ static void print_row(const struct row *row)
 {
     const json_t *io = json_object_get(row->disk, "io");
 
-    printf("%-20s %-9s", text_of(row->disk, "name"), text_of(row->disk, "state"));
+    printf("%-20s %-9s", cli_text(row->disk, "name"), cli_text(row->disk, "state"));
     if (json_is_null(row->rates))
         printf(" %7s %5s %9s %7s %9s %7s %8s %8s\n", "-", "-", "-", "-", "-", "-", "-", "-");
     else
         printf(" %7zu %6lld %9.0f %7.1f %9.0f %7.1f %8.0f %8.0f\n",
                json_array_size(json_object_get(row->disk, "clients")),
-               (long long)integer_of(io, "in_flight"), cli_rate_of(row->rates, "read", "requests"),
+               (long long)cli_integer(io, "in_flight"), cli_rate_of(row->rates, "read", "requests"),
                cli_rate_of(row->rates, "read", "bytes") / (1 << 20),
                cli_rate_of(row->rates, "write", "requests"),
                cli_rate_of(row->rates, "write", "bytes") / (1 << 20),
                cli_rate_of(row->rates, "flush", "requests"), cli_rate_of_all(row->rates, "errors"));
-    if (text_of(row->disk, "sentence")[0])
-        printf("  cause: %s\n", text_of(row->disk, "sentence"));
-    if (text_of(row->disk, "remedy")[0])
-        printf("  do: %s\n", text_of(row->disk, "remedy"));
+    if (cli_text(row->disk, "sentence")[0])
+        printf("  cause: %s\n", cli_text(row->disk, "sentence"));
+    if (cli_text(row->disk, "remedy")[0])
+        printf("  do: %s\n", cli_text(row->disk, "remedy"));
 }
 
 /* Lines of the terminal; 0: it is none. */

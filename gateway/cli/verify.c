@@ -14,16 +14,9 @@
 #define LOOK_NS 200000000
 #define BAR_CELLS 30u
 
-static const char *text_of(const json_t *j, const char *key)
-{
-    const char *text = json_string_value(json_object_get(j, key));
-
-    return text ? text : "";
-}
-
 static uint64_t number_of(const json_t *j, const char *key)
 {
-    return (uint64_t)json_integer_value(json_object_get(j, key));
+    return (uint64_t)cli_integer(j, key);
 }
 
 /* Steals `words`. *said: what the filter said, the caller's. */
@@ -90,14 +83,14 @@ static void show_verify(const json_t *said)
 static bool is_verified(const json_t *said, uint64_t since)
 {
     (void)since;
-    return strcmp(text_of(said, "verify"), "running") != 0;
+    return strcmp(cli_text(said, "verify"), "running") != 0;
 }
 
 static void show_resync(const json_t *said)
 {
     char what[64];
 
-    snprintf(what, sizeof what, "%s, ", text_of(said, "link"));
+    snprintf(what, sizeof what, "%s, ", cli_text(said, "link"));
     print_bar(number_of(said, "resync_done_bytes"), number_of(said, "resync_total_bytes"), what,
               number_of(said, "resync_left_ms"));
 }
@@ -105,7 +98,7 @@ static void show_resync(const json_t *said)
 /* Also when this side does not send any more. */
 static bool is_resynced(const json_t *said, uint64_t since)
 {
-    return number_of(said, "batches") > since || strcmp(text_of(said, "role"), "primary") != 0;
+    return number_of(said, "batches") > since || strcmp(cli_text(said, "role"), "primary") != 0;
 }
 
 /* *said: the last look. */
@@ -149,9 +142,9 @@ static void print_result(const json_t *said, bool is_repairing)
     uint64_t unread = number_of(said, "verify_unread_bytes"),
              skipped = number_of(said, "verify_skipped_bytes");
 
-    print_ranges(text_of(said, "verify_ranges"));
+    print_ranges(cli_text(said, "verify_ranges"));
     printf("%s compared%s", text_size(number_of(said, "verify_bytes"), bytes),
-           strcmp(text_of(said, "verify"), "ended") == 0 ? ", then ended early" : "");
+           strcmp(cli_text(said, "verify"), "ended") == 0 ? ", then ended early" : "");
     if (number_of(said, "verify_differing_bytes"))
         printf(", %s DIFFER%s", text_size(number_of(said, "verify_differing_bytes"), differing),
                is_repairing ? "; they are sent to the peer" : "");
@@ -166,7 +159,7 @@ static void print_result(const json_t *said, bool is_repairing)
 
 static int tell(struct cli *cli, const json_t *said, bool is_repairing)
 {
-    bool is_same = strcmp(text_of(said, "verify"), "same") == 0;
+    bool is_same = strcmp(cli_text(said, "verify"), "same") == 0;
 
     if (cli->is_json)
         cli_print_json(said);
@@ -214,7 +207,7 @@ static int tell_batch(struct cli *cli, const json_t *said)
 {
     char bytes[32], same[32], sent[32];
 
-    if (strcmp(text_of(said, "role"), "primary") != 0)
+    if (strcmp(cli_text(said, "role"), "primary") != 0)
         return cli_fail(cli, EXIT_ERROR, "this side is not primary any more");
     if (cli->is_json)
         cli_print_json(said);
