@@ -44,7 +44,7 @@ refused() {
 head -c 1M /dev/zero >"$work/zeros"
 refused "$work/zeros" "not a tier of the cache"
 cp "$work/tier" "$work/short"
-truncate -s 512K "$work/short"
+truncate -s -4096 "$work/short" # the last segment may never have been written
 refused "$work/short" "the file is shorter than its superblock says"
 refused "$work/nowhere" "No such file or directory"
 

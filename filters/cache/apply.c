@@ -11,11 +11,12 @@
 static void count_dirty(struct cache *c, uint32_t slot, int change)
 {
     struct log *log = &c->log;
+    uint32_t place = log_place_of_slot(log, slot);
 
-    if (log->dirty_blocks == 0 && change > 0)
-        log->oldest_dirty_ns = sluice_now_ns(c->disk);
+    if (log->dirty_in[place] == 0)
+        log->dirty_since_ns[place] = sluice_now_ns(c->disk);
     log->dirty_blocks += (uint64_t)(int64_t)change;
-    log->dirty_in[log_place_of_slot(log, slot)] += (uint32_t)change;
+    log->dirty_in[place] += (uint32_t)change;
     sluice_count(c->disk, N_DIRTY, change * (int64_t)BLOCK_BYTES);
 }
 

@@ -33,6 +33,8 @@ const struct sluice_counter cache_counters[] = {
     [N_WRITES_THROUGH] = {"writes_through", SLUICE_COUNTER, "",
                           "Changes that went to the backing."},
     [N_DIRTY] = {"dirty", SLUICE_GAUGE, "bytes", "Data that the backing lacks."},
+    [N_OLDEST] = {"oldest_dirty", SLUICE_GAUGE, "seconds",
+                  "How long the oldest data that the backing lacks has waited for it."},
     [N_DESTAGED] = {"destaged", SLUICE_COUNTER, "bytes", "Data brought to the backing."},
     [N_CLIENT_WRITTEN] = {"client_written", SLUICE_COUNTER, "bytes", "Data that guests wrote."},
     [N_LOG_WRITTEN] = {"log_written", SLUICE_COUNTER, "bytes",

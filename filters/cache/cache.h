@@ -70,6 +70,7 @@ enum cache_counter {
     N_WRITES_BACK,
     N_WRITES_THROUGH,
     N_DIRTY,
+    N_OLDEST,
     N_DESTAGED,
     N_CLIENT_WRITTEN,
     N_LOG_WRITTEN,
@@ -165,10 +166,11 @@ struct log {
     uint64_t durable;            /* all chunks before this one are */
     uint64_t tail, tail_announced, clean;
     uint64_t checkpoint_segment; /* where the replay of the newest checkpoint begins */
-    uint64_t dirty_blocks, oldest_dirty_ns;
+    uint64_t dirty_blocks;
     uint64_t lost_blocks, lost_first; /* dirty and damaged; the disk's block found first */
     uint32_t *dirty_in;               /* per place of a segment */
     uint32_t *lost_in;                /* of these: damaged, so not to be destaged */
+    uint64_t *dirty_since_ns;         /* the same: the first of them, or this run if it is older */
     uint32_t *entries_in;             /* the same: of the index, dirty or not */
     uint32_t *readers;                /* the same: reads under way */
     /* Per slot: the CRC of its data.  Written before the index names the slot and not again before
@@ -210,6 +212,9 @@ static inline uint64_t log_to_destage(const struct log *log)
 {
     return log->dirty_blocks - log->lost_blocks;
 }
+/* [M] Since when what can be brought to the backing waits for it: to a segment.  UINT64_MAX:
+ * nothing waits. */
+uint64_t log_oldest_dirty_ns(const struct log *log);
 /* [M] Nothing but damaged blocks, which the backing lacks, keeps the tail from moving. */
 static inline bool log_is_stuck(const struct log *log)
 {
@@ -259,6 +264,8 @@ void log_count_entries(struct cache *c, uint32_t slot, int change);
 bool rot_is_whole(const struct cache *c, uint32_t slot, const uint8_t *data);
 /* [M] It is not: counts it, and says so now and then. */
 void rot_note(struct cache *c, uint64_t block, uint32_t slot, bool is_dirty);
+/* Reading the tier failed: says so now and then. */
+void rot_note_unread(struct cache *c, int32_t error, bool is_dirty);
 /* [M] This dirty block cannot be destaged; and: is overwritten. */
 void rot_lose(struct cache *c, uint64_t block, uint32_t slot);
 void rot_heal(struct cache *c, uint32_t slot);
@@ -269,7 +276,8 @@ void rot_tell_health(struct cache *c);
 int log_open(struct cache *c, const char *path, uint64_t bytes, struct sluice_error *error);
 void log_close(struct cache *c);
 int recover_log(struct cache *c, struct sluice_error *error);
-int checkpoint_write(struct cache *c);
+/* -ECANCELED: the keeper was to pause, or with another deadline than UINT64_MAX, it was late. */
+int checkpoint_write(struct cache *c, uint64_t deadline_ns);
 /* The disk leaves: nothing on the tier counts any more. */
 int log_release(struct cache *c);
 
@@ -328,12 +336,15 @@ struct cache {
     struct sluice_work keeper;
     struct sluice_timer keeper_timer;
     bool keeper_runs, keeper_again;
-    bool wants_flush; /* of the backing, so that blocks may be called clean */
+    bool wants_flush;      /* of the backing, so that blocks may be called clean */
+    bool wants_checkpoint; /* the last client has left */
     bool is_parked, is_closing, is_stopped;
     unsigned draining; /* how many want everything destaged; writes go through meanwhile */
     uint64_t next_destage_ns, last_checkpoint_ns;
     uint32_t destage_failures;
     uint64_t next_rot_told_ns, rotted_untold;
+    uint64_t next_unread_told_ns, unread_untold;
+    int64_t oldest_told_s; /* N_OLDEST */
 
     /* [M] pacing */
     struct paced *paced_first, **paced_last;
@@ -401,6 +412,8 @@ void pace_fire(struct sluice_timer *timer);
 #define FAILURES_TOLD 5u /* of the destage in a row, before people are told */
 /* [M] There is something to do: makes it look. */
 void keeper_kick(struct cache *c);
+/* [M] What the keeper does is to be left for later, so that a pause can begin. */
+bool keeper_is_to_pause(const struct cache *c);
 void keeper_run(struct sluice_work *work);
 void keeper_fire(struct sluice_timer *timer);
 /* While somebody drains, writes go through and everything is destaged. */

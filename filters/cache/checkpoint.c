@@ -7,6 +7,8 @@
  * was known of it.  All chunks that any shard can know of are made durable before the superblock is
  * written.
  *
+ * One that is not wanted any more, or takes too long, is left unfinished: nothing names it.
+ *
  * The superblock's letter is the lowest bit of its generation; the newer one is never overwritten.
  */
 #include "cache.h"
@@ -23,6 +25,7 @@ struct writer {
     uint32_t used;
     uint64_t block, end; /* where the buffer goes, and where the area ends */
     uint64_t entries;
+    uint64_t deadline_ns;
     uint32_t crc;
     int error;
 };
@@ -73,13 +76,23 @@ static void copy_entry(const struct index_item *item, void *arg)
     w->entries++;
 }
 
+/* [M] */
+static bool is_to_give_up(const struct writer *w)
+{
+    return w->deadline_ns == UINT64_MAX ? keeper_is_to_pause(w->c)
+                                        : sluice_now_ns(w->c->disk) > w->deadline_ns;
+}
+
 static void copy_shards(struct writer *w)
 {
     struct cache *c = w->c;
 
     for (unsigned i = 0; i < index_shard_count(&c->index) && !w->error; i++) {
         cache_lock(c);
-        index_for_shard(&c->index, i, copy_entry, w);
+        if (is_to_give_up(w))
+            w->error = -ECANCELED;
+        else
+            index_for_shard(&c->index, i, copy_entry, w);
         cache_unlock(c);
         if (w->used >= WRITE_AT)
             write_out(w, false);
@@ -132,6 +145,7 @@ static void adopt(struct cache *c, const struct superblock *s)
     ours->entries_crc = s->entries_crc;
     c->log.checkpoint_segment = s->start.segment;
     c->last_checkpoint_ns = sluice_now_ns(c->disk);
+    c->wants_checkpoint = false;
     cache_wake(&c->cond);
     cache_unlock(c);
     sluice_count(c->disk, N_CHECKPOINTS, 1);
@@ -154,10 +168,11 @@ static int write_all(struct writer *w, struct superblock *s)
     return r < 0 ? r : write_super(c, s, w->buffer);
 }
 
-int checkpoint_write(struct cache *c)
+int checkpoint_write(struct cache *c, uint64_t deadline_ns)
 {
     struct superblock s;
-    struct writer w = {.c = c, .buffer = cache_alloc_pages(BUFFER_BYTES)};
+    struct writer w = {
+        .c = c, .buffer = cache_alloc_pages(BUFFER_BYTES), .deadline_ns = deadline_ns};
     int r;
 
     if (!w.buffer)

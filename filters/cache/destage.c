@@ -256,17 +256,31 @@ static uint32_t depth_of(struct cache *c)
     return depth;
 }
 
+static bool is_to_pause(struct cache *c)
+{
+    bool is_so;
+
+    cache_lock(c);
+    is_so = keeper_is_to_pause(c);
+    cache_unlock(c);
+    return is_so;
+}
+
+/* When the keeper is to pause, what is not in flight yet is left for later: all of it stays dirty.
+ */
 static void write_all(struct window *w)
 {
     struct cache *c = w->c;
     struct flight f = {.c = c};
-    uint32_t depth = depth_of(c), n;
+    uint32_t depth = depth_of(c), n, i;
 
-    for (uint32_t i = 0; i < w->count && wait_for_flight(&f, depth - 1) == 0; i += n) {
+    for (i = 0; i < w->count && wait_for_flight(&f, depth - 1) == 0 && !is_to_pause(c); i += n) {
         n = run_length(w, i);
         write_run(&f, &w->list[i], n);
     }
     w->error = wait_for_flight(&f, 0);
+    if (!w->error && i < w->count)
+        w->error = ECANCELED;
     if (!w->error && w->count && !MUTANT(6))
         w->error = cache_flush_backing(c);
 }
@@ -290,7 +304,6 @@ static void mark_clean(struct window *w)
     }
     while (log->clean < log->head.segment && log->dirty_in[log_place_of(log, log->clean)] == 0)
         log->clean++;
-    log->oldest_dirty_ns = sluice_now_ns(c->disk);
     cache_wake(&c->cond);
     cache_unlock(c);
     sluice_count(c->disk, N_DESTAGED, (int64_t)w->count * BLOCK_BYTES);

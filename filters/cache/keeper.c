@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#define SECOND_NS UINT64_C(1000000000)
 #define LOOK_AGAIN_NS UINT64_C(500000000)
 #define CHECKPOINT_AGE_NS UINT64_C(60000000000)
 
@@ -32,6 +33,27 @@ static uint64_t percent_of_log(const struct cache *c, uint64_t percent)
     return log_bytes(&c->log) / BLOCK_BYTES * percent / 100;
 }
 
+uint64_t log_oldest_dirty_ns(const struct log *log)
+{
+    for (uint64_t segment = log->clean; segment <= log->applied.segment; segment++) {
+        uint32_t place = log_place_of(log, segment);
+
+        if (log->dirty_in[place] > log->lost_in[place])
+            return log->dirty_since_ns[place];
+    }
+    return UINT64_MAX;
+}
+
+/* [M] */
+static void tell_oldest(struct cache *c, uint64_t now_ns)
+{
+    uint64_t since_ns = log_to_destage(&c->log) ? log_oldest_dirty_ns(&c->log) : now_ns;
+    int64_t age_s = (int64_t)((now_ns - MIN(now_ns, since_ns)) / SECOND_NS);
+
+    sluice_count(c->disk, N_OLDEST, age_s - c->oldest_told_s);
+    c->oldest_told_s = age_s;
+}
+
 static bool wants_destage(const struct cache *c, uint64_t now_ns)
 {
     const struct log *log = &c->log;
@@ -44,7 +66,7 @@ static bool wants_destage(const struct cache *c, uint64_t now_ns)
         return false;
     return log_to_destage(log) > percent_of_log(c, c->options.soft_percent) / 2 ||
            !cache_rules(c)->writes_stay ||
-           now_ns - log->oldest_dirty_ns > c->options.destage_after_ns;
+           now_ns - MIN(now_ns, log_oldest_dirty_ns(log)) > c->options.destage_after_ns;
 }
 
 static bool wants_checkpoint(const struct cache *c, uint64_t now_ns)
@@ -53,8 +75,8 @@ static bool wants_checkpoint(const struct cache *c, uint64_t now_ns)
     uint64_t behind = log->head.segment - log->checkpoint_segment;
 
     return behind > log->super.segment_count / 4 ||
-           (behind > 0 &&
-            (now_ns - c->last_checkpoint_ns > CHECKPOINT_AGE_NS || scrub_wants_checkpoint(c)));
+           (behind > 0 && (now_ns - c->last_checkpoint_ns > CHECKPOINT_AGE_NS ||
+                           c->wants_checkpoint || scrub_wants_checkpoint(c)));
 }
 
 /* [M] Somebody waits for room that there is not. */
@@ -63,15 +85,21 @@ static bool is_awaited(const struct cache *c)
     return c->log.jobs.first && !c->log.is_writing && free_segments(&c->log) <= 2;
 }
 
+bool keeper_is_to_pause(const struct cache *c)
+{
+    if (c->is_closing || c->is_stopped)
+        return true;
+    /* Requests that wait for room are to end before a pause can begin. */
+    return c->is_parked && !c->draining && !c->log.jobs.first;
+}
+
 /* [M] */
 static enum step next_step(const struct cache *c, uint64_t now_ns)
 {
     const struct log *log = &c->log;
 
-    if (log->error || c->is_closing || c->is_stopped)
+    if (log->error || keeper_is_to_pause(c))
         return STEP_NOTHING;
-    if (c->is_parked && !c->draining && !log->jobs.first)
-        return STEP_NOTHING; /* requests that wait for room are to end before a pause can begin */
     if (wants_checkpoint(c, now_ns))
         return STEP_CHECKPOINT;
     if (wants_room(c) && log_is_stuck(log) && is_awaited(c))
@@ -100,7 +128,7 @@ static int32_t do_step(struct cache *c, enum step step)
     if (step == STEP_DESTAGE)
         return destage_step(c);
     if (step == STEP_CHECKPOINT)
-        return -checkpoint_write(c);
+        return -checkpoint_write(c, UINT64_MAX);
     if (step == STEP_GIVE_UP)
         return give_up(c);
     cache_lock(c);
@@ -157,6 +185,7 @@ void keeper_run(struct sluice_work *work)
         }
         cache_unlock(c);
         error = step == STEP_NOTHING ? 0 : do_step(c, step);
+        error = error == ECANCELED ? 0 : error; /* left for later */
         cache_lock(c);
         note_result(c, step, error);
         if (error) {
@@ -186,6 +215,7 @@ void keeper_fire(struct sluice_timer *timer)
     struct cache *c = CONTAINER_OF(timer, struct cache, keeper_timer);
 
     cache_lock(c);
+    tell_oldest(c, sluice_now_ns(c->disk));
     if (next_step(c, sluice_now_ns(c->disk)) != STEP_NOTHING)
         keeper_kick(c);
     cache_unlock(c);

@@ -180,11 +180,12 @@ static int allocate(struct cache *c)
     log->chunk = cache_zalloc(sizeof *log->chunk);
     log->dirty_in = cache_zalloc(log->super.segment_count * sizeof *log->dirty_in);
     log->lost_in = cache_zalloc(log->super.segment_count * sizeof *log->lost_in);
+    log->dirty_since_ns = cache_zalloc(log->super.segment_count * sizeof *log->dirty_since_ns);
     log->entries_in = cache_zalloc(log->super.segment_count * sizeof *log->entries_in);
     log->readers = cache_zalloc(log->super.segment_count * sizeof *log->readers);
     log->crc = cache_zalloc(log_bytes(log) / BLOCK_BYTES * sizeof *log->crc);
-    if (!log->chunk || !log->dirty_in || !log->lost_in || !log->entries_in || !log->readers ||
-        !log->crc)
+    if (!log->chunk || !log->dirty_in || !log->lost_in || !log->dirty_since_ns ||
+        !log->entries_in || !log->readers || !log->crc)
         return -ENOMEM;
     log->chunk->owner = c;
     log->chunk->buffer = cache_alloc_pages((1 + CHUNK_DATA_MAX) * BLOCK_BYTES);
@@ -253,6 +254,7 @@ void log_close(struct cache *c)
     cache_free(log->chunk);
     cache_free(log->dirty_in);
     cache_free(log->lost_in);
+    cache_free(log->dirty_since_ns);
     cache_free(log->entries_in);
     cache_free(log->readers);
     cache_free(log->crc);

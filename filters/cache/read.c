@@ -198,9 +198,8 @@ static void on_slot_read(struct sluice_file_io *io, int32_t error)
     struct cache *c = p->read->c;
     bool failed = error, is_dirty = p->where == ON_SSD_DIRTY;
 
-    if (failed && !is_dirty)
-        sluice_log(c->disk, SLUICE_LOG_WARNING, "reading %s failed: %s; read from the backing",
-                   c->log.path, strerror(error));
+    if (failed)
+        rot_note_unread(c, error, is_dirty);
     if (!failed && !MUTANT(17))
         error = check_part(p, p->bounce ? p->bounce : p->data);
     if (!error && p->bounce)

@@ -352,8 +352,8 @@ static void go_on_from(struct scan *s)
     log->tail = log->tail_announced = s->tail;
     log->clean = s->clean;
     log->checkpoint_segment = log->super.start.segment;
-    if (log->dirty_blocks)
-        log->oldest_dirty_ns = sluice_now_ns(s->c->disk);
+    for (uint32_t place = 0; place < log->super.segment_count; place++)
+        log->dirty_since_ns[place] = sluice_now_ns(s->c->disk);
 }
 
 static int begin_anew(struct scan *s, struct sluice_error *error)
@@ -364,7 +364,7 @@ static int begin_anew(struct scan *s, struct sluice_error *error)
     go_on_from(s);
     if (!MUTANT(11))
         c->log.super.incarnation = cache_random();
-    r = checkpoint_write(c);
+    r = checkpoint_write(c, UINT64_MAX);
     return r < 0 ? sluice_refuse(c->disk, error, -r, "%s cannot be written: %s", c->log.path,
                                  strerror(-r))
                  : 0;

@@ -38,6 +38,27 @@ void rot_note(struct cache *c, uint64_t block, uint32_t slot, bool is_dirty)
     c->rotted_untold = 0;
 }
 
+void rot_note_unread(struct cache *c, int32_t error, bool is_dirty)
+{
+    uint64_t now = sluice_now_ns(c->disk), count;
+    bool is_told;
+
+    cache_lock(c);
+    count = ++c->unread_untold;
+    is_told = now >= c->next_unread_told_ns;
+    if (is_told) {
+        c->next_unread_told_ns = now + TOLD_EVERY_NS;
+        c->unread_untold = 0;
+    }
+    cache_unlock(c);
+    if (is_told)
+        sluice_log(c->disk, is_dirty ? SLUICE_LOG_ERROR : SLUICE_LOG_WARNING,
+                   "reading %s failed: %s, %llu times since this was said last; %s", c->log.path,
+                   strerror(error), (unsigned long long)count,
+                   is_dirty ? "the backing lacks this block, so its read fails"
+                            : "what is clean is read from the backing");
+}
+
 void rot_tell_health(struct cache *c)
 {
     const struct log *log = &c->log;

@@ -96,6 +96,18 @@ static void read_super(struct tier *t)
         die("not a tier of the cache");
 }
 
+/* A file that was cut off may still hold all that would be read. */
+static void refuse_if_cut(const struct tier *t)
+{
+    uint64_t end = ((uint64_t)t->super.first_block + slots_of(&t->super)) * BLOCK_BYTES;
+    off_t size = lseek(t->fd, 0, SEEK_END);
+
+    if (size < 0)
+        die(strerror(errno));
+    if ((uint64_t)size < end)
+        die("the file is shorter than its superblock says");
+}
+
 static void print_super(const struct superblock *s)
 {
     const struct {
@@ -396,6 +408,7 @@ int main(int argc, char **argv)
     if (t.fd < 0)
         die(strerror(errno));
     read_super(&t);
+    refuse_if_cut(&t);
     print_super(&t.super);
     if (!t.super.is_released) {
         read_tier(&t);

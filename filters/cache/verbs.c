@@ -32,7 +32,7 @@ static void get_numbers(struct cache *c, struct numbers *n)
     *n = (struct numbers){
         .blocks = c->index.count,
         .dirty = c->log.dirty_blocks,
-        .oldest_ns = c->log.dirty_blocks ? now - MIN(now, c->log.oldest_dirty_ns) : 0,
+        .oldest_ns = c->log.dirty_blocks ? now - MIN(now, log_oldest_dirty_ns(&c->log)) : 0,
         .log_bytes = cache_has_log(c) ? log_bytes(&c->log) : 0,
         .free_frames = c->ram.free_count,
         .frames = c->ram.frames,
@@ -61,6 +61,9 @@ static void say_numbers(struct cache *c, struct sluice_reply *reply, const struc
     sluice_reply_text(c->disk, reply,
                       "cached   %llu KiB, of which %llu KiB are not in the backing yet",
                       (unsigned long long)n->blocks * 4, (unsigned long long)n->dirty * 4);
+    if (n->dirty)
+        sluice_reply_text(c->disk, reply, "oldest   %llu s",
+                          (unsigned long long)(n->oldest_ns / NANOSECONDS));
 }
 
 static int run_status(void *instance, int argc, const char *const *argv, struct sluice_reply *reply,

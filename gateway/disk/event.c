@@ -5,13 +5,15 @@
  *
  * A filter's event callback may block, so each call has a thread of its own and a time limit.  One
  * that does not answer in time counts as refusing; its thread goes on, and until it returns every
- * further event to that station is refused at once.
+ * further event to that station is refused at once, but a START: a client that comes while the
+ * filter is still busy with the end of the one before waits for it.
  */
 #include "internal.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static const char *const event_names[SLUICE_EVENT_COUNT] = {
     [SLUICE_EVENT_ATTACH] = "attach",
@@ -142,6 +144,19 @@ static int call_result(struct call *c, uint64_t deadline_ns, uint64_t limit_ns, 
                    c->error.text[0] ? c->error.text : strerror(c->result < 0 ? -c->result : EIO));
 }
 
+/* False: another event is still running when the time is up. */
+static bool take_turn(struct station *s, uint32_t kind, uint64_t deadline_ns)
+{
+    struct timespec pause = {.tv_nsec = 5000000};
+
+    while (atomic_exchange(&s->is_event_running, true)) {
+        if (kind != SLUICE_EVENT_START || clock_now_ns() > deadline_ns)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 int station_tell(struct disk *disk, struct station *s, const struct sluice_event *event,
                  uint32_t phase, struct err *e)
 {
@@ -153,12 +168,14 @@ int station_tell(struct disk *disk, struct station *s, const struct sluice_event
         return 0;
     if (phase == SLUICE_PHASE_PREPARE_LONG)
         limit = UINT64_C(3600) * 1000000000u;
-    if (atomic_exchange(&s->is_event_running, true))
+    deadline = clock_now_ns() + limit;
+    if (!take_turn(s, event->kind, deadline))
         return err_set(e, EBUSY, "filter %s: still busy with an earlier event", s->name);
     c = call_create(s, event, phase);
-    if (!c)
+    if (!c) {
+        atomic_store(&s->is_event_running, false);
         return err_set(e, ENOMEM, "filter %s: out of memory", s->name);
-    deadline = clock_now_ns() + limit;
+    }
     c->event.deadline_ns = deadline;
     r = call_start(c);
     if (r < 0) {

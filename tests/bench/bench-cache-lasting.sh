@@ -7,9 +7,11 @@
 # Exits 1 where a promise is missed:
 #     p99 of reads while destaging : idle                      <= 2
 #     ready after kill -9, a full tier, half of it dirty       < 1 s
+#     the same after SIGTERM, and the next client after the last one has left
 #     hits of the same requests, kill -9 amid : not            >= 0.95
 #
 # TIER_SIZE (2GiB)    of the full tier; the promise is of 8GiB, which takes four times as long
+# PARTS               which of full_tier, warm, destaging; all
 # TRACE               a block trace (`block ...` a line, as OLTP.lis); without it requests by Zipf's law
 # PAIRS (5), SECONDS_EACH (1), DELAY (5ms), BENCH_DIR
 : "${SIZE:=128M}"
@@ -75,11 +77,11 @@ destaging() {
 }
 
 # --- a full tier ----------------------------------------------------------------------------------------------
-# fill HALF: writes so many MiB, brings them to the backing, and writes as many more.  One client to the end: when the
-# last one leaves, the cache writes a checkpoint, and nobody may come meanwhile.
+# fill HALF: writes so many MiB, brings them to the backing, and writes as many more.  The client stays until the gateway
+# is gone: when the last one leaves, the cache writes a checkpoint.
 fill() {
     nbdsh -u "$(uri full)" -c "
-import os, subprocess
+import os, subprocess, time
 data = bytearray(os.urandom(1 << 20))
 def write(first):
     for i in range(first, first + $1):
@@ -91,28 +93,55 @@ def cache(verb, out):
 write(0)
 cache('flush', subprocess.DEVNULL)
 write($1)
-cache('status', None)" >"$work/status" || fail "the tier cannot be filled"
+cache('status', open('$work/status.new', 'w'))
+os.rename('$work/status.new', '$work/status')
+while True:
+    try: h.pread(4096, 0)
+    except nbd.Error: break
+    time.sleep(0.2)" >"$work/fill.out" 2>&1 &
+    filler=$!
+    children="$children $filler"
+    within 3600 is_filled || fail "the tier cannot be filled: $(cat "$work/fill.out")"
+}
+is_filled() {
+    [ -f "$work/status" ] || ! kill -0 $filler 2>/dev/null
+}
+# seconds COMMAND...: prints how long it took.
+seconds() {
+    began=$(date +%s%N)
+    "$@" || return 1
+    jq -n "$(($(date +%s%N) - began)) / 1e9 * 1000 | round / 1000"
 }
 is_readable() {
     nbdsh -u "$(uri full)" -c 'h.pread(4096, 0)' 2>/dev/null
 }
-full_tier() {
-    before_kib=$(resident_kib)
-    half=$((tier_mib * 45 / 100))
-    fill $half
-    cached=$(jq -e .cached_bytes "$work/status") dirty=$(jq -e .dirty_bytes "$work/status")
-    stop KILL
+# Some of it may have gone to the backing meanwhile.
+is_as_it_was() {
+    echo "$1: $(($(cache full cached_bytes) >> 20)) MiB cached, of which $(($(cache full dirty_bytes) >> 20)) dirty"
+    [ "$(cache full cached_bytes)" -ge $((cached / 20 * 19)) ] && [ "$(cache full dirty_bytes)" -gt 0 ] || fail "the tier is not what it was"
+}
+# ready_after SIGNAL: of a full tier.
+ready_after() {
+    began=$(date +%s%N)
+    stop "$1"
+    echo "SIG$1: ended after $((($(date +%s%N) - began) / 1000000)) ms"
     began=$(date +%s%N)
     serve
     within 60 is_readable || fail "the disk cannot be read"
     ready=$(jq -n "$(($(date +%s%N) - began)) / 1e9 * 1000 | round / 1000")
-    echo "a tier of $TIER_SIZE: $((cached >> 20)) MiB cached, of which $((dirty >> 20)) dirty; after kill -9" \
-        "$(($(cache full cached_bytes) >> 20)) and $(($(cache full dirty_bytes) >> 20)); read after $ready s"
-    # Some of it may have gone to the backing meanwhile.
-    [ "$(cache full cached_bytes)" -ge $((cached / 20 * 19)) ] && [ "$(cache full dirty_bytes)" -gt 0 ] || fail "the tier is not what it was"
-    verdict "ready after kill -9, a tier of $TIER_SIZE" "$ready" "<" 1
-    echo "memory for each TiB cached: $(jq -n "$(cache full index_bytes) / $(cache full cached_bytes) * 1024 * 100 | round / 100")" \
+    is_as_it_was "after SIG$1"
+    verdict "ready after SIG$1, a tier of $TIER_SIZE, s" "$ready" "<" 1
+}
+full_tier() {
+    before_kib=$(resident_kib)
+    fill $((tier_mib * 45 / 100))
+    cached=$(jq -e .cached_bytes "$work/status") dirty=$(jq -e .dirty_bytes "$work/status")
+    echo "a tier of $TIER_SIZE: $((cached >> 20)) MiB cached, of which $((dirty >> 20)) dirty"
+    echo "memory for each TiB cached: $(jq -n "$(cache full index_bytes) / $cached * 1024 * 100 | round / 100")" \
         "GiB by the structures; the process has $((($(resident_kib) - before_kib) / 1024)) MiB more than when the tier was empty"
+    ready_after KILL
+    verdict "the next client after the last one has left, s" "$(seconds within 60 is_readable)" "<" 1
+    ready_after TERM
 }
 
 # --- as warm as before -----------------------------------------------------------------------------------------
@@ -156,8 +185,8 @@ warm() {
 }
 
 serve
-full_tier # first: what the process has before is what an empty cache takes
-warm
-destaging
+for part in ${PARTS:-full_tier warm destaging}; do # in this order: what the process has at first is what an empty cache takes
+    $part
+done
 stop TERM
 [ $missed -eq 0 ]

@@ -43,7 +43,7 @@ struct slot {
 };
 static struct slot slots[SLOTS];
 static uint64_t points, kills, cuts, requests, in_recovery, drains, sanitized;
-static uint64_t faults, failed_requests, said_losses;
+static uint64_t faults, failed_requests, said_losses, stops;
 static bool has_faults; /* --faults */
 static bool has_rot;    /* --rot */
 static uint64_t rotted, rotted_dirty;
@@ -500,6 +500,9 @@ static void check_what_is_said(void)
 /* The SSD fails: what is said of it, and that nothing waits for ever. */
 static void fail_ssd(void)
 {
+    uint64_t began_ns = sim_now_ns;
+
+    sim_unread_told = 0;
     faults++;
     sim_ssd_faults = 1 + sim_below(SIM_WRITES_FAIL | SIM_READS_FAIL);
     for (uint32_t i = 0; i < profile.steps && !sim_violations; i++) {
@@ -510,6 +513,8 @@ static void fail_ssd(void)
     }
     wait_for_requests();
     check_what_is_said();
+    if (sim_unread_told > 1 + (sim_now_ns - began_ns) / UINT64_C(10000000000))
+        sim_violation("reads that fail are told %u times", sim_unread_told);
 }
 
 /* Blocks on the SSD rot, and the load goes on for a while. */
@@ -534,6 +539,15 @@ static void rot_ssd(void)
     is_over = true;
 }
 
+/* The gateway stops: requests have ended, and the last checkpoint is written or left. */
+static void stop_in_order(void)
+{
+    is_paused = true;
+    stops += tell(SLUICE_EVENT_QUIESCE, SLUICE_PHASE_PREPARE) && wait_for_requests() &&
+             tell(SLUICE_EVENT_STOP, SLUICE_PHASE_COMMIT);
+    is_paused = false;
+}
+
 static void run_until_crash(void)
 {
     choose_profile();
@@ -544,6 +558,8 @@ static void run_until_crash(void)
             sim_step();
         if (sim_one_in(i ? 900 : 3))
             change_mode();
+        if (sim_one_in(1000))
+            tell(SLUICE_EVENT_STOP, SLUICE_PHASE_COMMIT); /* the last client has left */
         if (sim_one_in(4000))
             drain(sim_one_in(4));
         if (sim_is_open() && sim_one_in(4000))
@@ -566,6 +582,8 @@ static void one_point(void)
         come_back(false);
         return;
     }
+    if (sim_one_in(8))
+        stop_in_order();
     crash(is_power);
     try_strangers();
     come_back(is_power);
@@ -621,12 +639,13 @@ int main(int argc, char **argv)
            "%llu, "
            "\"requests\": %llu, \"drains\": %llu, \"sanitized\": %llu, \"ssd_faults\": %llu, "
            "\"failed_requests\": %llu, "
-           "\"said_losses\": %llu, \"rotted\": %llu, \"rotted_dirty\": %llu, "
+           "\"said_losses\": %llu, \"stops\": %llu, \"rotted\": %llu, \"rotted_dirty\": %llu, "
            "\"violations\": %u}\n",
            (unsigned long long)points, (unsigned long long)kills, (unsigned long long)cuts,
            (unsigned long long)in_recovery, (unsigned long long)requests,
            (unsigned long long)drains, (unsigned long long)sanitized, (unsigned long long)faults,
            (unsigned long long)failed_requests, (unsigned long long)said_losses,
-           (unsigned long long)rotted, (unsigned long long)rotted_dirty, sim_violations);
+           (unsigned long long)stops, (unsigned long long)rotted, (unsigned long long)rotted_dirty,
+           sim_violations);
     return until_red ? sim_violations == 0 : sim_violations != 0;
 }

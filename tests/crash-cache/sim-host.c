@@ -114,6 +114,7 @@ static void add_event(enum event_kind kind, void *what, uint64_t mark)
 const struct sluice_filter *sluice_filter_table(void);
 unsigned sim_ssd_faults;
 char sim_health[300];
+unsigned sim_unread_told;
 static void *instance;
 static const char disk_uuid[] = "6b8b4567-327b-23c6-643c-986966334873";
 
@@ -461,6 +462,7 @@ __attribute__((format(printf, 3, 0))) static void do_log(struct sluice_disk *dis
                                                          const char *fmt, va_list ap)
 {
     (void)disk, (void)level;
+    sim_unread_told += strncmp(fmt, "reading %s failed", 17) == 0;
     if (sim_verbose > 0) {
         vfprintf(stderr, fmt, ap);
         fputc('\n', stderr);

@@ -120,5 +120,7 @@ extern unsigned sim_ssd_faults;
 uint64_t sim_rot(bool *was_dirty);
 /* The last sentence that the filter said of its health. */
 extern char sim_health[300];
+/* How often it said that reading the SSD failed. */
+extern unsigned sim_unread_told;
 
 #endif

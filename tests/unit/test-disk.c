@@ -289,12 +289,17 @@ static void test_events_go_down_and_aborts_go_up(void)
     forget();
 }
 
-static void wake(struct noter *n)
+static void let_wake(struct noter *n)
 {
     pthread_mutex_lock(&n->mutex);
     n->may_wake = true;
     pthread_cond_signal(&n->cond);
     pthread_mutex_unlock(&n->mutex);
+}
+
+static void wake(struct noter *n)
+{
+    let_wake(n);
     while (atomic_load(&n->station->is_event_running))
         ;
 }
@@ -462,6 +467,61 @@ static void test_first_and_last_session_start_and_stop_the_filters(void)
     forget();
 }
 
+struct opener {
+    struct disk *disk;
+    struct disk_session *session;
+    int result;
+};
+
+static void *open_session(void *arg)
+{
+    struct opener *o = arg;
+    struct err e = {0};
+
+    o->result = disk_session_open(o->disk, &test_client, false, false, &o->session, &e);
+    return NULL;
+}
+
+/* A STOP that takes longer than its time, and a client that comes meanwhile. */
+static void test_a_start_waits_for_the_stop_before_it(void)
+{
+    struct disk_settings patient = {.name = "d", .state_root = state};
+    struct disk *d;
+    struct opener o;
+    struct station *s[3];
+    struct err e = {0};
+    uint64_t began;
+    pthread_t thread;
+
+    event_limit_ns = 300000000;
+    d = must_open(8 * MIB);
+    event_limit_ns = UINT64_C(10000000000);
+    make_noters(s);
+    CHECK_EQ(disk_set_chain(d, s, 1, NULL, &e), 0);
+    noters[0].refuses_kind = SLUICE_EVENT_STOP + 1;
+    noters[0].refuses_phase = SLUICE_PHASE_COMMIT;
+    noters[0].sleeps = true;
+    o = (struct opener){.disk = d};
+    open_session(&o);
+    CHECK_EQ(o.result, 0);
+    disk_session_close(o.session);
+    began = clock_now_ns();
+    open_session(&o);
+    CHECK_EQ(o.result, -EBUSY);
+    CHECK(clock_now_ns() - began >= 300000000);
+    CHECK_EQ(disk_reconfigure(d, &patient, &e), 0);
+    CHECK_EQ(thread_start(&thread, open_session, &o), 0);
+    let_wake(&noters[0]);
+    pthread_join(thread, NULL);
+    CHECK_EQ(o.result, 0);
+    disk_session_close(o.session);
+    CHECK_EQ(disk_set_chain(d, NULL, 0, NULL, &e), 0);
+    disk_close(d);
+    for (unsigned i = 0; i < 3; i++)
+        free(s[i]);
+    forget();
+}
+
 static void test_an_exclusive_disk_takes_one_client(void)
 {
     struct disk *d = must_open(8 * MIB);
@@ -516,6 +576,7 @@ int main(void)
     RUN(test_a_prepare_from_outside_holds_until_commit_or_its_time_is_up);
     RUN(test_a_snapshot_that_cannot_be_had_is_refused_with_the_reason);
     RUN(test_first_and_last_session_start_and_stop_the_filters);
+    RUN(test_a_start_waits_for_the_stop_before_it);
     RUN(test_an_exclusive_disk_takes_one_client);
     RUN(test_state_files_are_whole_or_absent);
     snprintf(command, sizeof command, "rm -rf '%s'", folder);
