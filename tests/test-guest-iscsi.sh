@@ -3,12 +3,13 @@
 # A machine boots from an iSCSI disk by QEMU's libiscsi driver.  A Linux guest whose own kernel is the initiator
 # (open-iscsi) logs in as `sluice disk show --connect linux` says, with CHAP both ways and digests of headers and
 # data, and sg3_utils ask all that a cluster would.  Then it has ext4 and XFS by its own initiator and ext4 on a disk
-# that QEMU gives it, unpacks files and checks their sums on each, over and over, and keeps a log of stable records,
-# while the gateway is killed -9 and restarted KILLS times (5) amid the writes: no I/O error, no wrong byte.
+# that QEMU gives it, unpacks files and checks their sums on each, runs `fio --verify` on both of its own and sg3_utils
+# on a fourth disk, over and over, and keeps a log of stable records, while the gateway is killed -9 and restarted KILLS
+# times (5) amid the writes: no I/O error, no wrong byte.
 . "${top_srcdir:?}/tests/functions.sh"
 . "$top_srcdir/tests/iscsi-functions.sh"
 . "$top_srcdir/tests/guest/functions.sh"
-guest_requires jq mkfs.ext4 mkfs.xfs e2fsck xfs_repair
+guest_requires jq fio mkfs.ext4 mkfs.xfs e2fsck xfs_repair
 kills=${KILLS:-5}
 guest_kernel
 guest_packages open-iscsi libopeniscsiusr libisns0 sg3-utils libsgutils2-1.46-2
@@ -32,7 +33,7 @@ mine="target: guest, chap: a.chap, chap_mutual: m.chap"
 lun ext4 192MiB 0 "$mine" "$slow"
 lun xfs 320MiB 1 "$mine" "$slow"
 lun tools 16MiB 2 "$mine"
-lun copy 16MiB 3 "$mine"
+lun copy 24MiB 0 "$(echo "$mine" | sed 's/target: guest/target: copies/')"
 lun qemu 192MiB 0 "target: qemu" "$slow"
 sed -i 's/export: {/export: { nbd: { enabled: false },/' "$config/disks.d/qemu.yaml"
 # A boot sector: reads sector 2048 by the BIOS, sends it to the serial line up to its first zero, ends the machine.
@@ -53,7 +54,9 @@ timeout 60 qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display no
     -device isa-debug-exit,iobase=0x501,iosize=1 -serial "file:$work/booted" >"$work/boot.log" 2>&1
 [ $? -eq 1 ] || { cat "$work/boot.log"; fail "no machine boots from an iSCSI disk"; }
 grep -x "booted from iscsi" "$work/booted" || fail "what was booted says \"$(cat "$work/booted")\""
-sluice disk show ext4 --connect linux >"$work/kit" || fail "no kit"
+for d in ext4 copy; do
+    sluice disk show $d --connect linux || fail "no kit for $d"
+done >"$work/kit"
 # The guest's network reaches this host as 10.0.2.2; the secrets are what a person would put there.
 sed -i "s/127\.0\.0\.1:/10.0.2.2:/; s/TARGET-USER/gateway/; s/TARGET-SECRET/secret-of-the-gateway/
     s/USER/linux/; s/SECRET/secret-of-the-guest/" "$work/kit"
@@ -72,12 +75,13 @@ tools="sg_vpd sg_inq sg_opcodes sg_rtpg sg_persist sg_compare_and_write sg_xcopy
 # shellcheck disable=SC2046
 guest_archive "$work/archive" module:virtio_pci module:virtio_blk module:virtio_net module:ext4 module:xfs \
     module:crc32c_generic module:iscsi_tcp module:sd_mod module:sg program:iscsid program:iscsiadm \
-    program:mkfs.ext4 program:mkfs.xfs $(for t in $tools; do [ -e "$guest_unpacked/usr/bin/$t" ] && echo "program:$t"; done) \
+    program:mkfs.ext4 program:mkfs.xfs program:fio $(for t in $tools; do [ -e "$guest_unpacked/usr/bin/$t" ] && echo "program:$t"; done) \
     file:/etc/mke2fs.conf:/etc/mke2fs.conf file:"$work"/iscsid.conf:/etc/iscsi/iscsid.conf \
     file:"$work"/initiatorname:/etc/iscsi/initiatorname.iscsi file:"$work"/kit:/etc/iscsi/kit file:"$work"/passwd:/etc/passwd \
     file:"$top_srcdir"/tests/guest/unpack-forever:/bin/unpack-forever \
-    file:"$top_srcdir"/tests/guest/record-forever:/bin/record-forever
-guest_memory=384
+    file:"$top_srcdir"/tests/guest/record-forever:/bin/record-forever \
+    file:"$top_srcdir"/tests/guest/fio-forever:/bin/fio-forever file:"$top_srcdir"/tests/guest/sg-forever:/bin/sg-forever
+guest_memory=768 # fio comes with 80 MiB of libraries
 # shellcheck disable=SC2046
 set -- $(sluice disk show qemu --connect qemu | sed '/^#/d; s/\\$//')
 echo "mounted with: $*"
@@ -90,14 +94,14 @@ guest 60 'ip link set eth0 up; iscsid -c /etc/iscsi/iscsid.conf -i /etc/iscsi/in
 guest 60 'sh -e /etc/iscsi/kit' || guest_fail "the kit does not log in"
 guest 60 'n=0; while ! [ -b /dev/sdd ] && [ $n -lt 300 ]; do n=$((n + 1)); sleep 0.1; done; cat /proc/partitions; ls /dev/sd?' ||
     guest_fail "no disks"
-session=$(sluice status --json | jq -c '.iscsi_sessions[] | select(.initiator == "iqn.2001-04.com.example:guest")')
-echo "$session"
-[ "$(echo "$session" | jq -c '[.header_digest, .data_digest, .authenticated]')" = "[true,true,true]" ] ||
+sessions=$(sluice status --json | jq -c '[.iscsi_sessions[] | select(.initiator == "iqn.2001-04.com.example:guest")]')
+echo "$sessions"
+[ "$(echo "$sessions" | jq -c 'map([.header_digest, .data_digest, .authenticated])')" = "[[true,true,true],[true,true,true]]" ] ||
     fail "digests and CHAP were not agreed on"
-# Which is which: LUNs are scanned at once.
-name_of() { guest 10 "for d in /sys/block/sd?; do case \$(readlink -f \$d/device) in *:$1) basename \$d ;; esac; done"; }
-ext4=$(name_of 0) xfs=$(name_of 1) tools=$(name_of 2) copy=$(name_of 3)
-echo "LUN 0 to 3: $ext4 $xfs $tools $copy"
+# Which is which, by its size in MiB: LUNs are scanned at once.
+name_of() { guest 10 "cd /sys/block; grep -lx $(($1 * 2048)) sd?/size | cut -d/ -f1"; }
+ext4=$(name_of 192) xfs=$(name_of 320) tools=$(name_of 16) copy=$(name_of 24)
+echo "LUN 0 to 2: $ext4 $xfs $tools; of another target: $copy"
 
 # --- what a cluster asks -------------------------------------------------------------------------------------
 # try NAME COMMAND...: in the guest, on the disk `tools`.
@@ -139,22 +143,28 @@ echo "sg3_utils: $SECONDS s"
 guest 60 'dmesg -c >/dev/null; echo 4194304 >/proc/sys/vm/dirty_bytes'
 guest 120 "mkfs.ext4 -q /dev/$ext4 && mkfs.xfs -q /dev/$xfs && mkfs.ext4 -q /dev/vda" || guest_fail "no file systems"
 guest 60 "mkdir /mnt/e /mnt/x /mnt/q; mount -t ext4 /dev/$ext4 /mnt/e && mount -t xfs /dev/$xfs /mnt/x && mount -t ext4 /dev/vda /mnt/q" || guest_fail "no file systems"
-guest_start 'for d in e x q; do sh /bin/unpack-forever /mnt/$d/unpacked /dev/vdb >/tmp/unpack-$d 2>&1 & done; sh /bin/record-forever /mnt/e/records >/tmp/records 2>&1 & true'
+guest_start 'for d in e x q; do sh /bin/unpack-forever /mnt/$d/unpacked /dev/vdb >/tmp/unpack-$d 2>&1 & done; sh /bin/record-forever /mnt/e/records >/tmp/records 2>&1 & for d in e x; do sh /bin/fio-forever /mnt/$d/fio >/tmp/fio-$d 2>&1 & done; true'
+guest_start "sh /bin/sg-forever $tools $copy \$(ls /sys/block/$copy/device/scsi_generic) >/tmp/sg 2>&1 & true"
 is_amid_writes() {
     for d in ext4 xfs qemu; do
         sluice disk show $d --json 2>/dev/null | jq -e '.io | .operations.write.bytes >= 131072' >/dev/null || return 1
     done
+    sluice disk show tools --json 2>/dev/null | jq -e '.io.operations.write.bytes > 0' >/dev/null || return 1
     sluice disk show ext4 --json 2>/dev/null | jq -e '.io.in_flight > 0' >/dev/null
 }
 for i in $(seq "$kills"); do
-    within 90 is_amid_writes || guest_fail "kill $i: the guest does not write"
+    within 180 is_amid_writes || guest_fail "kill $i: the guest does not write"
     stop KILL
     serve
 done
-within 90 is_amid_writes || guest_fail "the guest does not write after the last kill"
+within 180 is_amid_writes || guest_fail "the guest does not write after the last kill"
 echo "$kills kills amid writes: $SECONDS s"
-guest 180 'touch /tmp/enough; wait; for d in e x q; do cat /tmp/unpack-$d; done; ! cat /tmp/unpack-? | grep -v "^unpacked"' ||
+guest 400 'touch /tmp/enough; wait; cat /tmp/unpack-? /tmp/fio-? /tmp/sg; ! cat /tmp/unpack-? | grep -v "^unpacked"' ||
     guest_fail "a wrong file"
+guest 10 '! cat /tmp/fio-? | grep -v "^fio verified [1-9]"' || guest_fail "fio found a wrong block, or got an I/O error"
+# A kill may end a step, and the unit attention of the new session another, on each of the two disks.
+anew=$(guest 10 "sed -n 's/^[1-9][0-9]* rounds of sg3_utils, \([0-9]*\) steps begun anew\$/\1/p' /tmp/sg")
+[ "${anew:-1000}" -le $((4 * kills)) ] || guest_fail "sg3_utils: $(guest 10 'cat /tmp/sg')"
 records=$(guest 60 'cat /tmp/records')
 [ "$records" -ge "$kills" ] || guest_fail "a record was refused: $records"
 guest 120 'for d in e x q; do cd /mnt/$d/unpacked && sha256sum -c SHA256SUMS >/tmp/sums || { grep -v ": OK$" /tmp/sums; exit 1; }; done; cd /; umount /mnt/e && umount /mnt/x && umount /mnt/q' || guest_fail "a wrong byte"

@@ -210,6 +210,7 @@ static void open_nexus(struct conn *c)
         .address = c->address,
         .home = c->shard->home,
         .may_use = target_may_use,
+        .find_elsewhere = target_find_elsewhere,
         .arg = c,
     };
     struct err e = {0};

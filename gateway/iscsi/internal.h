@@ -354,6 +354,8 @@ struct iscsi {
 void target_look_up(struct conn *c);
 void target_put(struct iscsi *iscsi, struct target *target);
 bool target_may_use(struct scsi_lu *lu, void *conn);
+/* A LUN of another target, by its NAA name: see scsi_nexus_settings. */
+struct scsi_lu *target_find_elsewhere(const uint8_t *naa, size_t bytes, void *conn);
 /* Text for SendTargets: those this initiator may use; only: one of them, or NULL. malloc'ed. */
 char *targets_list(struct conn *c, const char *only, size_t *length);
 

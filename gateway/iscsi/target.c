@@ -155,6 +155,46 @@ static const struct lun *find_usable(const struct target *target, const char *in
     return NULL;
 }
 
+/* --- disks of other targets
+ * ---------------------------------------------------------------------------- */
+
+static bool is_same_account(const struct lun *a, const struct lun *b)
+{
+    return a->chap && b->chap ? strcmp(a->chap, b->chap) == 0 : a->chap == b->chap;
+}
+
+/*
+ * What the session has shown of itself is its name, its address and the secret of its target.  So
+ * a LUN of another target is open to it if that asks for no other secret: else somebody who only
+ * says he is an initiator could copy from the disks of the real one.
+ */
+static bool may_visit(const struct conn *c, const struct lun *own, const struct lun *lun)
+{
+    return may_use(lun, c->initiator, (const struct sockaddr *)&c->peer) &&
+           is_same_account(own, lun);
+}
+
+struct scsi_lu *target_find_elsewhere(const uint8_t *naa, size_t bytes, void *arg)
+{
+    const struct conn *c = arg;
+    const struct lun *own;
+    SCOPED_LOCK(&c->shard->iscsi->mutex);
+
+    own = find_usable(c->target, c->initiator, (const struct sockaddr *)&c->peer);
+    LIST_FOREACH (node, &c->shard->iscsi->targets) {
+        const struct target *target = LIST_ENTRY(node, struct target, link);
+
+        LIST_FOREACH (at, &target->luns) {
+            const struct lun *lun = LIST_ENTRY(at, struct lun, link);
+
+            if (own && target != c->target && scsi_lu_is_named(lun->lu, naa, bytes) &&
+                may_visit(c, own, lun))
+                return scsi_lu_visit(lun->lu) ? lun->lu : NULL;
+        }
+    }
+    return NULL;
+}
+
 /* --- who may log in
  * ------------------------------------------------------------------------------------ */
 

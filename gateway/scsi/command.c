@@ -2,8 +2,10 @@
 /*
  * command.c: the life of a command, from its CDB to its status.
  *
- *     decode -> DECODED -> start -> admission -> STARTED -> run() -> (steps) -> ENDED
- *                  \-> cancelled, forgotten          \-> refused by a gate, ENDED
+ *     decode -> DECODED -> start -> (WAITING, see order.c) -> STARTED -> admission -> run() ->
+ * (steps) -> ENDED
+ *                  \-> cancelled, forgotten                               \-> refused by a gate,
+ * ENDED
  *
  * A command is in the list of its I_T_L nexus from decode to the end, so that task management finds
  * it.  Everything here runs in the home of the nexus.
@@ -13,7 +15,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { DECODED, STARTED, ENDED };
+enum { DECODED, WAITING, STARTED, ENDED };
 
 /* CONTROL is the last byte of a CDB; NACA is not supported (SAM-5 5.2). */
 #define NACA 0x04u
@@ -89,6 +91,7 @@ void scsi_command_decode(struct scsi_command *c)
     reset(c);
     c->nexus_lu = nexus_find_lun(c->nexus, c->lun);
     list_append(&c->nexus_lu->commands, &c->link);
+    order_enter(c);
     decode_cdb(c);
     if (!c->nexus_lu->lu && !(c->operation->flags & OP_ANY_LUN))
         sense_set(c, SENSE_ILLEGAL_REQUEST, ASC_NO_SUCH_LUN);
@@ -135,6 +138,7 @@ static void leave(struct scsi_command *c)
 
     list_remove(&c->link);
     c->state = ENDED;
+    order_leave(c);
     if (UNLIKELY(c->is_cancelled)) {
         c->is_aborted = !c->is_told;
         c->status = SCSI_TASK_ABORTED;
@@ -166,18 +170,33 @@ static bool admit(struct scsi_command *c)
     return c->sense_bytes == 0 && (!n->lu || gates_pass(c));
 }
 
-enum io_status scsi_command_start(struct scsi_command *c)
+static enum io_status begin(struct scsi_command *c)
 {
     enum io_status status = IO_DONE;
 
     c->state = STARTED;
-    c->nexus_lu->in_flight++;
-    c->nexus->in_flight++;
     if (admit(c))
         status = c->operation->run(c);
     if (status == IO_DONE)
         leave(c);
     return status;
+}
+
+enum io_status scsi_command_start(struct scsi_command *c)
+{
+    c->nexus_lu->in_flight++;
+    c->nexus->in_flight++;
+    if (LIKELY(!order_must_wait(c)))
+        return begin(c);
+    c->state = WAITING;
+    order_wait(c);
+    return IO_PENDING;
+}
+
+void command_go_on(struct scsi_command *c)
+{
+    if (begin(c) == IO_DONE)
+        c->done(c);
 }
 
 void command_end(struct scsi_command *c)
@@ -190,13 +209,20 @@ void command_end(struct scsi_command *c)
 
 bool command_is_started(const struct scsi_command *c)
 {
-    return c->state == STARTED;
+    return c->state == STARTED || c->state == WAITING;
+}
+
+bool command_is_waiting(const struct scsi_command *c)
+{
+    return c->state == WAITING;
 }
 
 void command_stop(struct scsi_command *c)
 {
     c->is_cancelled = true;
-    if (c->state == STARTED && c->request)
+    if (c->state == WAITING)
+        order_look_again(c->nexus_lu);
+    else if (c->state == STARTED && c->request)
         request_cancel(c->request, ECANCELED);
     else if (c->state == STARTED && c->job && c->job->stop)
         c->job->stop(c->job);
@@ -207,6 +233,7 @@ bool scsi_command_cancel(struct scsi_command *c)
     if (c->state == DECODED) {
         list_remove(&c->link);
         c->state = ENDED;
+        order_leave(c);
         nexus_lu_settle(c->nexus_lu);
         return true;
     }

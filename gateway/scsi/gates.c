@@ -47,15 +47,15 @@ static uint16_t not_active(const struct scsi_nexus_lu *n)
     }
 }
 
-static uint16_t not_ready(const struct scsi_command *c)
+uint16_t not_ready(const struct scsi_nexus_lu *n)
 {
-    uint32_t gates = atomic_load_explicit(&c->nexus_lu->lu->gates, memory_order_acquire);
+    uint32_t gates = atomic_load_explicit(&n->lu->gates, memory_order_acquire);
 
-    if (LIKELY(gates == 0) || c->operation->flags & OP_SERVES_ALWAYS)
+    if (LIKELY(gates == 0))
         return 0;
     if (gates & LU_ERASING)
-        return c->nexus_lu->lu->erase.is_failed ? ASC_SANITIZE_FAILED : ASC_SANITIZE_IN_PROGRESS;
-    return gates & LU_NOT_ACTIVE ? not_active(c->nexus_lu) : 0;
+        return n->lu->erase.is_failed ? ASC_SANITIZE_FAILED : ASC_SANITIZE_IN_PROGRESS;
+    return gates & LU_NOT_ACTIVE ? not_active(n) : 0;
 }
 
 bool gates_pass(struct scsi_command *c)
@@ -66,7 +66,7 @@ bool gates_pass(struct scsi_command *c)
         c->status = SCSI_RESERVATION_CONFLICT;
         return false;
     }
-    asc = not_ready(c);
+    asc = c->operation->flags & OP_SERVES_ALWAYS ? 0 : not_ready(c->nexus_lu);
     if (UNLIKELY(asc)) {
         sense_set(c, asc == ASC_SANITIZE_FAILED ? SENSE_MEDIUM_ERROR : SENSE_NOT_READY, asc);
         return false;

@@ -174,7 +174,10 @@ struct scsi_lu {
         bool has_thread;
         _Atomic bool must_stop;
     } erase;
-    pthread_mutex_t store_mutex; /* one writer of the reservations' file; before mutex */
+    unsigned visitors;            /* [L] uses of it by sessions of other targets */
+    pthread_cond_t visitors_cond; /* with mutex: the last has left */
+    _Atomic bool is_removed;      /* changed under the mutex: no more visitors */
+    pthread_mutex_t store_mutex;  /* one writer of the reservations' file; before mutex */
 };
 
 static inline uint64_t lu_blocks(const struct scsi_lu *lu)
@@ -215,14 +218,19 @@ struct scsi_nexus_lu {
     bool is_removed;              /* [H] */
     unsigned in_flight;           /* [H] started commands */
     struct list commands;         /* [H] from decode to the end, oldest first */
-    unsigned lent;                /* [H] requests here of copies at another logical unit */
+    unsigned ordered, waiting;    /* [H] of them: ORDERED ones; started ones that wait for those */
+    bool is_release_posted;       /* [H] */
+    struct task release_task;
+    unsigned lent; /* [H] requests here of copies at another logical unit */
     struct copy_result results[COPY_RESULTS]; /* [H] a ring */
     unsigned next_result;                     /* [H] */
     uint64_t seen_bytes;                      /* [H] the size this initiator knows of */
     _Atomic uint32_t attentions;              /* [A] bits by enum attention */
     _Atomic uint32_t denied;                  /* [A] DENY_*; changed under lu->mutex */
     struct list in_lu;                        /* [L] */
-    struct list watchers; /* [H] of struct drain_watch: wait for older commands to end */
+    struct list watchers;    /* [H] of struct drain_watch: wait for older commands to end */
+    struct list in_visitors; /* [H] of one that is here for a single command: visitor.c */
+    struct task farewell;
 };
 
 struct scsi_nexus {
@@ -233,6 +241,7 @@ struct scsi_nexus {
     uint8_t isid[6];
     uint16_t portal_group;
     bool (*may_use)(struct scsi_lu *lu, void *arg);
+    struct scsi_lu *(*find_elsewhere)(const uint8_t *naa, size_t bytes, void *arg);
     void *arg;
 
     _Atomic unsigned references;  /* errands under way, and one of its own until it has closed */
@@ -240,6 +249,7 @@ struct scsi_nexus {
     struct scsi_nexus_lu nowhere; /* [H] */
     struct scsi_nexus_lu *lus[SCSI_LUNS_MAX]; /* [H] sorted by LUN */
     unsigned count;                           /* [H] */
+    struct list visitors;                     /* [H] at logical units of other targets */
     unsigned in_flight;                       /* [H] */
 
     bool is_closing; /* [H] */
@@ -258,10 +268,27 @@ void nexus_lu_settle(struct scsi_nexus_lu *nexus_lu);
 void nexus_lu_when_drained(struct scsi_nexus_lu *nexus_lu, struct drain_watch *watch);
 /* Blocks: tells the disk's filters START. NULL with a line in the log. */
 struct scsi_nexus_lu *nexus_lu_make(struct scsi_nexus *nexus, uint16_t lun, struct scsi_lu *lu);
+/* The same without asking whether this initiator may. */
+struct scsi_nexus_lu *nexus_lu_open(struct scsi_nexus *nexus, uint16_t lun, struct scsi_lu *lu);
 void nexus_lu_free(struct scsi_nexus_lu *nexus_lu); /* blocks; not in any list */
+/* Any thread: into the list of its logical unit, and out of it. */
+void nexus_lu_join(struct scsi_nexus_lu *nexus_lu);
+void nexus_lu_part(struct scsi_nexus_lu *nexus_lu);
 /* [H] */
 void nexus_insert(struct scsi_nexus *nexus, struct scsi_nexus_lu *nexus_lu);
 struct scsi_nexus_lu *nexus_take_out(struct scsi_nexus *nexus, uint16_t lun);
+
+/* visitor.c: an I_T_L nexus at a logical unit of another target, which scsi_lu_visit() let in. */
+/* Blocks; NULL with a line in the log: then the visit is still the caller's. */
+struct scsi_nexus_lu *visitor_open(struct scsi_nexus *nexus, struct scsi_lu *lu);
+/* [H] From here on task management finds it; the end of the visit, with nothing in flight. */
+void visitor_enter(struct scsi_nexus_lu *visitor);
+void visitor_close(struct scsi_nexus_lu *visitor);
+/* [H] NULL when it has gone meanwhile: `visitor` is only compared. */
+struct scsi_nexus_lu *visitor_find(struct scsi_nexus *nexus, const void *visitor,
+                                   const struct scsi_lu *lu);
+/* Lets nobody in any more and waits until all have left. Blocks. */
+void lu_send_visitors_away(struct scsi_lu *lu);
 
 /* lun.c: LUNs on the wire, SAM-5 4.7. */
 bool lun_parse(uint64_t wire, uint16_t *lun);
@@ -352,8 +379,20 @@ void command_end(struct scsi_command *c);
 void commands_abort(struct scsi_nexus_lu *nexus_lu, const struct scsi_command *but, bool is_told);
 
 bool command_is_started(const struct scsi_command *c);
+bool command_is_waiting(const struct scsi_command *c);
+/* One that waited begins, and ends through done(). */
+void command_go_on(struct scsi_command *c);
 /* [H] Asks that it end, silently. */
 void command_stop(struct scsi_command *c);
+
+/* order.c: task attributes. All in the home. */
+void order_enter(struct scsi_command *c);
+/* It has left the list of commands, so that others may go on. */
+void order_leave(const struct scsi_command *c);
+bool order_must_wait(const struct scsi_command *c);
+void order_wait(struct scsi_command *c);
+/* One that waits is not wanted any more, or what it waits for has changed. */
+void order_look_again(struct scsi_nexus_lu *n);
 
 /* Decoding helpers. */
 void decode_no_data(struct scsi_command *c);
@@ -498,6 +537,8 @@ enum io_status run_read_defects12(struct scsi_command *c);
 /* gates.c */
 /* False: the status says why the command does not run now. */
 bool gates_pass(struct scsi_command *c);
+/* The ASC of a logical unit whose medium is not served now, or 0. */
+uint16_t not_ready(const struct scsi_nexus_lu *n);
 /* reserve.c: all under lu->mutex */
 struct registration *registration_of(struct scsi_lu *lu, const struct scsi_nexus *nexus);
 bool port_is_nexus(const struct initiator_port *port, const struct scsi_nexus *nexus);

@@ -84,6 +84,7 @@ int scsi_lu_create(struct disk *disk, const struct scsi_lu_settings *settings, s
     pthread_mutex_init(&lu->mutex, NULL);
     pthread_mutex_init(&lu->store_mutex, NULL);
     pthread_cond_init(&lu->slot_cond, NULL);
+    pthread_cond_init(&lu->visitors_cond, NULL);
     list_init(&lu->nexus_lus);
     r = take_settings(lu, settings, e);
     if (r == 0)
@@ -113,9 +114,17 @@ void scsi_lu_put(struct scsi_lu *lu)
     erase_close(lu);
     atomic_close(lu);
     pthread_cond_destroy(&lu->slot_cond);
+    pthread_cond_destroy(&lu->visitors_cond);
     pthread_mutex_destroy(&lu->mutex);
     pthread_mutex_destroy(&lu->store_mutex);
     free(lu);
+}
+
+bool scsi_lu_is_named(const struct scsi_lu *lu, const uint8_t *naa, size_t bytes)
+{
+    uint8_t own[16];
+
+    return lu_naa(lu, own) == bytes && memcmp(naa, own, bytes) == 0;
 }
 
 void lu_reset(struct scsi_lu *lu)

@@ -18,7 +18,8 @@ struct visit {
     struct scsi_management *management;
     struct scsi_nexus *nexus;
     uint16_t lun;
-    struct scsi_lu *lu; /* to be sure that it is still the same; not referenced */
+    struct scsi_lu *lu;   /* to be sure that it is still the same; not referenced */
+    const void *nexus_lu; /* only compared */
 };
 
 /* --- the answer --------------------------------------------------------------------------- */
@@ -62,13 +63,21 @@ static bool is_reset(uint8_t function)
            function == SCSI_TARGET_COLD_RESET;
 }
 
+/* NULL: the logical unit has left that nexus meanwhile. */
+static struct scsi_nexus_lu *find_visited(const struct visit *v)
+{
+    struct scsi_nexus_lu *n = nexus_find_lun(v->nexus, lun_to_wire(v->lun));
+
+    return n->lu == v->lu ? n : visitor_find(v->nexus, v->nexus_lu, v->lu);
+}
+
 static void arrive(struct task *task)
 {
     struct visit *v = CONTAINER_OF(task, struct visit, task);
-    struct scsi_nexus_lu *n = nexus_find_lun(v->nexus, lun_to_wire(v->lun));
+    struct scsi_nexus_lu *n = find_visited(v);
     bool is_own = v->nexus == v->management->nexus;
 
-    if (v->nexus->is_closing || n->lu != v->lu) {
+    if (v->nexus->is_closing || !n) {
         leave(v);
         return;
     }
@@ -91,6 +100,7 @@ static int add_visit(struct list *visits, struct scsi_management *m, struct scsi
     v->nexus = n->nexus;
     v->lun = n->lun;
     v->lu = n->lu;
+    v->nexus_lu = n;
     v->task.run = arrive;
     nexus_get(v->nexus);
     list_append(visits, &v->link);

@@ -60,16 +60,21 @@ static void nexus_lu_init(struct scsi_nexus_lu *n, struct scsi_nexus *nexus, uin
     list_init(&n->commands);
     list_init(&n->watchers);
     list_init(&n->in_lu);
+    list_init(&n->in_visitors);
 }
 
 struct scsi_nexus_lu *nexus_lu_make(struct scsi_nexus *nexus, uint16_t lun, struct scsi_lu *lu)
 {
-    struct scsi_nexus_lu *n;
-    struct err e = {0};
-
     if (nexus->may_use && !nexus->may_use(lu, nexus->arg))
         return NULL;
-    n = calloc(1, sizeof *n);
+    return nexus_lu_open(nexus, lun, lu);
+}
+
+struct scsi_nexus_lu *nexus_lu_open(struct scsi_nexus *nexus, uint16_t lun, struct scsi_lu *lu)
+{
+    struct scsi_nexus_lu *n = calloc(1, sizeof *n);
+    struct err e = {0};
+
     if (!n)
         return NULL;
     nexus_lu_init(n, nexus, lun);
@@ -100,12 +105,18 @@ void nexus_insert(struct scsi_nexus *nexus, struct scsi_nexus_lu *n)
     memmove(nexus->lus + at + 1, nexus->lus + at, (nexus->count - at) * sizeof(*nexus->lus));
     nexus->lus[at] = n;
     nexus->count++;
+    nexus_lu_join(n);
+}
+
+void nexus_lu_join(struct scsi_nexus_lu *n)
+{
     SCOPED_LOCK(&n->lu->mutex);
+
     list_append(&n->lu->nexus_lus, &n->in_lu);
     reservation_recompute_one(n);
 }
 
-static void leave_lu(struct scsi_nexus_lu *n)
+void nexus_lu_part(struct scsi_nexus_lu *n)
 {
     SCOPED_LOCK(&n->lu->mutex);
 
@@ -121,8 +132,10 @@ static void move_to_nowhere(struct scsi_nexus_lu *n)
         if (command_is_started(c))
             continue;
         list_remove(&c->link);
+        order_leave(c);
         list_append(&n->nexus->nowhere.commands, &c->link);
         c->nexus_lu = &n->nexus->nowhere;
+        order_enter(c);
     }
 }
 
@@ -136,7 +149,7 @@ struct scsi_nexus_lu *nexus_take_out(struct scsi_nexus *nexus, uint16_t lun)
     n = nexus->lus[at];
     nexus->count--;
     memmove(nexus->lus + at, nexus->lus + at + 1, (nexus->count - at) * sizeof(*nexus->lus));
-    leave_lu(n);
+    nexus_lu_part(n);
     move_to_nowhere(n);
     return n;
 }
@@ -204,8 +217,10 @@ static struct scsi_nexus *nexus_make(struct scsi_target *t, const struct scsi_ne
     memcpy(nexus->isid, s->isid, sizeof nexus->isid);
     nexus->portal_group = s->portal_group;
     nexus->may_use = s->may_use;
+    nexus->find_elsewhere = s->find_elsewhere;
     nexus->arg = s->arg;
     list_init(&nexus->in_target);
+    list_init(&nexus->visitors);
     nexus_lu_init(&nexus->nowhere, nexus, 0);
     return nexus;
 }
@@ -282,7 +297,7 @@ void scsi_nexus_close(struct scsi_nexus *nexus, void (*done)(void *arg), void *a
     list_remove(&nexus->in_target);
     pthread_mutex_unlock(&nexus->target->mutex);
     for (unsigned i = 0; i < nexus->count; i++) {
-        leave_lu(nexus->lus[i]);
+        nexus_lu_part(nexus->lus[i]);
         reserve6_end(nexus->lus[i]->lu, nexus);
         commands_abort(nexus->lus[i], NULL, false);
     }

@@ -222,6 +222,11 @@ int scsi_lu_create(struct disk *disk, const struct scsi_lu_settings *settings, s
                    struct err *e) MUST_CHECK;
 struct scsi_lu *scsi_lu_get(struct scsi_lu *lu);
 void scsi_lu_put(struct scsi_lu *lu); /* the last one frees; may block */
+bool scsi_lu_is_named(const struct scsi_lu *lu, const uint8_t *naa, size_t bytes);
+/* A use of it by sessions of other targets begins and ends.  False: it is being removed. Any
+ * thread. */
+bool scsi_lu_visit(struct scsi_lu *lu) MUST_CHECK;
+void scsi_lu_leave(struct scsi_lu *lu);
 /* How the disk is reached, here and at the peer.  Sessions learn of a change by a unit attention
  * (2A/06).  None: each target port is in a group of its own number, active. Any thread. */
 void scsi_lu_set_port_groups(struct scsi_lu *lu, const struct scsi_port_group *groups,
@@ -252,6 +257,9 @@ struct scsi_nexus_settings {
     struct home *home;     /* where its commands run: a loop, or a worker that drains */
     bool (*may_use)(struct scsi_lu *lu,
                     void *arg); /* NULL: every LUN; any thread, must not block */
+    /* The logical unit of that NAA name at another target, where this initiator may use it as well;
+     * scsi_lu_visit() was called for it.  NULL: none; so is the function.  Must not block. */
+    struct scsi_lu *(*find_elsewhere)(const uint8_t *naa, size_t bytes, void *arg);
     void *arg;
 };
 

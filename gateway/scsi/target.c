@@ -244,6 +244,7 @@ int scsi_target_remove_lun(struct scsi_target *t, uint16_t lun, struct err *e)
     }
     errands_run(&all, remove_at_home);
     errands_free(&all);
+    lu_send_visitors_away(lu);
     scsi_lu_put(lu);
     return 0;
 }

@@ -153,7 +153,7 @@ static size_t serial_number(const struct scsi_nexus_lu *n, uint8_t *out)
 static size_t extended_inquiry(const struct scsi_nexus_lu *n, uint8_t *out)
 {
     (void)n;
-    out[1] = 0x21; /* UASK_SUP, SIMPSUP */
+    out[1] = 0x27; /* UASK_SUP, HEADSUP, ORDSUP, SIMPSUP */
     out[2] = 0x01; /* V_SUP */
     out[9] = SCSI_SENSE_BYTES;
     return 0x3c;

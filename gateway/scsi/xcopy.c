@@ -4,9 +4,10 @@
  * the third-party copy page (SPC-4 6.4, 6.17, 7.8.17).  The data never leaves
  * the gateway.
  *
- * A copy may name only disks that this session sees: descriptors are looked up
- * among its own LUNs, nowhere else.  The whole list is checked before the first
- * byte moves.
+ * A copy may name only disks that this initiator may use: descriptors are looked up
+ * among the session's own LUNs, then, as a visitor, among those of other targets
+ * that it could log in to as well.  The whole list is checked before the first
+ * byte moves; what may change meanwhile is looked at again before each piece.
  */
 #include "internal.h"
 
@@ -26,16 +27,26 @@
 
 #define ASC_COPY_UNREACHABLE 0x0804
 
+struct place {
+    uint16_t lun;                  /* of this session */
+    struct scsi_nexus_lu *visitor; /* or at another target */
+};
+
 struct segment {
-    uint16_t from, to; /* LUNs of this session */
+    struct place from, to;
     uint64_t from_offset, to_offset, bytes;
 };
 
+enum copy_stage { OPENING, CHECKING, COPYING };
+
 struct copy {
+    enum copy_stage stage;
     uint8_t list_id;
     bool is_kept; /* the result, for RECEIVE COPY RESULTS */
-    unsigned cscds, segments;
+    unsigned cscds, segments, found_count;
     struct scsi_nexus_lu *cscd[CSCDS_MAX]; /* while checking: NULL where there is none */
+    struct scsi_lu *found[CSCDS_MAX];      /* at another target: visited, not opened yet */
+    struct scsi_nexus_lu *visitor[CSCDS_MAX];
     struct segment segment[SEGMENTS_MAX];
     uint64_t copied; /* of the segment under way */
 };
@@ -43,20 +54,45 @@ struct copy {
 /* --- checking the list
  * --------------------------------------------------------------------- */
 
-/* The LUN of this session with that NAA name. */
-static struct scsi_nexus_lu *find_by_name(const struct scsi_nexus *nexus, const uint8_t *cscd)
+static bool is_of_blocks(const uint8_t *cscd, const struct scsi_lu *lu)
 {
-    uint8_t naa[16];
+    return get24(cscd + 29) == lu->block_bytes;
+}
 
-    if ((cscd[5] & 0x3f) != 0x03 || (cscd[4] & 0x0f) != 1)
-        return NULL; /* only NAA names of logical units */
-    for (unsigned i = 0; i < nexus->count; i++) {
-        size_t length = lu_naa(nexus->lus[i]->lu, naa);
-
-        if (cscd[7] == length && memcmp(cscd + 8, naa, length) == 0)
+/* The LUN of this session with that NAA name. */
+static struct scsi_nexus_lu *find_own(const struct scsi_nexus *nexus, const uint8_t *cscd)
+{
+    for (unsigned i = 0; i < nexus->count; i++)
+        if (scsi_lu_is_named(nexus->lus[i]->lu, cscd + 8, cscd[7]))
             return nexus->lus[i];
-    }
     return NULL;
+}
+
+/* What cannot be found is only an error where a segment uses it. */
+static void find_by_name(struct scsi_command *c, struct copy *copy, unsigned i, const uint8_t *cscd)
+{
+    struct scsi_nexus_lu *own = find_own(c->nexus, cscd);
+    struct scsi_lu *lu = NULL;
+
+    if (own) {
+        copy->cscd[i] = is_of_blocks(cscd, own->lu) ? own : NULL;
+        return;
+    }
+    if (c->nexus->find_elsewhere)
+        lu = c->nexus->find_elsewhere(cscd + 8, cscd[7], c->nexus->arg);
+    if (lu && !is_of_blocks(cscd, lu)) {
+        scsi_lu_leave(lu);
+        lu = NULL;
+    }
+    copy->found[i] = lu;
+    copy->found_count += lu != NULL;
+}
+
+/* LU ID TYPE is ignored: this descriptor has no LU IDENTIFIER (SPC-4 6.4.6.1). Only NAA names of
+ * logical units are known; longer ones than there are go on into the next fields. */
+static bool has_name(const uint8_t *cscd)
+{
+    return !(cscd[1] & 0x3f) && (cscd[5] & 0x3f) == 0x03 && (cscd[4] & 0x0f) == 1 && cscd[7] <= 16;
 }
 
 static void bad_length(struct scsi_command *c)
@@ -83,10 +119,8 @@ static bool check_cscds(struct scsi_command *c, struct copy *copy, const uint8_t
             illegal(c, ASC_UNSUPPORTED_CSCD);
             return false;
         }
-        /* LU ID TYPE is ignored: this descriptor has no LU IDENTIFIER (SPC-4 6.4.6.1). */
-        copy->cscd[i] = cscd[1] & 0x3f ? NULL : find_by_name(c->nexus, cscd);
-        if (copy->cscd[i] && get24(cscd + 29) != copy->cscd[i]->lu->block_bytes)
-            copy->cscd[i] = NULL;
+        if (has_name(cscd))
+            find_by_name(c, copy, i, cscd);
     }
     return true;
 }
@@ -104,6 +138,23 @@ static uint64_t to_offset(const struct scsi_nexus_lu *n, uint64_t lba)
     return lba > UINT64_MAX >> n->lu->block_shift ? UINT64_MAX : lba << n->lu->block_shift;
 }
 
+static struct place place_of(const struct copy *copy, unsigned cscd)
+{
+    return (struct place){copy->cscd[cscd]->lun, copy->visitor[cscd]};
+}
+
+/* denied: what must not be. A reservation, an erasure, a role or a removal may come at any time. */
+static bool is_served(const struct scsi_nexus_lu *n, uint32_t denied)
+{
+    return !(atomic_load(&n->denied) & denied) && !not_ready(n) && !atomic_load(&n->lu->is_removed);
+}
+
+static bool may_copy(const struct scsi_nexus_lu *from, const struct scsi_nexus_lu *to)
+{
+    return is_served(from, ~DENY_WRITE) && is_served(to, ~DENY_READ) &&
+           !lu_is_write_protected(to->lu);
+}
+
 static bool check_segment(struct scsi_command *c, struct copy *copy, const uint8_t *d,
                           struct segment *s)
 {
@@ -116,8 +167,8 @@ static bool check_segment(struct scsi_command *c, struct copy *copy, const uint8
         aborted(c, ASC_COPY_UNREACHABLE);
         return false;
     }
-    s->from = source->lun;
-    s->to = target->lun;
+    s->from = place_of(copy, from);
+    s->to = place_of(copy, to);
     s->bytes = (uint64_t)get16(d + 10) << (counts_target ? target : source)->lu->block_shift;
     s->from_offset = to_offset(source, get64(d + 12));
     s->to_offset = to_offset(target, get64(d + 20));
@@ -127,8 +178,7 @@ static bool check_segment(struct scsi_command *c, struct copy *copy, const uint8
         aborted(c, ASC_NONE);
         return false;
     }
-    if (lu_is_write_protected(target->lu) || atomic_load(&target->denied) & ~DENY_READ ||
-        atomic_load(&source->denied) & ~DENY_WRITE) {
+    if (!may_copy(source, target)) {
         aborted(c, ASC_UNREACHABLE_CSCD);
         return false;
     }
@@ -195,14 +245,56 @@ static bool check_list(struct scsi_command *c, struct copy *copy)
     copy->list_id = list[0];
     copy->is_kept = (list[1] >> 3 & 3) == 0;
     copy->cscds = cscds / CSCD_BYTES;
-    if (!check_cscds(c, copy, list + HEADER_BYTES) ||
-        !count_segments(c, copy, list + HEADER_BYTES + cscds, segments))
-        return false;
+    return check_cscds(c, copy, list + HEADER_BYTES) &&
+           count_segments(c, copy, list + HEADER_BYTES + cscds, segments);
+}
+
+static bool check_segments(struct scsi_command *c, struct copy *copy)
+{
+    const uint8_t *first = (const uint8_t *)c->data + HEADER_BYTES + copy->cscds * CSCD_BYTES;
+
     for (unsigned i = 0; i < copy->segments; i++)
-        if (!check_segment(c, copy, list + HEADER_BYTES + cscds + (size_t)i * SEGMENT_BYTES,
-                           &copy->segment[i]))
+        if (!check_segment(c, copy, first + (size_t)i * SEGMENT_BYTES, &copy->segment[i]))
             return false;
     return true;
+}
+
+/* --- disks of other targets
+ * ----------------------------------------------------------------- */
+
+/* On a pool thread. What does not open stays as it was found. */
+static int open_visitors(struct scsi_job *job)
+{
+    struct copy *copy = job->more;
+
+    for (unsigned i = 0; i < copy->cscds; i++) {
+        if (copy->found[i])
+            copy->visitor[i] = visitor_open(job->command->nexus, copy->found[i]);
+        if (copy->visitor[i])
+            copy->found[i] = NULL;
+    }
+    return 0;
+}
+
+static void enter_visitors(struct copy *copy)
+{
+    for (unsigned i = 0; i < copy->cscds; i++)
+        if (copy->visitor[i]) {
+            visitor_enter(copy->visitor[i]);
+            copy->cscd[i] = copy->visitor[i];
+        }
+}
+
+static void leave_visitors(struct scsi_job *job)
+{
+    struct copy *copy = job->more;
+
+    for (unsigned i = 0; copy && i < copy->cscds; i++) {
+        if (copy->visitor[i])
+            visitor_close(copy->visitor[i]);
+        else if (copy->found[i])
+            scsi_lu_leave(copy->found[i]);
+    }
 }
 
 /* --- copying
@@ -230,22 +322,52 @@ static enum job_next fail(struct scsi_job *job, uint16_t asc)
     return JOB_END;
 }
 
+/* LUNs of this session, or one that was named twice. */
+static bool is_one_disk(const struct segment *s)
+{
+    return s->from.visitor && s->to.visitor
+               ? s->from.visitor->lu == s->to.visitor->lu
+               : s->from.visitor == s->to.visitor && s->from.lun == s->to.lun;
+}
+
 /* Backwards where the target overlaps what is still to be read. */
 static uint64_t chunk_at(const struct segment *s, uint64_t copied, uint64_t length)
 {
-    bool is_backwards = s->from == s->to && s->to_offset > s->from_offset &&
-                        s->to_offset < s->from_offset + s->bytes;
+    bool is_backwards =
+        is_one_disk(s) && s->to_offset > s->from_offset && s->to_offset < s->from_offset + s->bytes;
 
     return is_backwards ? s->bytes - copied - length : copied;
 }
 
-static enum job_next copy_step(struct scsi_job *job)
+static struct scsi_nexus_lu *find_place(const struct scsi_job *job, const struct place *place)
+{
+    return place->visitor ? place->visitor
+                          : nexus_find_lun(job->command->nexus, lun_to_wire(place->lun));
+}
+
+static enum job_next move(struct scsi_job *job)
 {
     struct copy *copy = job->more;
-    struct scsi_nexus *nexus = job->command->nexus;
-    const struct segment *s;
-    struct scsi_nexus_lu *from, *to;
-    uint64_t length, at;
+    const struct segment *s = &copy->segment[job->value[0]];
+    struct scsi_nexus_lu *from = find_place(job, &s->from), *to = find_place(job, &s->to);
+    uint64_t length = MIN(s->bytes - copy->copied, (uint64_t)CHUNK);
+    uint64_t at = chunk_at(s, copy->copied, length);
+
+    if (!from->lu || !to->lu)
+        return fail(job, ASC_COPY_UNREACHABLE);
+    if (!may_copy(from, to))
+        return fail(job, ASC_UNREACHABLE_CSCD);
+    if (job->phase++ % 2 == 0)
+        return job_request_of(job, from, SLUICE_OP_READ, 0, s->from_offset + at, length,
+                              job->buffer);
+    copy->copied += length;
+    return job_request_of(job, to, SLUICE_OP_WRITE, write_flags(job->command), s->to_offset + at,
+                          length, job->buffer);
+}
+
+static enum job_next go_on_copying(struct scsi_job *job)
+{
+    struct copy *copy = job->more;
 
     if (job->error)
         return fail(job, ASC_UNREACHABLE_CSCD);
@@ -257,19 +379,24 @@ static enum job_next copy_step(struct scsi_job *job)
         keep_result(job, true, copy->segments);
         return JOB_END;
     }
-    s = &copy->segment[job->value[0]];
-    from = nexus_find_lun(nexus, lun_to_wire(s->from));
-    to = nexus_find_lun(nexus, lun_to_wire(s->to));
-    if (!from->lu || !to->lu)
-        return fail(job, ASC_COPY_UNREACHABLE);
-    length = MIN(s->bytes - copy->copied, (uint64_t)CHUNK);
-    at = chunk_at(s, copy->copied, length);
-    if (job->phase++ % 2 == 0)
-        return job_request_of(job, from, SLUICE_OP_READ, 0, s->from_offset + at, length,
-                              job->buffer);
-    copy->copied += length;
-    return job_request_of(job, to, SLUICE_OP_WRITE, write_flags(job->command), s->to_offset + at,
-                          length, job->buffer);
+    return move(job);
+}
+
+static enum job_next copy_step(struct scsi_job *job)
+{
+    struct copy *copy = job->more;
+
+    switch (copy->stage) {
+    case OPENING:
+        copy->stage = CHECKING;
+        return copy->found_count ? job_work(job, open_visitors) : JOB_AGAIN;
+    case CHECKING:
+        copy->stage = COPYING;
+        enter_visitors(copy);
+        return check_segments(job->command, copy) ? JOB_AGAIN : JOB_END;
+    default:
+        return go_on_copying(job);
+    }
 }
 
 void decode_extended_copy(struct scsi_command *c)
@@ -293,6 +420,7 @@ enum io_status run_extended_copy(struct scsi_command *c)
         return IO_DONE;
     job->more = calloc(1, sizeof(struct copy));
     job->sees_errors = true;
+    job->cleanup = leave_visitors;
     if (job->more && check_list(c, job->more))
         return job_start(job);
     if (!job->more)

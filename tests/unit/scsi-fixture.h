@@ -38,18 +38,19 @@ static inline void fixture_fail(const char *what, const struct err *e)
 }
 
 /* The chain of the disk goes to RAM, where answers can be delayed and failed. */
-static inline void fixture_put_ram_below(unsigned unit)
+static inline struct ram_backing *fixture_put_ram_below(struct disk *disk, unsigned unit)
 {
-    struct engine *engine = disk_engine(fx.disk);
+    struct engine *engine = disk_engine(disk);
+    struct ram_backing *ram = ram_create(FIXTURE_BYTES, unit);
     struct chain *old;
 
-    fx.ram = ram_create(FIXTURE_BYTES, unit);
     engine_gate_close(engine, GATE_SWAP);
     if (engine_drain(engine, clock_now_ns() + UINT64_C(5000000000)) < 0)
         abort();
-    old = engine_swap_chain(engine, chain_create(NULL, 0, &fx.ram->base));
+    old = engine_swap_chain(engine, chain_create(NULL, 0, &ram->base));
     engine_gate_open(engine, GATE_SWAP);
     chain_destroy(old);
+    return ram;
 }
 
 static inline struct scsi_nexus *fixture_nexus(const char *initiator, uint8_t isid)
@@ -94,7 +95,7 @@ static inline void fixture_open_disk(void)
     spec.path = image;
     if (disk_open(&settings, &spec, &fx.disk, &e) < 0)
         fixture_fail("open the disk", &e);
-    fixture_put_ram_below(1);
+    fx.ram = fixture_put_ram_below(fx.disk, 1);
 }
 
 static inline void fixture_start(const struct scsi_lu_settings *settings)

@@ -392,6 +392,135 @@ static void test_a_session_closes_when_the_disk_lets_go(void)
     fixture_end();
 }
 
+/* --- task attributes ---------------------------------------------------------------------- */
+
+#define ROW_MAX 6u
+
+/* Commands in the order in which they come; which have ended. */
+static struct scsi_command row[ROW_MAX];
+static bool row_is_done[ROW_MAX];
+static char row_order[ROW_MAX + 1];
+
+static void on_row_done(struct scsi_command *c)
+{
+    size_t at = (size_t)(c - row);
+
+    row_is_done[at] = true;
+    row_order[strlen(row_order)] = (char)('0' + at);
+}
+
+/* A read (which waits while the backing is stuck) or a TEST UNIT READY (which does not). */
+static void send_row(unsigned at, uint8_t attribute, bool is_read)
+{
+    static const uint8_t read[] = {0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0};
+    struct scsi_command *c = &row[at];
+
+    memset(c, 0, sizeof *c);
+    if (is_read)
+        memcpy(c->cdb, read, sizeof read);
+    c->cdb_bytes = SCSI_CDB_BYTES;
+    c->nexus = fx.first;
+    c->attribute = attribute;
+    c->done = on_row_done;
+    scsi_command_decode(c);
+    c->data = fx.data + 4096 * at;
+    c->data_bytes = c->transfer_bytes;
+}
+
+static void start_row(unsigned at)
+{
+    if (scsi_command_start(&row[at]) == IO_DONE)
+        on_row_done(&row[at]);
+    home_drain(home_current());
+}
+
+static void set_up_row(void)
+{
+    set_up();
+    memset(row_is_done, 0, sizeof row_is_done);
+    memset(row_order, 0, sizeof row_order);
+}
+
+static void test_an_ordered_command_waits_and_is_waited_for(void)
+{
+    static const uint8_t attribute[] = {SCSI_SIMPLE, SCSI_ORDERED, SCSI_SIMPLE, SCSI_HEAD_OF_QUEUE};
+
+    set_up_row();
+    atomic_store(&fx.ram->is_stuck, true);
+    for (unsigned i = 0; i < ARRAY_SIZE(attribute); i++) {
+        send_row(i, attribute[i], i == 0);
+        start_row(i);
+    }
+    CHECK_STR(row_order, "3");
+    ram_release(fx.ram);
+    home_wait(home_current(), &row_is_done[2]);
+    CHECK_STR(row_order, "3012");
+    for (unsigned i = 0; i < ARRAY_SIZE(attribute); i++)
+        CHECK_EQ(row[i].status, SCSI_GOOD);
+    fixture_end();
+}
+
+/* One whose data has not come yet came before as well. */
+static void test_order_is_that_of_arrival(void)
+{
+    set_up_row();
+    send_row(0, SCSI_SIMPLE, false);
+    send_row(1, SCSI_ORDERED, false);
+    start_row(1);
+    send_row(2, SCSI_UNTAGGED, false);
+    start_row(2);
+    CHECK_STR(row_order, "");
+    CHECK(scsi_command_cancel(&row[0]));
+    home_drain(home_current());
+    CHECK_STR(row_order, "12");
+    CHECK_EQ(scsi_nexus_in_flight(fx.first), 0);
+    fixture_end();
+}
+
+static void test_what_waits_can_be_aborted(void)
+{
+    set_up_row();
+    atomic_store(&fx.ram->is_stuck, true);
+    for (unsigned i = 0; i < 4; i++) {
+        send_row(i, i == 1 ? SCSI_ORDERED : SCSI_SIMPLE, i == 0);
+        start_row(i);
+    }
+    CHECK_EQ(manage(fx.first, SCSI_ABORT_TASK, &row[1]), SCSI_FUNCTION_COMPLETE);
+    CHECK(row_is_done[1] && row[1].is_aborted);
+    CHECK_STR(row_order, "123"); /* nothing ordered is left */
+    send_row(4, SCSI_ORDERED, false);
+    start_row(4);
+    send_row(5, SCSI_SIMPLE, true);
+    start_row(5);
+    CHECK_STR(row_order, "123");
+    ram_release(fx.ram);
+    CHECK_EQ(manage(fx.first, SCSI_LU_RESET, NULL), SCSI_FUNCTION_COMPLETE);
+    CHECK_EQ(strlen(row_order), 6);
+    CHECK_EQ(scsi_nexus_in_flight(fx.first), 0);
+    fixture_end();
+}
+
+static void test_a_session_closes_with_commands_that_wait(void)
+{
+    bool is_closed = false;
+
+    set_up_row();
+    atomic_store(&fx.ram->is_stuck, true);
+    for (unsigned i = 0; i < ROW_MAX; i++) {
+        send_row(i, i ? SCSI_ORDERED : SCSI_SIMPLE, i == 0);
+        start_row(i);
+    }
+    scsi_nexus_close(fx.first, fixture_set_flag, &is_closed);
+    home_drain(home_current());
+    CHECK_STR(row_order, "12345");
+    CHECK(!is_closed);
+    ram_release(fx.ram);
+    home_wait(home_current(), &is_closed);
+    CHECK_STR(row_order, "123450");
+    fx.first = NULL;
+    fixture_end();
+}
+
 int main(void)
 {
     RUN(test_unknown_commands_are_refused);
@@ -408,5 +537,9 @@ int main(void)
     RUN(test_functions_wait_for_what_they_abort);
     RUN(test_resets_are_told);
     RUN(test_a_session_closes_when_the_disk_lets_go);
+    RUN(test_an_ordered_command_waits_and_is_waited_for);
+    RUN(test_order_is_that_of_arrival);
+    RUN(test_what_waits_can_be_aborted);
+    RUN(test_a_session_closes_with_commands_that_wait);
     return unit_result();
 }
