@@ -11,6 +11,11 @@
 #define SECOND_NS UINT64_C(1000000000)
 #define LOOK_AGAIN_NS UINT64_C(500000000)
 #define CHECKPOINT_AGE_NS UINT64_C(60000000000)
+/* What a start has to read of the log is at most so many times what it reads of the checkpoint, so
+ * the time it takes is in proportion to what is cached, and checkpoints add so little to what is
+ * written. */
+#define LOG_TO_CHECKPOINT 16u
+#define LOG_LEAST_BYTES (UINT64_C(32) << 20)
 
 enum step { STEP_NOTHING, STEP_RECLAIM, STEP_DESTAGE, STEP_CHECKPOINT, STEP_FLUSH, STEP_GIVE_UP };
 
@@ -69,12 +74,22 @@ static bool wants_destage(const struct cache *c, uint64_t now_ns)
            now_ns - MIN(now_ns, log_oldest_dirty_ns(log)) > c->options.destage_after_ns;
 }
 
+/* [M] Segments. */
+static uint64_t most_behind(const struct cache *c)
+{
+    const struct log *log = &c->log;
+    uint64_t bytes =
+        MAX(c->index.count * CHECKPOINT_ENTRY_BYTES * LOG_TO_CHECKPOINT, LOG_LEAST_BYTES);
+
+    return MIN(bytes / BLOCK_BYTES / log->super.segment_blocks, log->super.segment_count / 4);
+}
+
 static bool wants_checkpoint(const struct cache *c, uint64_t now_ns)
 {
     const struct log *log = &c->log;
     uint64_t behind = log->head.segment - log->checkpoint_segment;
 
-    return behind > log->super.segment_count / 4 ||
+    return behind > most_behind(c) ||
            (behind > 0 && (now_ns - c->last_checkpoint_ns > CHECKPOINT_AGE_NS ||
                            c->wants_checkpoint || scrub_wants_checkpoint(c)));
 }

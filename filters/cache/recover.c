@@ -8,6 +8,8 @@
  *     3. the checkpoint's entries fill the index, then the chunks' entries replace them
  *     4. a new checkpoint is written, with a new incarnation, before anything else is (R13)
  *
+ * Segments are read ahead, so that the SSD has something to do while the chunks are checked.
+ *
  * Nothing is changed before step 4, which takes effect with one superblock: a recovery that is
  * killed at any point is begun anew by the next.  Chunks that were written after the last good one
  * have an old incarnation from then on and are never taken for new ones (R11).
@@ -29,15 +31,25 @@ struct found_entry {
     uint8_t kind;
 };
 
+#define AHEAD 4u
+/* A segment that is read or has been. */
+struct loaded {
+    struct cache *c;
+    struct sluice_file_io io;
+    uint64_t segment;
+    uint8_t *data;
+    bool is_asked, is_read; /* is_read, error: [M] */
+    int32_t error;
+};
+
 struct scan {
     struct cache *c;
     struct log_position at;
     uint64_t tail, clean;
     struct found_entry *entries;
     size_t count, capacity;
-    uint8_t *segment_data;
-    uint64_t loaded; /* the segment in segment_data */
-    bool has_loaded;
+    struct loaded loaded[AHEAD]; /* by the segment's number, modulo */
+    uint8_t *segment_data;       /* the one that was wanted last */
     struct chunk_header header;
     uint64_t proved; /* chunks before this one were durable, as others say */
     bool has_proof;
@@ -46,19 +58,84 @@ struct scan {
 /* --- reading chunks ------------------------------------------------------------------------------
  */
 
-static int load(struct scan *s, uint64_t segment)
+static uint64_t segment_bytes(const struct cache *c)
 {
-    const struct log *log = &s->c->log;
+    return (uint64_t)c->log.super.segment_blocks * BLOCK_BYTES;
+}
+
+static void on_loaded(struct sluice_file_io *io, int32_t error)
+{
+    struct loaded *l = CONTAINER_OF(io, struct loaded, io);
+    struct cache *c = l->c;
+
+    cache_lock(c);
+    l->error = error;
+    l->is_read = true;
+    cache_wake(&c->cond);
+    cache_unlock(c);
+}
+
+static void wait_for(struct loaded *l)
+{
+    struct cache *c = l->c;
+
+    cache_lock(c);
+    while (l->is_asked && !l->is_read)
+        cache_sleep(&c->cond, &c->mutex);
+    cache_unlock(c);
+}
+
+static void ask(struct scan *s, uint64_t segment)
+{
+    struct cache *c = s->c;
+    struct loaded *l = &s->loaded[segment % AHEAD];
     int r;
 
-    if (s->has_loaded && s->loaded == segment)
-        return 0;
-    s->has_loaded = false;
-    r = log_io_wait(s->c, SLUICE_OP_READ, log_slot(log, segment, 0), s->segment_data,
-                    (uint64_t)log->super.segment_blocks * BLOCK_BYTES);
-    s->has_loaded = r == 0;
-    s->loaded = segment;
-    return r;
+    if (l->is_asked && l->segment == segment)
+        return;
+    wait_for(l);
+    l->segment = segment;
+    l->is_asked = true;
+    l->is_read = false;
+    l->io = (struct sluice_file_io){.op = SLUICE_OP_READ,
+                                    .offset = (uint64_t)log_slot(&c->log, segment, 0) * BLOCK_BYTES,
+                                    .length = segment_bytes(c),
+                                    .data = l->data,
+                                    .done = on_loaded};
+    r = sluice_file_submit(c->disk, c->log.file, &l->io);
+    if (r < 0)
+        on_loaded(&l->io, -r);
+}
+
+static int load(struct scan *s, uint64_t segment)
+{
+    struct loaded *l = &s->loaded[segment % AHEAD];
+
+    for (unsigned i = 0; i < AHEAD; i++)
+        ask(s, segment + i);
+    wait_for(l);
+    l->is_asked = l->error == 0; /* one that failed is tried again */
+    s->segment_data = l->data;
+    return -l->error;
+}
+
+static int make_buffers(struct scan *s)
+{
+    for (unsigned i = 0; i < AHEAD; i++) {
+        s->loaded[i].c = s->c;
+        s->loaded[i].data = cache_alloc_pages(segment_bytes(s->c));
+        if (!s->loaded[i].data)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static void free_buffers(struct scan *s)
+{
+    for (unsigned i = 0; i < AHEAD && s->loaded[i].c; i++) {
+        wait_for(&s->loaded[i]);
+        cache_free(s->loaded[i].data);
+    }
 }
 
 static bool data_is_whole(const struct scan *s, uint32_t block)
@@ -394,11 +471,9 @@ int recover_log(struct cache *c, struct sluice_error *error)
     struct scan s = {.c = c, .at = super->start, .tail = super->tail, .clean = super->clean};
     int r;
 
-    s.segment_data = cache_alloc_pages((uint64_t)super->segment_blocks * BLOCK_BYTES);
-    if (!s.segment_data)
-        return sluice_refuse(c->disk, error, ENOMEM, "no memory to read the tier");
-    r = recover(&s, error);
-    cache_free(s.segment_data);
+    r = make_buffers(&s) < 0 ? sluice_refuse(c->disk, error, ENOMEM, "no memory to read the tier")
+                             : recover(&s, error);
+    free_buffers(&s);
     cache_free(s.entries);
     return r;
 }
