@@ -64,4 +64,27 @@ before=$(failed_flushes)
 qemu-io -f raw "$(uri d)" -c flush
 [ "$(failed_flushes)" = "$before" ] || fail "flushes go on failing"
 sluice status | grep -q "are damaged" && fail "health still says so: $(sluice status)"
+
+# Given up, knowingly, a block is what the backing has of it, and stays so.
+qemu-io -f raw "$(uri d)" -c "write -P 5 1036k 8k" -c flush >/dev/null || fail "qemu-io"
+damage 259 dirty
+holds 5 1036k 4k && fail "a damaged block was served"
+is_known_lost() { [ "$(sluice cache status d --json | jq .lost_blocks)" = 1 ]; }
+sluice cache flush d >/dev/null 2>&1 && fail "the cache says that it has been emptied"
+within 20 is_known_lost || fail "the status does not say what is lost"
+sluice cache lost d | grep -q "^blocks 259 to 259, bytes 1060864 to 1064959$" || fail "lost: $(sluice cache lost d)"
+said=$(sluice cache give-up d 2>&1) && fail "given up without a number"
+echo "$said" | grep -q "1 blocks would be given up.*sluice cache give-up d 1$" || fail "give-up says: $said"
+sluice cache give-up d 2 2>/dev/null && fail "given up with a wrong number"
+sluice cache give-up d 1 | grep -q "^given up; 0 blocks are still lost" || fail "it cannot be given up"
+before=$(failed_flushes)
+qemu-io -f raw "$(uri d)" -c flush
+[ "$(failed_flushes)" = "$before" ] || fail "flushes go on failing"
+holds 4 1036k 4k || fail "given up, it is not what the backing has"
+stop KILL
+serve
+holds 4 1036k 4k || fail "given up, it comes back"
+holds 5 1040k 4k || fail "the block beside it is gone"
+sluice cache give-up d 1 2>/dev/null && fail "there is nothing to give up any more"
+echo "given up: as in the backing, also after kill -9"
 stop TERM

@@ -163,20 +163,38 @@ static int open_index(struct cache *c, struct sluice_error *error)
                : 0;
 }
 
+static int open_tier(struct cache *c, const struct sluice_value *v, struct sluice_error *error)
+{
+    char path[512];
+    int r = note_read(c, error);
+
+    if (r < 0)
+        return r;
+    r = tier_path(c, v, path, error);
+    if (r == 0)
+        r = log_open(c, path, c->options.ssd_bytes, error);
+    if (r == 0 || !log_can_do_without(c, r))
+        return r;
+    log_close(c);
+    c->has_lost_tier = true;
+    sluice_log(c->disk, SLUICE_LOG_WARNING,
+               "the tier, which failed in an earlier run, cannot be used: %s; nothing on it is "
+               "needed, and the disk is served without it",
+               strerror(-r));
+    return 0;
+}
+
 static int open_parts(struct cache *c, const struct sluice_value *v, struct sluice_error *error)
 {
     bool has_ssd = v[O_TIER].is_set || v[O_SSD_PATH].is_set;
-    char path[512];
-    int r = 0;
+    int r = has_ssd ? open_tier(c, v, error) : 0;
 
-    if (has_ssd)
-        r = tier_path(c, v, path, error);
-    if (has_ssd && r == 0)
-        r = log_open(c, path, c->options.ssd_bytes, error);
     if (r == 0)
         r = open_index(c, error);
-    if (r == 0 && has_ssd)
+    if (r == 0 && cache_has_log(c))
         r = recover_log(c, error);
+    if (r == 0 && c->has_lost_tier)
+        step_down_tell_health(c);
     return r == 0 ? ram_open(c, error) : r;
 }
 
@@ -185,6 +203,7 @@ static void dispose(struct cache *c)
     scrub_end(c);
     ram_close(c);
     log_close(c);
+    note_free(c);
     index_free(&c->index);
     pthread_cond_destroy(&c->cond);
     pthread_mutex_destroy(&c->mutex);
@@ -224,6 +243,9 @@ static int cache_open(struct sluice_disk *disk, const struct sluice_value *value
             dispose(c);
         return r;
     }
+    cache_lock(c);
+    c->is_open = true;
+    cache_unlock(c);
     *instance = c;
     return 0;
 }

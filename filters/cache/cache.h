@@ -118,6 +118,7 @@ enum job_kind {
     JOB_CLEAN,  /* one block that equals the backing's, from a frame or another slot */
     JOB_CHANGE, /* the backing is about to change: dirty blocks get the data, clean ones are dropped
                  */
+    JOB_FORGET, /* one block that is lost: what was dirty of it does not count any more */
     JOB_MARK    /* a chunk, so that its header says what the log knows now */
 };
 struct log_job {
@@ -238,6 +239,8 @@ int32_t log_sync_wait(struct cache *c);
 /* Writes a chunk that says what the log knows now, and waits; makes it durable as well. */
 int32_t log_mark_written(struct cache *c);
 int32_t log_mark_wait(struct cache *c);
+/* A block that is lost is dropped: the disk has what the backing has of it.  Not durable yet. */
+int32_t log_forget_wait(struct cache *c, uint64_t block);
 /* [M] The first fault decides; says so. */
 void log_fail(struct cache *c, int32_t error, const char *what);
 /* Reads or writes the tier, waiting.  0 or a negative errno. */
@@ -272,6 +275,49 @@ void rot_heal(struct cache *c, uint32_t slot);
 /* [M] What is wrong with the tier or the backing, the worst of it, for status. */
 void rot_tell_health(struct cache *c);
 
+/* step-down.c: the tier has failed.  What waits for it is looked at again by go(). */
+struct stranded {
+    struct stranded *next;
+    void (*go)(struct stranded *s); /* without the mutex */
+};
+struct note_file;
+struct step_down {
+    struct note_file *note; /* of an earlier run, while the tier is opened; NULL: none */
+    bool is_void;           /* [M] noted: what is not dirty on the tier does not count */
+    bool noting_failed;     /* [M] the last time */
+    bool gives_up;          /* [M] the next note leaves out what is lost */
+    uint64_t noted_blocks;  /* [M] */
+    uint64_t try_again_ns;  /* [M] */
+    struct stranded *first; /* [M] */
+};
+enum step_down_step { STEP_DOWN_NOTHING, STEP_DOWN_NOTE, STEP_DOWN_SALVAGE };
+enum way { WAY_GO, WAY_WAIT, WAY_FAIL };
+/* [M] With a tier that has failed: what the keeper does next; whether a change of these blocks, or
+ * a flush, goes to the backing; and that it waits. */
+enum step_down_step step_down_next(const struct cache *c, uint64_t now_ns);
+enum way step_down_way(const struct cache *c, uint64_t block, uint64_t count);
+enum way step_down_flush_way(const struct cache *c);
+void step_down_strand(struct cache *c, struct stranded *s, struct sluice_request *request);
+/* Blocks that keep the disk from going on without the tier: those the backing lacks, or may still
+ * be thought to lack. */
+uint64_t step_down_left(const struct cache *c);
+void step_down_tell_health(struct cache *c);
+/* [K] Nothing more will come from the tier: nobody waits for it any more. */
+void step_down_let_go_if_over(struct cache *c);
+/* [K] 0 or a positive errno. */
+int32_t step_down_note(struct cache *c);
+/* The note of an earlier run, while the tier is opened.  0 or a negative errno and a sentence. */
+int note_read(struct cache *c, struct sluice_error *error);
+void note_free(struct cache *c);
+/* There is one, of the tier with this nonce. */
+bool note_is_of(const struct cache *c, uint64_t nonce);
+uint64_t note_nonce(const struct cache *c);
+uint64_t note_blocks(const struct cache *c);
+/* Chunks from this one on do not count. */
+uint64_t note_sequence(const struct cache *c);
+bool note_has(const struct cache *c, uint64_t block);
+int note_remove(struct cache *c);
+
 /* recover.c, checkpoint.c: blocking.  0 or a negative errno and a sentence. */
 int log_open(struct cache *c, const char *path, uint64_t bytes, struct sluice_error *error);
 void log_close(struct cache *c);
@@ -280,6 +326,11 @@ int recover_log(struct cache *c, struct sluice_error *error);
 int checkpoint_write(struct cache *c, uint64_t deadline_ns);
 /* The disk leaves: nothing on the tier counts any more. */
 int log_release(struct cache *c);
+/* The disk may be served without the tier. */
+int log_unbind(struct cache *c);
+/* Nothing is on the tier of this path, as is noted, and its storage is of no use (the error): the
+ * disk is served without it. */
+bool log_can_do_without(struct cache *c, int error);
 
 /* --- frames of RAM ------------------------------------------------------------------------------
  */
@@ -338,6 +389,7 @@ struct cache {
     bool keeper_runs, keeper_again;
     bool wants_flush;      /* of the backing, so that blocks may be called clean */
     bool wants_checkpoint; /* the last client has left */
+    bool is_open;          /* until then the keeper stays away */
     bool is_parked, is_closing, is_stopped;
     unsigned draining; /* how many want everything destaged; writes go through meanwhile */
     uint64_t next_destage_ns, last_checkpoint_ns;
@@ -352,10 +404,10 @@ struct cache {
     bool pace_is_off;
 
     struct scrub scrub; /* [M] */
+    struct step_down step_down;
 
-    /* drained for a snapshot: the mode is write-through until it has ended */
-    char tier_name[64];
-    bool has_shared;
+    bool has_lost_tier; /* [I] its storage failed in an earlier run, and is not there: served
+                           without */
 };
 
 static inline bool cache_has_log(const struct cache *c)
@@ -439,5 +491,10 @@ bool scrub_wants_checkpoint(const struct cache *c);
 
 int cache_on_event(void *instance, const struct sluice_event *event, struct sluice_error *error);
 extern const struct sluice_verb cache_verbs[];
+/* give-up.c */
+int verb_lost(void *instance, int argc, const char *const *argv, struct sluice_reply *reply,
+              struct sluice_error *error);
+int verb_give_up(void *instance, int argc, const char *const *argv, struct sluice_reply *reply,
+                 struct sluice_error *error);
 
 #endif

@@ -8,6 +8,9 @@
  *              the new data too, clean ones are dropped, durably (R7, R8).  Then the request goes
  *              on to the backing, and is acknowledged when it comes back.
  *
+ * With a tier that has failed all go through, once the note says that nothing of their blocks on
+ * the tier counts (step-down.c): those too that had failed on their way to the log.
+ *
  * From its arrival to its end a request counts as a change of its blocks (R9).
  */
 #include "cache.h"
@@ -23,6 +26,7 @@ struct change {
     struct log_job job;
     struct sync_waiter waiter;
     struct paced paced;
+    struct stranded stranded;
     bool stays;
     bool was_cached; /* something of it was: what is written may be worth keeping */
     uint32_t tokens[TOKENS_MAX];
@@ -60,20 +64,98 @@ static void answer(struct change *ch, int32_t error)
     sluice_resume(disk, request, error ? sluice_fail(error) : sluice_complete());
 }
 
+/* --- without the tier --------------------------------------------------------------------------
+ */
+
+static void look_again(struct stranded *s);
+
+struct sweep {
+    struct cache *c;
+    uint64_t first, end;
+    struct index_item found[64];
+    unsigned count;
+};
+static void note_found(const struct index_item *item, void *arg)
+{
+    struct sweep *s = arg;
+
+    if (item->block >= s->first && item->block < s->end && s->count < 64)
+        s->found[s->count++] = *item;
+}
+
+/* [M] Forgets all that is known of the blocks, looking at each or through the whole index. */
+static void forget_all(struct cache *c, uint64_t block, uint64_t count)
+{
+    struct sweep s = {.c = c, .first = block, .end = block + count};
+    struct index_item item;
+
+    for (uint64_t i = 0; i < count && count <= c->index.count; i++)
+        if (index_get(&c->index, block + i, &item))
+            cache_forget(c, &item);
+    for (unsigned shard = 0; shard < index_shard_count(&c->index) && count > c->index.count;
+         shard++)
+        do {
+            s.count = 0;
+            index_for_shard(&c->index, shard, note_found, &s);
+            for (unsigned i = 0; i < s.count; i++)
+                cache_forget(c, &s.found[i]);
+        } while (s.count);
+}
+
+/* [M] WAIT: it is stranded. */
+static enum way way_of(struct change *ch)
+{
+    struct cache *c = ch->c;
+    enum way way = step_down_way(c, ch->job.block, ch->job.count);
+
+    ch->stranded.go = look_again;
+    ch->was_cached = false;
+    if (way == WAY_GO)
+        forget_all(c, ch->job.block, ch->job.count); /* in RAM alone */
+    if (way == WAY_WAIT)
+        step_down_strand(c, &ch->stranded, ch->request);
+    return way;
+}
+
+static void look_again(struct stranded *s)
+{
+    struct change *ch = CONTAINER_OF(s, struct change, stranded);
+    struct sluice_request *request = ch->request;
+    struct sluice_disk *disk = ch->c->disk;
+    enum way way;
+
+    cache_lock(ch->c);
+    way = way_of(ch);
+    cache_unlock(ch->c);
+    if (way == WAY_GO)
+        sluice_resume(disk, request, sluice_pass_and_tell());
+    else if (way == WAY_FAIL)
+        answer(ch, EIO);
+}
+
 /* --- staying -------------------------------------------------------------------------------------
  */
 
 static void on_stay_durable(struct sync_waiter *w, int32_t error)
 {
-    answer(CONTAINER_OF(w, struct change, waiter), error);
+    struct change *ch = CONTAINER_OF(w, struct change, waiter);
+
+    if (error)
+        look_again(&ch->stranded);
+    else
+        answer(ch, 0);
 }
 
 static void on_stay_logged(struct log_job *job)
 {
     struct change *ch = CONTAINER_OF(job, struct change, job);
 
-    if (job->error || !(ch->request->flags & SLUICE_FLAG_FUA) || MUTANT(4)) {
-        answer(ch, job->error);
+    if (job->error) {
+        look_again(&ch->stranded);
+        return;
+    }
+    if (!(ch->request->flags & SLUICE_FLAG_FUA) || MUTANT(4)) {
+        answer(ch, 0);
         return;
     }
     ch->waiter.done = on_stay_durable;
@@ -89,7 +171,7 @@ static void go_through(struct change *ch, int32_t error)
     struct sluice_disk *disk = ch->c->disk;
 
     if (error)
-        answer(ch, error);
+        look_again(&ch->stranded);
     else
         sluice_resume(disk, request, sluice_pass_and_tell());
 }
@@ -138,36 +220,6 @@ static bool drop_from_ram(struct change *ch)
     return must_log;
 }
 
-/* Without a log and a change larger than what is cached: all of RAM is looked through. */
-struct sweep {
-    struct cache *c;
-    uint64_t first, end;
-    struct index_item found[64];
-    unsigned count;
-};
-static void note_found(const struct index_item *item, void *arg)
-{
-    struct sweep *s = arg;
-
-    if (item->block >= s->first && item->block < s->end && s->count < 64)
-        s->found[s->count++] = *item;
-}
-
-/* [M] */
-static void sweep_ram(struct change *ch)
-{
-    struct cache *c = ch->c;
-    struct sweep s = {.c = c, .first = ch->job.block, .end = ch->job.block + ch->job.count};
-
-    for (unsigned shard = 0; shard < index_shard_count(&c->index); shard++)
-        do {
-            s.count = 0;
-            index_for_shard(&c->index, shard, note_found, &s);
-            for (unsigned i = 0; i < s.count; i++)
-                cache_forget(c, &s.found[i]);
-        } while (s.count);
-}
-
 /* [M] */
 static void note_tokens(struct change *ch)
 {
@@ -178,25 +230,26 @@ static void note_tokens(struct change *ch)
         ch->tokens[i] = c->versions.bucket[(group + i) % VERSION_BUCKETS].version;
 }
 
-/* True: now; false: deferred. */
-static bool start_through(struct change *ch)
+/* WAIT: deferred. */
+static enum way start_through(struct change *ch)
 {
     struct cache *c = ch->c;
-    bool must_log;
+    enum way way = WAY_GO;
 
     cache_lock(c);
     note_tokens(ch);
-    /* What a failed tier holds is in doubt: chunks and drops that failed may be found by the next
-     * start, or not. Nothing changes in the backing behind its back. */
-    must_log = drop_from_ram(ch) || c->log.error;
-    if (must_log && !cache_has_log(c)) {
-        sweep_ram(ch);
-        must_log = false;
+    if (c->log.error) {
+        way = way_of(ch);
+    } else if (drop_from_ram(ch)) {
+        if (cache_has_log(c)) {
+            log_add(c, &ch->job, false);
+            way = WAY_WAIT;
+        } else {
+            forget_all(c, ch->job.block, ch->job.count);
+        }
     }
-    if (must_log)
-        log_add(c, &ch->job, false);
     cache_unlock(c);
-    return !must_log;
+    return way;
 }
 
 /* Write-through: what is cached is replaced, if nobody else has changed it meanwhile. */
@@ -306,10 +359,16 @@ static struct sluice_verdict through(struct change *ch)
         end_change(ch);
         return sluice_fail(ECANCELED);
     }
-    if (start_through(ch))
+    switch (start_through(ch)) {
+    case WAY_GO:
         return sluice_pass_and_tell();
-    log_pump(c);
-    return sluice_defer();
+    case WAY_FAIL:
+        end_change(ch);
+        return sluice_fail(EIO);
+    default:
+        log_pump(c);
+        return sluice_defer();
+    }
 }
 
 struct sluice_verdict cache_on_change(void *instance, struct sluice_request *r, void *scratch)

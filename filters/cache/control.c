@@ -67,8 +67,6 @@ static int on_empty(struct cache *c, const struct sluice_event *event, struct sl
                                                           : "emptying the cache for a snapshot";
     int r = 0;
 
-    if (!cache_has_log(c))
-        return 0;
     switch (event->phase) {
     case SLUICE_PHASE_PREPARE_LONG:
         cache_drain_begin(c);

@@ -6,6 +6,8 @@
  * those that were not written anew meanwhile.  Blocks are destaged from durable chunks alone: else
  * a power cut could bring an older version back over what the backing has already (R8).
  *
+ * A tier that has failed is salvaged in the same way, but for what cannot be read any more.
+ *
  * Runs on the keeper's thread.  A backing that fails keeps everything dirty; the step is repeated.
  */
 #include "cache.h"
@@ -15,6 +17,7 @@
 
 #define WINDOW_BYTES (16u << 20)
 #define RUN_BLOCKS_MOST 256u
+#define READ_FAILURES_MOST 8u /* in a row, in a segment of a tier that has failed */
 
 struct dirty {
     uint64_t block;
@@ -31,6 +34,7 @@ struct window {
     struct dirty *list;
     uint32_t count, most;
     uint64_t lost_before;
+    bool is_salvage; /* of a tier that has failed */
     int32_t error;
 };
 
@@ -65,6 +69,7 @@ static void choose(struct window *w)
     w->last = log->applied.segment;
     w->head_blocks = log->applied.block;
     w->lost_before = log->lost_blocks;
+    w->is_salvage = log->error != 0;
 }
 
 static uint8_t *segment_data(const struct window *w, uint64_t segment)
@@ -79,16 +84,38 @@ static uint32_t blocks_of(const struct window *w, uint64_t segment)
     return segment == w->last ? w->head_blocks : w->c->log.super.segment_blocks;
 }
 
+/* Block by block what can be read, and the rest as zeros, which the CRCs will find; not for ever
+ * where nothing can. */
+static void read_the_readable(struct window *w, uint64_t segment)
+{
+    unsigned failures = 0;
+
+    for (uint32_t block = 0; block < blocks_of(w, segment); block++) {
+        uint8_t *data = segment_data(w, segment) + (uint64_t)block * BLOCK_BYTES;
+        uint32_t slot = log_slot(&w->c->log, segment, block);
+
+        if (failures < READ_FAILURES_MOST &&
+            log_io_wait(w->c, SLUICE_OP_READ, slot, data, BLOCK_BYTES) == 0) {
+            failures = 0;
+            continue;
+        }
+        failures++;
+        memset(data, 0, BLOCK_BYTES);
+    }
+}
+
 static void read_window(struct window *w)
 {
     const struct log *log = &w->c->log;
 
     for (uint64_t s = w->first; s < w->end && !w->error; s++) {
         uint64_t bytes = (uint64_t)blocks_of(w, s) * BLOCK_BYTES;
+        uint32_t slot = log_slot(log, s, 0);
 
-        if (bytes)
-            w->error = -log_tend_wait(w->c, SLUICE_OP_READ, log_slot(log, s, 0), segment_data(w, s),
-                                      bytes);
+        if (bytes && !w->is_salvage)
+            w->error = -log_tend_wait(w->c, SLUICE_OP_READ, slot, segment_data(w, s), bytes);
+        else if (bytes && log_io_wait(w->c, SLUICE_OP_READ, slot, segment_data(w, s), bytes) < 0)
+            read_the_readable(w, s);
     }
 }
 
@@ -116,6 +143,65 @@ static void collect(void *arg, const struct chunk_entry *entry, uint32_t slot, c
     w->list[w->count++] = (struct dirty){entry->block, slot, data};
 }
 
+/* The headers may hide what they describe: they have rotted, or cannot be read.  Or what was there
+ * has been written anew meanwhile. */
+static bool has_found_nothing(const struct window *w)
+{
+    struct cache *c = w->c;
+    uint32_t left = 0;
+    bool is_nothing;
+
+    cache_lock(c);
+    for (uint64_t s = w->first; s < w->end; s++)
+        left += to_destage_in(&c->log, s);
+    is_nothing = w->count == 0 && left == w->most && c->log.lost_blocks == w->lost_before;
+    cache_unlock(c);
+    return is_nothing;
+}
+
+/* [M] */
+static void find_hidden(const struct index_item *item, void *arg)
+{
+    struct window *w = arg;
+    const struct log *log = &w->c->log;
+    uint64_t segment;
+    uint32_t block;
+
+    if (item->is_in_ram || !item->is_dirty || item->is_bad || w->count == w->most)
+        return;
+    segment = w->first + (log_place_of_slot(log, item->place) + log->super.segment_count -
+                          log_place_of(log, w->first)) %
+                             log->super.segment_count;
+    block = (item->place - log->super.first_block) % log->super.segment_blocks;
+    if (segment < w->end && block < blocks_of(w, segment))
+        w->list[w->count++] = (struct dirty){
+            item->block, item->place, segment_data(w, segment) + (uint64_t)block * BLOCK_BYTES};
+}
+
+/* By the index, which knows the blocks and their CRCs without the headers. */
+static void collect_hidden(struct window *w)
+{
+    struct cache *c = w->c;
+    uint32_t whole = 0;
+
+    for (unsigned i = 0; i < index_shard_count(&c->index); i++) {
+        cache_lock(c);
+        index_for_shard(&c->index, i, find_hidden, w);
+        cache_unlock(c);
+    }
+    for (uint32_t i = 0; i < w->count; i++) {
+        struct dirty d = w->list[i];
+
+        cache_lock(c);
+        if (is_still_dirty(c, d.block, d.slot) && rot_is_whole(c, d.slot, d.data))
+            w->list[whole++] = d;
+        else if (is_still_dirty(c, d.block, d.slot))
+            rot_lose(c, d.block, d.slot);
+        cache_unlock(c);
+    }
+    w->count = whole;
+}
+
 static int by_block(const void *a, const void *b)
 {
     const struct dirty *x = a, *y = b;
@@ -132,6 +218,8 @@ static void collect_all(struct window *w)
         log_for_entries(&c->log, segment_data(w, s), s, blocks_of(w, s), collect, w);
         cache_unlock(c);
     }
+    if (has_found_nothing(w))
+        collect_hidden(w);
     qsort(w->list, w->count, sizeof *w->list, by_block);
 }
 
@@ -318,21 +406,6 @@ static void note_pace(struct cache *c, uint64_t blocks, uint64_t began_ns)
     cache_unlock(c);
 }
 
-/* The headers hide what they describe: they have rotted. */
-static bool has_found_nothing(const struct window *w)
-{
-    struct cache *c = w->c;
-    uint32_t left = 0;
-    bool is_nothing;
-
-    cache_lock(c);
-    for (uint64_t s = w->first; s < w->end; s++)
-        left += to_destage_in(&c->log, s);
-    is_nothing = w->count == 0 && left == w->most && c->log.lost_blocks == w->lost_before;
-    cache_unlock(c);
-    return is_nothing;
-}
-
 static int32_t destage_window(struct window *w)
 {
     struct cache *c = w->c;
@@ -346,8 +419,6 @@ static int32_t destage_window(struct window *w)
         read_window(w);
     if (!w->error)
         collect_all(w);
-    if (!w->error && has_found_nothing(w))
-        w->error = EIO;
     if (!w->error)
         write_all(w);
     if (!w->error)
@@ -366,7 +437,7 @@ int32_t destage_step(struct cache *c)
 
     cache_lock(c);
     choose(&w);
-    must_sync = c->log.durable < c->log.applied.sequence;
+    must_sync = c->log.durable < c->log.applied.sequence && !w.is_salvage;
     cache_unlock(c);
     if (w.most == 0)
         return 0;

@@ -2,7 +2,8 @@
 /*
  * flush.c: a flush is answered from the log: what was acknowledged stands there, or in the backing.
  * So the log is made durable, if it is not, and the flush goes on to the backing only if something
- * has been written there, past the log, since the last one (R5).  While a block is lost, damaged on
+ * has been written there, past the log, since the last one (R5).  With a tier that has failed it
+ * waits until what was not durable on it is in the backing.  While a block is lost, damaged on
  * the SSD and not in the backing, each flush fails.
  */
 #include "cache.h"
@@ -14,6 +15,7 @@ struct flush {
     struct cache *c;
     struct sluice_request *request;
     struct sync_waiter waiter;
+    struct stranded stranded;
     uint64_t through;
 };
 _Static_assert(sizeof(struct flush) <= CACHE_SCRATCH_BYTES, "scratch");
@@ -31,28 +33,64 @@ static struct sluice_verdict verdict(struct flush *f)
     return must_pass ? sluice_pass_and_tell() : sluice_complete();
 }
 
+static void look_again(struct stranded *s);
+
+/* [M] With a tier that has failed; WAIT: it is stranded. */
+static enum way way_of(struct flush *f)
+{
+    enum way way = step_down_flush_way(f->c);
+
+    f->stranded.go = look_again;
+    if (way == WAY_WAIT)
+        step_down_strand(f->c, &f->stranded, f->request);
+    return way;
+}
+
+static void look_again(struct stranded *s)
+{
+    struct flush *f = CONTAINER_OF(s, struct flush, stranded);
+    struct sluice_request *request = f->request;
+    struct sluice_disk *disk = f->c->disk;
+    enum way way;
+
+    cache_lock(f->c);
+    way = way_of(f);
+    cache_unlock(f->c);
+    if (way != WAY_WAIT)
+        sluice_resume(disk, request, way == WAY_GO ? verdict(f) : sluice_fail(EIO));
+}
+
 static void on_durable(struct sync_waiter *w, int32_t error)
 {
     struct flush *f = CONTAINER_OF(w, struct flush, waiter);
     struct sluice_request *request = f->request;
     struct sluice_disk *disk = f->c->disk;
 
-    sluice_resume(disk, request, error ? sluice_fail(error) : verdict(f));
+    if (error)
+        look_again(&f->stranded);
+    else
+        sluice_resume(disk, request, verdict(f));
 }
 
 struct sluice_verdict cache_on_flush(void *instance, struct sluice_request *r, void *scratch)
 {
     struct cache *c = instance;
     struct flush *f = scratch;
-    bool must_sync, is_lost;
+    bool must_sync, is_lost, has_failed;
+    enum way way = WAY_GO;
 
     f->c = c;
     f->request = r;
     cache_lock(c);
-    must_sync = cache_has_log(c) && (c->log.durable < c->log.applied.sequence || c->log.error);
-    is_lost = c->log.lost_blocks > 0;
+    has_failed = c->log.error != 0;
+    must_sync = cache_has_log(c) && c->log.durable < c->log.applied.sequence && !has_failed;
+    is_lost = c->log.lost_blocks > 0 && !has_failed;
+    if (has_failed)
+        way = way_of(f);
     cache_unlock(c);
-    if (is_lost)
+    if (way == WAY_WAIT)
+        return sluice_defer();
+    if (is_lost || way == WAY_FAIL)
         return sluice_fail(EIO);
     if (!must_sync)
         return verdict(f);

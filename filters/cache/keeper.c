@@ -17,7 +17,15 @@
 #define LOG_TO_CHECKPOINT 16u
 #define LOG_LEAST_BYTES (UINT64_C(32) << 20)
 
-enum step { STEP_NOTHING, STEP_RECLAIM, STEP_DESTAGE, STEP_CHECKPOINT, STEP_FLUSH, STEP_GIVE_UP };
+enum step {
+    STEP_NOTHING,
+    STEP_RECLAIM,
+    STEP_DESTAGE,
+    STEP_CHECKPOINT,
+    STEP_FLUSH,
+    STEP_GIVE_UP,
+    STEP_NOTE
+};
 
 /* [M] Segments that may be opened before the ring is full. */
 static uint64_t free_segments(const struct log *log)
@@ -105,16 +113,21 @@ bool keeper_is_to_pause(const struct cache *c)
     if (c->is_closing || c->is_stopped)
         return true;
     /* Requests that wait for room are to end before a pause can begin. */
-    return c->is_parked && !c->draining && !c->log.jobs.first;
+    return c->is_parked && !c->draining && !c->log.jobs.first && !c->step_down.first;
 }
 
 /* [M] */
 static enum step next_step(const struct cache *c, uint64_t now_ns)
 {
+    static const enum step without_tier[] = {[STEP_DOWN_NOTHING] = STEP_NOTHING,
+                                             [STEP_DOWN_NOTE] = STEP_NOTE,
+                                             [STEP_DOWN_SALVAGE] = STEP_DESTAGE};
     const struct log *log = &c->log;
 
-    if (log->error || keeper_is_to_pause(c))
+    if (!cache_has_log(c) || keeper_is_to_pause(c))
         return STEP_NOTHING;
+    if (log->error)
+        return without_tier[step_down_next(c, now_ns)];
     if (wants_checkpoint(c, now_ns))
         return STEP_CHECKPOINT;
     if (wants_room(c) && log_is_stuck(log) && is_awaited(c))
@@ -136,16 +149,26 @@ static int32_t give_up(struct cache *c)
     return EIO;
 }
 
+static int32_t destage(struct cache *c)
+{
+    int32_t error = destage_step(c);
+
+    step_down_let_go_if_over(c);
+    return error;
+}
+
 static int32_t do_step(struct cache *c, enum step step)
 {
     if (step == STEP_RECLAIM)
         return reclaim_step(c);
     if (step == STEP_DESTAGE)
-        return destage_step(c);
+        return destage(c);
     if (step == STEP_CHECKPOINT)
         return -checkpoint_write(c, UINT64_MAX);
     if (step == STEP_GIVE_UP)
         return give_up(c);
+    if (step == STEP_NOTE)
+        return step_down_note(c);
     cache_lock(c);
     c->wants_flush = false;
     cache_unlock(c);
@@ -163,7 +186,9 @@ static void note_result(struct cache *c, enum step step, int32_t error)
         return;
     if (c->destage_failures++ == 0)
         sluice_log(c->disk, SLUICE_LOG_WARNING, "%s failed: %s; it will be tried again",
-                   step == STEP_DESTAGE ? "bringing data to the backing" : "tending the tier",
+                   step == STEP_DESTAGE ? "bringing data to the backing"
+                   : step == STEP_NOTE  ? "noting that the tier has failed"
+                                        : "tending the tier",
                    strerror(error));
     if (c->destage_failures == FAILURES_TOLD)
         rot_tell_health(c);
@@ -189,10 +214,11 @@ void keeper_run(struct sluice_work *work)
 
     for (;;) {
         enum step step;
-        int32_t error;
+        int32_t error, failed;
 
         cache_lock(c);
         c->keeper_again = false;
+        failed = c->log.error;
         step = next_step(c, sluice_now_ns(c->disk));
         if (!may_go_on(c, step)) {
             cache_unlock(c);
@@ -202,6 +228,8 @@ void keeper_run(struct sluice_work *work)
         error = step == STEP_NOTHING ? 0 : do_step(c, step);
         error = error == ECANCELED ? 0 : error; /* left for later */
         cache_lock(c);
+        if (c->log.error && !failed)
+            error = 0; /* the tier has failed in this step: there is something to do at once */
         note_result(c, step, error);
         if (error) {
             c->keeper_runs = false; /* the timer starts it again */
@@ -216,7 +244,7 @@ void keeper_run(struct sluice_work *work)
 
 void keeper_kick(struct cache *c)
 {
-    if (!cache_has_log(c) || c->is_closing)
+    if (!cache_has_log(c) || !c->is_open || c->is_closing)
         return;
     if (c->keeper_runs) {
         c->keeper_again = true;
@@ -254,7 +282,7 @@ static int why_not(struct cache *c, uint64_t left, uint64_t deadline_ns, struct 
                              "disk, and the backing lacks them; write them anew first",
                              (unsigned long long)c->log.lost_blocks,
                              (unsigned long long)c->log.lost_first);
-    if (c->log.error || c->destage_failures >= FAILURES_TOLD)
+    if (c->step_down.noting_failed || c->destage_failures >= FAILURES_TOLD)
         return sluice_refuse(c->disk, error, EIO,
                              "%llu bytes on the tier cannot be brought to the backing",
                              (unsigned long long)left * BLOCK_BYTES);
@@ -268,15 +296,15 @@ int cache_wait_clean(struct cache *c, uint64_t most, const char *what, uint64_t 
     int r = 0;
 
     cache_lock(c);
-    total = c->log.dirty_blocks;
-    while (r == 0 && (left = c->log.dirty_blocks) > most) {
+    total = step_down_left(c);
+    while (r == 0 && (left = step_down_left(c)) > most) {
         r = why_not(c, left, deadline_ns, error);
         keeper_kick(c);
         cache_unlock(c);
         sluice_progress(c->disk, what, (total - MIN(left, total)) * BLOCK_BYTES,
                         total * BLOCK_BYTES);
         cache_lock(c);
-        if (r == 0 && c->log.dirty_blocks > most)
+        if (r == 0 && step_down_left(c) > most)
             cache_sleep(&c->cond, &c->mutex);
     }
     cache_unlock(c);

@@ -57,11 +57,18 @@ static bool read_binding(struct cache *c, struct binding *b)
            length == sizeof *b && memcmp(b->magic, binding_magic, sizeof b->magic) == 0;
 }
 
+/* A superblock that is found after a kill may not be durable yet: it is, before we depend on it. */
 static int write_binding(struct cache *c, struct sluice_error *error)
 {
-    struct binding b = {.nonce = c->log.super.nonce};
+    struct binding b = {.nonce = c->log.super.nonce}, old;
     int r;
 
+    if (read_binding(c, &old) && old.nonce == b.nonce && strcmp(old.path, c->log.path) == 0)
+        return 0;
+    r = log_io_wait(c, SLUICE_OP_FLUSH, 0, NULL, 0);
+    if (r < 0)
+        return sluice_refuse(c->disk, error, -r, "%s cannot be made durable: %s", c->log.path,
+                             strerror(-r));
     memcpy(b.magic, binding_magic, sizeof b.magic);
     snprintf(b.path, sizeof b.path, "%s", c->log.path);
     r = sluice_state_write(c->disk, STATE_NAME, &b, sizeof b);
@@ -151,17 +158,25 @@ static int refuse_foreign(struct cache *c, enum found found, const struct superb
     return 0;
 }
 
-static int refuse_lost(struct cache *c, bool is_ours_and_whole, const struct superblock *s,
+/* A note says that nothing of what the tier of this nonce holds is needed. */
+static bool is_void(const struct cache *c, uint64_t nonce)
+{
+    return note_is_of(c, nonce) && note_blocks(c) == 0;
+}
+
+/* One that has been released is empty, though the binding may not have been removed yet. */
+static int refuse_lost(struct cache *c, bool is_one, const struct superblock *s,
                        struct sluice_error *error)
 {
     struct binding b;
 
-    if (!read_binding(c, &b) || (is_ours_and_whole && s->nonce == b.nonce) || MUTANT(12))
+    if (!read_binding(c, &b) || (is_one && s->nonce == b.nonce) || is_void(c, b.nonce) ||
+        MUTANT(12))
         return 0;
     return sluice_refuse(c->disk, error, ENODATA,
                          "the disk's newest data is on the tier %.400s, which is %s; bring it back "
                          "(is the SSD there and mounted?)",
-                         b.path, is_ours_and_whole ? "another one now" : "missing or empty");
+                         b.path, is_one ? "another one now" : "missing or empty");
 }
 
 static bool layout_is_possible(const struct log *log, const struct superblock *s)
@@ -218,17 +233,32 @@ static int prepare(struct cache *c, struct sluice_error *error)
     if (r < 0)
         return sluice_refuse(c->disk, error, -r, "%s cannot be read: %s", log->path, strerror(-r));
     r = refuse_foreign(c, found, s, error);
-    is_usable = found == FOUND_ONE && !s->is_released;
+    is_usable = found == FOUND_ONE && !s->is_released && !is_void(c, s->nonce);
     if (r == 0 && is_usable && !layout_is_possible(log, s))
         r = sluice_refuse(c->disk, error, EINVAL, "%s is smaller than it was made", log->path);
     if (r == 0)
-        r = refuse_lost(c, is_usable, s, error);
+        r = refuse_lost(c, found == FOUND_ONE, s, error);
     if (r < 0 || is_usable)
         return r;
-    r = format_tier(c, log->file_bytes);
+    r = log_unbind(c);
+    if (r == 0)
+        r = format_tier(c, log->file_bytes);
     return r < 0 ? sluice_refuse(c->disk, error, -r, "%s cannot be made a tier: %s", log->path,
                                  r == -ENOSPC ? "too small, or no space left" : strerror(-r))
                  : 0;
+}
+
+/* The host's sentence does not say what hangs on the file. */
+static int refuse_unopened(struct cache *c, int r, struct sluice_error *error)
+{
+    struct binding b;
+
+    if (!read_binding(c, &b) || is_void(c, b.nonce))
+        return r;
+    return sluice_refuse(c->disk, error, -r,
+                         "the disk's newest data is on the tier %.400s, which cannot be opened: "
+                         "%s; bring it back (is the SSD there and mounted?)",
+                         b.path, strerror(-r));
 }
 
 int log_open(struct cache *c, const char *path, uint64_t bytes, struct sluice_error *error)
@@ -238,11 +268,29 @@ int log_open(struct cache *c, const char *path, uint64_t bytes, struct sluice_er
 
     snprintf(log->path, sizeof log->path, "%s", path);
     r = open_file(c, bytes / BLOCK_BYTES * BLOCK_BYTES, error);
+    if (r < 0 && r != -EBUSY)
+        r = refuse_unopened(c, r, error);
     if (r == 0)
         r = prepare(c, error);
     if (r == 0 && allocate(c) < 0)
         r = sluice_refuse(c->disk, error, ENOMEM, "no memory for the cache's log");
-    return r == 0 ? write_binding(c, error) : r;
+    if (r == 0)
+        r = write_binding(c, error);
+    if (r == 0 && c->step_down.note && !note_is_of(c, c->log.super.nonce))
+        r = note_remove(c); /* of a tier that is no more */
+    return r;
+}
+
+bool log_can_do_without(struct cache *c, int error)
+{
+    static const int of_storage[] = {EIO, ENOENT, ENXIO, ENODEV, EROFS, ENOSPC, EFBIG, EACCES};
+    struct binding b;
+    bool is_one = false;
+
+    for (size_t i = 0; i < sizeof of_storage / sizeof of_storage[0]; i++)
+        is_one |= error == -of_storage[i];
+    return is_one && c->step_down.note && note_blocks(c) == 0 &&
+           (!read_binding(c, &b) || note_is_of(c, b.nonce));
 }
 
 void log_close(struct cache *c)
@@ -263,12 +311,22 @@ void log_close(struct cache *c)
     log->file = NULL;
 }
 
+int log_unbind(struct cache *c)
+{
+    return sluice_state_remove(c->disk, STATE_NAME);
+}
+
+/* A tier that has failed is void already, by a note that stays. */
 int log_release(struct cache *c)
 {
     struct superblock *s = &c->log.super;
     uint8_t *block = cache_alloc_pages(BLOCK_BYTES);
     int r = block ? 0 : -ENOMEM;
 
+    if (c->log.error) {
+        cache_free(block);
+        return log_unbind(c);
+    }
     s->generation++;
     s->is_released = true;
     if (r == 0) {
@@ -278,5 +336,5 @@ int log_release(struct cache *c)
     if (r == 0)
         r = log_io_wait(c, SLUICE_OP_FLUSH, 0, NULL, 0);
     cache_free(block);
-    return r < 0 ? r : sluice_state_remove(c->disk, STATE_NAME);
+    return r < 0 ? r : log_unbind(c);
 }

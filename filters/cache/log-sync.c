@@ -7,25 +7,16 @@
 #include "cache.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 void log_fail(struct cache *c, int32_t error, const char *what)
 {
-    uint64_t under_way = c->log.is_writing ? c->log.chunk->header.data_blocks : 0;
-    char sentence[160];
-
     if (c->log.error)
         return;
     c->log.error = error;
-    sluice_log(c->disk, SLUICE_LOG_ERROR, "%s: %s (%s); what it holds can still be read", what,
+    sluice_log(c->disk, SLUICE_LOG_ERROR, "%s: %s (%s); the disk goes on without it", what,
                strerror(error), c->log.path);
-    snprintf(
-        sentence, sizeof sentence,
-        "the cache's tier failed; up to %llu KiB on it are not in the backing; writes fail so that "
-        "nothing is lost unsaid",
-        (unsigned long long)((c->log.dirty_blocks + under_way) * BLOCK_BYTES / 1024));
-    sluice_health(c->disk, SLUICE_HEALTH_FAILED, sentence,
-                  "mend or replace the tier's storage, then restart the gateway");
+    rot_tell_health(c);
+    keeper_kick(c);
 }
 
 static void tell(struct sync_waiter *w, int32_t error)
@@ -163,12 +154,13 @@ static void wake_job(struct log_job *job)
     cache_unlock(c);
 }
 
-int32_t log_mark_written(struct cache *c)
+static int32_t do_job(struct cache *c, enum job_kind kind, uint64_t block, bool is_urgent)
 {
-    struct waiting_job wj = {.job = {.kind = JOB_MARK, .done = wake_job}, .c = c};
+    struct waiting_job wj = {.job = {.kind = kind, .block = block, .count = 1, .done = wake_job},
+                             .c = c};
 
     cache_lock(c);
-    log_add(c, &wj.job, true);
+    log_add(c, &wj.job, is_urgent);
     cache_unlock(c);
     log_pump(c);
     cache_lock(c);
@@ -176,6 +168,16 @@ int32_t log_mark_written(struct cache *c)
         cache_sleep(&c->cond, &c->mutex);
     cache_unlock(c);
     return wj.job.error;
+}
+
+int32_t log_mark_written(struct cache *c)
+{
+    return do_job(c, JOB_MARK, 0, true);
+}
+
+int32_t log_forget_wait(struct cache *c, uint64_t block)
+{
+    return do_job(c, JOB_FORGET, block, false);
 }
 
 int32_t log_mark_wait(struct cache *c)

@@ -163,6 +163,18 @@ static bool take_change(struct taking *t, struct log_job *job)
     return true;
 }
 
+/* If it has not been written anew meanwhile. */
+static bool take_forget(struct taking *t, struct log_job *job)
+{
+    struct index_item item;
+
+    if (is_full(t))
+        return false;
+    if (index_get(&t->c->index, job->block, &item) && item.is_dirty && item.is_bad)
+        add_entry(t, job, CHUNK_DROP, NULL);
+    return true;
+}
+
 static bool take_job(struct taking *t, struct log_job *job)
 {
     switch (job->kind) {
@@ -172,6 +184,8 @@ static bool take_job(struct taking *t, struct log_job *job)
         return take_clean(t, job);
     case JOB_CHANGE:
         return take_change(t, job);
+    case JOB_FORGET:
+        return take_forget(t, job);
     default:
         t->chunk->is_marked = true;
         return true;

@@ -19,7 +19,7 @@ const struct mode_rules *cache_rules(const struct cache *c)
 {
     enum cache_mode mode = c->options.mode;
 
-    if (mode == MODE_WRITE_BACK && (!cache_has_log(c) || c->draining))
+    if (mode == MODE_WRITE_BACK && (!cache_has_log(c) || c->draining || c->log.error))
         mode = MODE_WRITE_THROUGH;
     return &cache_modes[mode];
 }

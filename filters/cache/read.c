@@ -190,6 +190,20 @@ static int32_t check_part(struct part *p, const uint8_t *data)
     return error;
 }
 
+/* It was dirty when we looked; since then it may have got into the backing. */
+static bool is_in_backing(const struct part *p)
+{
+    struct cache *c = p->read->c;
+    struct index_item item;
+    bool is_so = true;
+
+    cache_lock(c);
+    for (uint64_t i = 0; i < p->count; i++)
+        is_so &= !index_get(&c->index, p->block + i, &item) || !item.is_dirty;
+    cache_unlock(c);
+    return is_so;
+}
+
 static void submit_slots(struct part *p);
 
 static void on_slot_read(struct sluice_file_io *io, int32_t error)
@@ -212,7 +226,7 @@ static void on_slot_read(struct sluice_file_io *io, int32_t error)
         return;
     }
     unpin(c, p->slot);
-    if (error && !is_dirty)
+    if (error && (!is_dirty || is_in_backing(p)))
         read_elsewhere(p);
     else
         put_part(p->read, error);

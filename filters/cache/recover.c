@@ -45,6 +45,8 @@ struct loaded {
 struct scan {
     struct cache *c;
     struct log_position at;
+    uint64_t end_sequence; /* chunks from this one on do not count */
+    bool is_of_failed;     /* nor does what the note does not name, step-down.c */
     uint64_t tail, clean;
     struct found_entry *entries;
     size_t count, capacity;
@@ -174,8 +176,11 @@ static bool is_next(struct scan *s, uint64_t segment, uint32_t block)
 /* 1: the next header is in s->header, and where it stands in *at; 0: there is none. */
 static int find_next(struct scan *s, struct log_position *at)
 {
-    int r = load(s, s->at.segment);
+    int r;
 
+    if (s->at.sequence >= s->end_sequence)
+        return 0;
+    r = load(s, s->at.segment);
     *at = s->at;
     if (r == 0 && is_next(s, at->segment, at->block))
         return 1;
@@ -338,6 +343,14 @@ static int put_item(struct scan *s, const struct index_item *item, uint64_t segm
     return 0;
 }
 
+/* What stands in this segment, of this kind. */
+static bool counts_still(const struct scan *s, uint64_t block, bool is_dirty, uint64_t segment)
+{
+    if (segment < s->tail)
+        return false;
+    return !s->is_of_failed || (is_dirty && segment >= s->clean && note_has(s->c, block));
+}
+
 /* Its number: of those with its place the one that was in the ring when the checkpoint was made. */
 static uint64_t segment_of_slot(const struct log *log, uint32_t slot)
 {
@@ -359,7 +372,7 @@ static int put_checkpoint_entry(struct scan *s, const uint8_t *from)
         e.slot >= super->first_block + super->segment_blocks * super->segment_count)
         return -EIO;
     segment = segment_of_slot(&s->c->log, e.slot);
-    if (segment < s->tail)
+    if (!counts_still(s, e.block, e.is_dirty, segment))
         return 0;
     *log_crc(&s->c->log, e.slot) = e.crc;
     item = (struct index_item){.block = e.block,
@@ -408,7 +421,8 @@ static int replay(struct scan *s)
         struct index_item old,
             item = {.block = e->block, .place = e->slot, .is_dirty = e->kind == CHUNK_DIRTY};
 
-        if (e->kind != CHUNK_DROP && e->segment >= s->tail) {
+        if (e->kind != CHUNK_DROP &&
+            counts_still(s, e->block, e->kind == CHUNK_DIRTY, e->segment)) {
             *log_crc(&c->log, e->slot) = e->crc;
             r = put_item(s, &item, e->segment);
         } else if (index_get(&c->index, e->block, &old))
@@ -442,6 +456,13 @@ static int begin_anew(struct scan *s, struct sluice_error *error)
     if (!MUTANT(11))
         c->log.super.incarnation = cache_random();
     r = checkpoint_write(c, UINT64_MAX);
+    if (r < 0 && s->is_of_failed && c->log.error) { /* but it can be read */
+        c->log.durable = 0;
+        note_free(c);
+        return 0;
+    }
+    if (r == 0 && s->is_of_failed)
+        r = note_remove(c);
     return r < 0 ? sluice_refuse(c->disk, error, -r, "%s cannot be written: %s", c->log.path,
                                  strerror(-r))
                  : 0;
@@ -468,7 +489,13 @@ static int recover(struct scan *s, struct sluice_error *error)
 int recover_log(struct cache *c, struct sluice_error *error)
 {
     const struct superblock *super = &c->log.super;
-    struct scan s = {.c = c, .at = super->start, .tail = super->tail, .clean = super->clean};
+    bool is_of_failed = note_is_of(c, super->nonce) && !MUTANT(22);
+    struct scan s = {.c = c,
+                     .at = super->start,
+                     .end_sequence = is_of_failed ? note_sequence(c) : UINT64_MAX,
+                     .is_of_failed = is_of_failed,
+                     .tail = super->tail,
+                     .clean = super->clean};
     int r;
 
     r = make_buffers(&s) < 0 ? sluice_refuse(c->disk, error, ENOMEM, "no memory to read the tier")

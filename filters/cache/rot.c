@@ -24,7 +24,7 @@ void rot_note(struct cache *c, uint64_t block, uint32_t slot, bool is_dirty)
 
     sluice_count(c->disk, N_ROTTED, 1);
     c->rotted_untold++;
-    if (now < c->next_rot_told_ns && !is_dirty)
+    if (now < c->next_rot_told_ns && (!is_dirty || c->log.error))
         return;
     sluice_log(c->disk, is_dirty ? SLUICE_LOG_ERROR : SLUICE_LOG_WARNING,
                "block %llu of the disk is damaged on %s, slot %u; %s", (unsigned long long)block,
@@ -64,9 +64,9 @@ void rot_tell_health(struct cache *c)
     const struct log *log = &c->log;
     char sentence[160];
 
-    if (log->error)
-        return; /* log_fail() has said it, and nothing is worse */
-    if (log->lost_blocks) {
+    if (log->error) {
+        step_down_tell_health(c); /* nothing is worse */
+    } else if (log->lost_blocks) {
         snprintf(sentence, sizeof sentence,
                  "%llu blocks on the cache's tier are damaged, the first is block %llu, and the "
                  "backing lacks them",
@@ -91,7 +91,8 @@ void rot_lose(struct cache *c, uint64_t block, uint32_t slot)
     if (log->lost_blocks++ == 0)
         log->lost_first = block;
     log->lost_in[log_place_of_slot(log, slot)]++;
-    rot_tell_health(c);
+    if (!log->error)
+        rot_tell_health(c);
 }
 
 void rot_heal(struct cache *c, uint32_t slot)
@@ -99,6 +100,6 @@ void rot_heal(struct cache *c, uint32_t slot)
     struct log *log = &c->log;
 
     log->lost_in[log_place_of_slot(log, slot)]--;
-    if (--log->lost_blocks == 0)
+    if (--log->lost_blocks == 0 && !log->error)
         rot_tell_health(c);
 }

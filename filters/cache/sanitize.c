@@ -216,6 +216,10 @@ int cache_on_sanitize(struct cache *c, const struct sluice_event *event, struct 
     uint64_t until_ns = MIN(sluice_now_ns(c->disk) + SLICE_NS, event->deadline_ns);
     int r;
 
+    if (c->has_lost_tier && event->phase == SLUICE_PHASE_PREPARE)
+        return sluice_refuse(c->disk, error, EIO,
+                             "the tier failed and cannot be erased; destroy it, and take it out of "
+                             "the disk's policy");
     if (!cache_has_log(c))
         return 0;
     if (event->phase != SLUICE_PHASE_PREPARE) {

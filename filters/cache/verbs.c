@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * verbs.c: `sluice cache VERB DISK`: status, flush, mode, drop.
+ * verbs.c: `sluice cache VERB DISK`: status, flush, mode, drop; the others are in give-up.c.
  */
 #include "cache.h"
 
@@ -18,7 +18,8 @@ static int refuse_arguments(struct cache *c, int argc, struct sluice_error *erro
  */
 
 struct numbers {
-    uint64_t blocks, dirty, oldest_ns, log_bytes, free_frames, frames, index_bytes, segments, used;
+    uint64_t blocks, dirty, lost, oldest_ns, log_bytes, free_frames, frames, index_bytes, segments,
+        used;
     const char *mode, *now;
     bool has_log;
     int32_t error;
@@ -32,6 +33,7 @@ static void get_numbers(struct cache *c, struct numbers *n)
     *n = (struct numbers){
         .blocks = c->index.count,
         .dirty = c->log.dirty_blocks,
+        .lost = c->log.lost_blocks,
         .oldest_ns = c->log.dirty_blocks ? now - MIN(now, log_oldest_dirty_ns(&c->log)) : 0,
         .log_bytes = cache_has_log(c) ? log_bytes(&c->log) : 0,
         .free_frames = c->ram.free_count,
@@ -58,9 +60,17 @@ static void say_numbers(struct cache *c, struct sluice_reply *reply, const struc
         sluice_reply_text(c->disk, reply, "ssd      %llu of %llu segments of the log, %s%s",
                           (unsigned long long)n->used, (unsigned long long)n->segments, c->log.path,
                           n->error ? ", FAILED" : "");
+    else if (c->has_lost_tier)
+        sluice_reply_text(c->disk, reply,
+                          "ssd      failed in an earlier run and cannot be used; nothing on it is "
+                          "needed");
     sluice_reply_text(c->disk, reply,
                       "cached   %llu KiB, of which %llu KiB are not in the backing yet",
                       (unsigned long long)n->blocks * 4, (unsigned long long)n->dirty * 4);
+    if (n->lost)
+        sluice_reply_text(c->disk, reply,
+                          "lost     %llu blocks of these cannot be read: sluice cache lost %s",
+                          (unsigned long long)n->lost, c->disk->name);
     if (n->dirty)
         sluice_reply_text(c->disk, reply, "oldest   %llu s",
                           (unsigned long long)(n->oldest_ns / NANOSECONDS));
@@ -81,6 +91,11 @@ static int run_status(void *instance, int argc, const char *const *argv, struct 
     sluice_reply_string(c->disk, reply, "mode", n.mode);
     sluice_reply_string(c->disk, reply, "mode_now", n.now);
     sluice_reply_integer(c->disk, reply, "cached_bytes", (int64_t)(n.blocks * BLOCK_BYTES));
+    sluice_reply_string(c->disk, reply, "tier",
+                        n.error || c->has_lost_tier ? "failed"
+                        : n.has_log                 ? "in use"
+                                                    : "none");
+    sluice_reply_integer(c->disk, reply, "lost_blocks", (int64_t)n.lost);
     sluice_reply_integer(c->disk, reply, "dirty_bytes", (int64_t)(n.dirty * BLOCK_BYTES));
     sluice_reply_integer(c->disk, reply, "oldest_dirty_seconds",
                          (int64_t)(n.oldest_ns / NANOSECONDS));
@@ -210,6 +225,8 @@ const struct sluice_verb cache_verbs[] = {
     {"status", "", "Shows what the cache holds and in which mode it is.", run_status},
     {"flush", "", "Brings everything to the backing and waits for it.", run_flush},
     {"mode", "MODE", "Changes the mode at once, until the next reload.", run_mode},
+    {"lost", "", "Names what is on the tier alone and cannot be read there.", verb_lost},
+    {"give-up", "COUNT", "Lets go of what is lost, for what the backing has of it.", verb_give_up},
     {"drop", "", "Forgets what is in RAM; nothing that the backing lacks.", run_drop},
     SLUICE_VERBS_END,
 };

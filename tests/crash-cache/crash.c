@@ -5,9 +5,9 @@
  *
  *     crash [--seed N] [--points N] [--mutant N] [--faults] [--rot] [--until-red] [--verbose]
  *
- * --faults: in every second run the SSD fails in the end, its writes, its reads or both.  Requests
- * may fail then, but a read of what the backing has too, and nothing hangs; after the crash the SSD
- * works again, and what was acknowledged is there.
+ * --faults: in every second run the SSD fails in the end, its writes, its reads or both.  Only what
+ * is on it alone may fail then, and nothing hangs; the next start may still find it failing, or new
+ * and empty where it was not needed any more; and what was acknowledged is there.
  *
  * --rot: in every second run some data blocks on the SSD change by themselves.  Reads that touch
  * one which the log called dirty may fail then, and flushes; others not, and nothing hangs, but
@@ -38,18 +38,20 @@ struct slot {
     uint32_t number;
     int32_t error;
     bool is_busy, changes;
-    bool began_clean; /* the backing had all of the disk */
+    bool began_dirty; /* what it is about was on the SSD alone */
     bool extent_checked[DISK_BLOCKS];
 };
 static struct slot slots[SLOTS];
 static uint64_t points, kills, cuts, requests, in_recovery, drains, sanitized;
-static uint64_t faults, failed_requests, said_losses, stops;
+static uint64_t faults, failed_requests, said_losses, stops, replaced, refused;
 static bool has_faults; /* --faults */
 static bool has_rot;    /* --rot */
 static uint64_t rotted, rotted_dirty;
 static bool is_rotted[DISK_BLOCKS]; /* on the SSD, and dirty there */
 static bool is_over;                /* the world has rotted and is checked: the next one */
 static bool is_paused;              /* no new requests */
+static bool is_ssd_needless;        /* it failed, and the backing has all of it */
+static unsigned lasting_faults;     /* of the SSD, over the next crash */
 /* What the guests are like, chosen anew for each run between two crashes. */
 static struct {
     uint32_t flushes, fuas; /* one in so many; 0: none */
@@ -106,15 +108,21 @@ static bool has_lost(void)
     return false;
 }
 
+/* Only what needs the SSD: what is on it alone, and a flush of that.  With a state folder that
+ * takes nothing either, all changes. */
 static bool may_fail(const struct sim_request *r)
 {
     const struct slot *s = r->own;
+    bool has_failed = sim_ssd_faults || strstr(sim_health, "tier failed");
 
-    if (r->pub.op == SLUICE_OP_READ && touches_rot(s))
+    if (r->pub.op == SLUICE_OP_READ)
+        return touches_rot(s) || (sim_ssd_faults & SIM_READS_FAIL && s->began_dirty);
+    if (has_failed && sim_state_fails)
         return true;
-    if (r->pub.op != SLUICE_OP_READ && has_lost())
-        return r->pub.op == SLUICE_OP_FLUSH || strstr(sim_health, "tier failed");
-    return sim_ssd_faults && !(r->pub.op == SLUICE_OP_READ && s->began_clean);
+    if (r->pub.op == SLUICE_OP_FLUSH)
+        return has_lost() || (sim_ssd_faults & SIM_READS_FAIL && sim_is_dirty(0, DISK_BLOCKS));
+    return has_failed && (sim_ssd_faults & SIM_READS_FAIL || has_lost()) &&
+           sim_is_dirty(s->block, s->count);
 }
 
 static void on_done(struct sim_request *r, int32_t error)
@@ -206,7 +214,7 @@ static void begin(struct slot *s, uint8_t op)
 {
     s->changes = is_change(op);
     s->is_busy = true;
-    s->began_clean = sim_counter(N_DIRTY) == 0;
+    s->began_dirty = sim_is_dirty(s->block, s->count);
     if (s->changes)
         s->number =
             oracle_begin(first_sector(s), sector_count(s), op == SLUICE_OP_WRITE ? s->data : NULL);
@@ -237,6 +245,10 @@ static void try_request(void)
     }
     s->count = s->block + s->count > DISK_BLOCKS ? DISK_BLOCKS - s->block : s->count;
     if (is_change(op) && overlaps_a_change(s->block, s->count))
+        return;
+    /* What failed may be there all the same, and no flush makes an end of it. */
+    if (is_change(op) &&
+        oracle_most_contents(first_sector(s), sector_count(s)) > ORACLE_KEPT * 3 / 4)
         return;
     begin(s, op);
 }
@@ -347,7 +359,7 @@ static void sanitize(void)
         if (!call.is_done && !sim_violations)
             sim_violation("a sanitize hangs");
     } while (call.result == -EAGAIN && !sim_violations && !sim_one_in(8));
-    if (call.result < 0 && call.result != -EAGAIN && !sim_violations)
+    if (call.result < 0 && call.result != -EAGAIN && !sim_violations && !sim_ssd_faults)
         sim_violation("a sanitize was refused: %s", sim_error);
     if (call.result == 0 && !sim_violations) {
         oracle_check_nothing_older(ssd.media, ssd.size, floor);
@@ -377,6 +389,7 @@ static bool open_or_crash(bool *was_power)
     struct sim_call call;
     uint32_t steps = sim_one_in(4) ? sim_below(60) : UINT32_MAX;
 
+    sim_ssd_faults = lasting_faults;
     sim_open(&call, &config);
     for (uint32_t i = 0; i < STEPS_MOST && !call.is_done; i++) {
         if (i == steps) {
@@ -388,6 +401,12 @@ static bool open_or_crash(bool *was_power)
             return false;
         }
         sim_step();
+    }
+    if (call.is_done && call.result < 0 && lasting_faults) {
+        refused++;
+        lasting_faults = 0; /* mended, and tried again */
+        sim_crash(false);
+        return false;
     }
     if (!call.is_done || call.result < 0)
         sim_violation("opening failed: %s", call.is_done ? sim_error : "it hangs");
@@ -401,11 +420,13 @@ static void try_strangers(void)
     const char *uuid = sim_disk.uuid;
     struct sim_call call;
 
-    if (!sim_one_in(16))
-        return;
+    if (!sim_one_in(16) || !sim_has_tier())
+        return; /* an empty one is anybody's */
     sim_disk.uuid = other;
+    sim_swap_state();
     sim_open(&call, &config);
     wait_for(&call);
+    sim_swap_state();
     sim_disk.uuid = uuid;
     if (call.result == 0) {
         sim_violation("R12: a tier with another disk's data was opened");
@@ -479,7 +500,8 @@ static void start_over(uint64_t seed)
     sim_forget_state();
     oracle_reset();
     memset(is_rotted, 0, sizeof is_rotted);
-    is_over = false;
+    is_over = is_ssd_needless = false;
+    lasting_faults = 0;
     config = (struct sim_config){.ram = rams[sim_below(3)], .ssd_bytes = ssd.size, .mode = 0};
     come_back(false);
 }
@@ -497,6 +519,31 @@ static void check_what_is_said(void)
         sim_violation("%lld KiB are in the tier alone, health says %llu", lost_kib, said_kib);
 }
 
+/* It can still be read: all of it gets into the backing, and then it is not needed any more. */
+static void empty_failed_ssd(void)
+{
+    static uint32_t floor[SECTORS];
+    struct sim_call call;
+
+    oracle_read_begin(0, SECTORS, floor);
+    sim_verb(&call, "flush", NULL);
+    if (!wait_for(&call))
+        return;
+    if (call.result < 0)
+        sim_violation("a failed SSD cannot be emptied: %s", sim_error);
+    oracle_check(0, SECTORS, backing.now, floor, "backing of an SSD that failed");
+    if (strstr(sim_health, "tier failed"))
+        is_ssd_needless = true;
+}
+
+/* The SSD is replaced by a new one where nothing on it is needed, and the disk opens all the same.
+ */
+static void replace_ssd(void)
+{
+    dev_wipe(&ssd);
+    replaced++;
+}
+
 /* The SSD fails: what is said of it, and that nothing waits for ever. */
 static void fail_ssd(void)
 {
@@ -505,6 +552,7 @@ static void fail_ssd(void)
     sim_unread_told = 0;
     faults++;
     sim_ssd_faults = 1 + sim_below(SIM_WRITES_FAIL | SIM_READS_FAIL);
+    sim_state_fails = sim_one_in(8);
     for (uint32_t i = 0; i < profile.steps && !sim_violations; i++) {
         if (sim_one_in(3))
             try_request();
@@ -513,6 +561,8 @@ static void fail_ssd(void)
     }
     wait_for_requests();
     check_what_is_said();
+    if (!sim_violations && !(sim_ssd_faults & SIM_READS_FAIL) && !sim_state_fails && sim_one_in(2))
+        empty_failed_ssd();
     if (sim_unread_told > 1 + (sim_now_ns - began_ns) / UINT64_C(10000000000))
         sim_violation("reads that fail are told %u times", sim_unread_told);
 }
@@ -584,8 +634,12 @@ static void one_point(void)
     }
     if (sim_one_in(8))
         stop_in_order();
+    lasting_faults = sim_one_in(3) ? sim_ssd_faults : 0;
     crash(is_power);
     try_strangers();
+    if (is_ssd_needless && sim_one_in(3))
+        replace_ssd();
+    is_ssd_needless = false;
     come_back(is_power);
 }
 
@@ -639,13 +693,14 @@ int main(int argc, char **argv)
            "%llu, "
            "\"requests\": %llu, \"drains\": %llu, \"sanitized\": %llu, \"ssd_faults\": %llu, "
            "\"failed_requests\": %llu, "
-           "\"said_losses\": %llu, \"stops\": %llu, \"rotted\": %llu, \"rotted_dirty\": %llu, "
+           "\"said_losses\": %llu, \"stops\": %llu, \"replaced\": %llu, \"refused\": %llu, "
+           "\"rotted\": %llu, \"rotted_dirty\": %llu, "
            "\"violations\": %u}\n",
            (unsigned long long)points, (unsigned long long)kills, (unsigned long long)cuts,
            (unsigned long long)in_recovery, (unsigned long long)requests,
            (unsigned long long)drains, (unsigned long long)sanitized, (unsigned long long)faults,
            (unsigned long long)failed_requests, (unsigned long long)said_losses,
-           (unsigned long long)stops, (unsigned long long)rotted, (unsigned long long)rotted_dirty,
-           sim_violations);
+           (unsigned long long)stops, (unsigned long long)replaced, (unsigned long long)refused,
+           (unsigned long long)rotted, (unsigned long long)rotted_dirty, sim_violations);
     return until_red ? sim_violations == 0 : sim_violations != 0;
 }

@@ -5,8 +5,10 @@
  */
 #include "sim.h"
 
+#include "cache/cache.h"
 #include "cache/world.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <ucontext.h>
 
@@ -405,42 +407,24 @@ static void do_file_close(struct sluice_file *file)
     (void)file;
 }
 
-/* State files are durable and atomic. */
-static uint8_t state[4096];
-static size_t state_length;
-
-static int do_state_read(struct sluice_disk *disk, const char *name, void *data, size_t capacity,
-                         size_t *length)
+/* A crash may come here. */
+void sim_let_others_go_on(void)
 {
-    (void)disk, (void)name;
-    if (!state_length)
-        return -ENOENT;
-    if (state_length > capacity)
-        return -EFBIG;
-    memcpy(data, state, state_length);
-    *length = state_length;
-    return 0;
+    if (!running)
+        return;
+    running->is_ready = true;
+    yield_coroutine();
 }
 
-static int do_state_write(struct sluice_disk *disk, const char *name, const void *data,
-                          size_t length)
+bool sim_is_dirty(uint64_t block, uint64_t count)
 {
-    (void)disk, (void)name;
-    memcpy(state, data, length);
-    state_length = length;
-    return 0;
-}
+    const struct cache *c = instance;
+    struct index_item item;
 
-static int do_state_remove(struct sluice_disk *disk, const char *name)
-{
-    (void)disk, (void)name;
-    state_length = 0;
-    return 0;
-}
-
-void sim_forget_state(void)
-{
-    state_length = 0;
+    for (uint64_t i = block; i < block + count; i++)
+        if (index_get(&c->index, i, &item) && item.is_dirty)
+            return true;
+    return false;
 }
 
 static bool do_memory_take(struct sluice_disk *disk, uint64_t bytes)
@@ -527,9 +511,9 @@ static const struct sluice_host host = {
     .file_wait = do_file_wait,
     .file_size = do_file_size,
     .file_close = do_file_close,
-    .state_read = do_state_read,
-    .state_write = do_state_write,
-    .state_remove = do_state_remove,
+    .state_read = sim_state_read,
+    .state_write = sim_state_write,
+    .state_remove = sim_state_remove,
     .memory_take = do_memory_take,
     .memory_give = do_memory_give,
     .health = do_health,
@@ -761,6 +745,7 @@ static void tear(const struct event *e)
 void sim_crash(bool is_power)
 {
     sim_ssd_faults = 0;
+    sim_state_fails = false;
     sim_health[0] = 0;
     memset(counters, 0, sizeof counters);
     for (unsigned i = 0; i < event_count; i++)

@@ -24,6 +24,13 @@ static bool find_super(void)
     return is_found && !super.is_released;
 }
 
+bool sim_has_tier(void)
+{
+    struct superblock s;
+
+    return format_get_superblock(ssd.now, &s) || format_get_superblock(ssd.now + BLOCK_BYTES, &s);
+}
+
 /* Nothing that is still to reach the media will cover it. */
 static bool is_settled(uint32_t slot)
 {

@@ -7,6 +7,7 @@
  *     dev     a device with a volatile cache: what was written and not flushed may be lost
  *     world   memory, waiting and chance for the filter
  *     host    the host's table, requests of guests, the run of events
+ *     state   the state folder
  *     rot     damage on the SSD
  */
 #ifndef SLUICE_CRASH_CACHE_SIM_H
@@ -115,9 +116,24 @@ int64_t sim_counter(unsigned index);
 #define SIM_WRITES_FAIL 1u
 #define SIM_READS_FAIL 2u
 extern unsigned sim_ssd_faults;
+/* What runs in a coroutine lets other things happen, or a crash. */
+void sim_let_others_go_on(void);
+/* For the host's table. */
+int sim_state_read(struct sluice_disk *disk, const char *name, void *data, size_t capacity,
+                   size_t *length);
+int sim_state_write(struct sluice_disk *disk, const char *name, const void *data, size_t length);
+int sim_state_remove(struct sluice_disk *disk, const char *name);
+/* From the state folder of one gateway to that of another, and back. */
+void sim_swap_state(void);
+/* The state folder takes nothing, until the next crash. */
+extern bool sim_state_fails;
+/* The cache says that something of these blocks of the disk is on the SSD alone. */
+bool sim_is_dirty(uint64_t block, uint64_t count);
 /* A data block on the SSD changes by itself: which of the disk's, and whether the log calls it
  * dirty.  UINT64_MAX: there was none. */
 uint64_t sim_rot(bool *was_dirty);
+/* The SSD holds a tier of some disk. */
+bool sim_has_tier(void);
 /* The last sentence that the filter said of its health. */
 extern char sim_health[300];
 /* How often it said that reading the SSD failed. */

@@ -287,7 +287,7 @@ static void say(struct life *l, const char *verb, const char *argument)
 static void change_mode(struct life *l)
 {
     const char *mode = any_mode(l);
-    bool has_ssd = atomic_load(&tier_inode) && l->words > 3;
+    bool has_ssd = atomic_load(&tier_inode) && l->words > 3 && !atomic_load(&ssd_faults);
 
     say(l, "mode", has_ssd || strcmp(mode, "write-back") != 0 ? mode : "bypass");
     atomic_fetch_add(&told->changes, 1);
@@ -381,13 +381,18 @@ static void leave_and_join(struct life *l)
     atomic_fetch_add(&told->joins, 1);
 }
 
-/* From now on requests may fail; what is acknowledged counts all the same. */
+/* From now on requests may fail, where the SSD does not read; where it does, nobody notices.  What
+ * is acknowledged counts all the same. */
 static void fail_ssd(struct life *l)
 {
-    l->steps_left = MIN(l->steps_left, 3u);
-    guests_may_fail();
+    unsigned faults = 1 + below(l, READS_FAIL | WRITES_FAIL);
+
+    if (faults & READS_FAIL) {
+        l->steps_left = MIN(l->steps_left, 3u);
+        guests_may_fail();
+    }
     atomic_store(&ssd_faults_left, below(l, 2) ? 1 + (int)below(l, 3) : INT32_MAX);
-    atomic_store(&ssd_faults, 1 + below(l, READS_FAIL | WRITES_FAIL));
+    atomic_store(&ssd_faults, faults);
     atomic_fetch_add(&told->ssd_faults, 1);
 }
 
