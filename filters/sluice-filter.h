@@ -224,6 +224,7 @@ struct sluice_option {
 };
 #define SLUICE_OPTION_REQUIRED 0x1u
 #define SLUICE_OPTION_LIVE 0x2u /* may change by policy-change without detaching the filter */
+#define SLUICE_OPTION_TIER 0x4u /* a string that names a tier of gateway.yaml: one that is not there is refused */
 #define SLUICE_OPTIONS_END {NULL, 0, 0, 0, 0, NULL, NULL, NULL}
 
 /* The values, in the order of the table.  Borrowed: valid during open(), place() or the event. */

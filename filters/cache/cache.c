@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* --- tables -------------------------------------------------------------------------------------
  */
@@ -60,6 +61,7 @@ enum {
     O_TIER,
     O_SSD_SIZE,
     O_SSD_PATH,
+    O_GIVEN_UP,
     O_POLICY,
     O_SOFT,
     O_HARD,
@@ -73,11 +75,15 @@ static const struct sluice_option options[] = {
      "write-back|write-through|write-around|read-only|bypass",
      "What happens to writes; without it write-back where there is an SSD, else write-through."},
     {"ram", SLUICE_TYPE_SIZE, 0, 64 << 10, 4096 * GIB, "64MiB", NULL, "Memory for blocks."},
-    {"ssd.tier", SLUICE_TYPE_STRING, 0, 0, 0, NULL, NULL,
+    {"ssd.tier", SLUICE_TYPE_STRING, SLUICE_OPTION_TIER, 0, 0, NULL, NULL,
      "The tier, of `tiers:` in gateway.yaml, that the cache lives on."},
     {"ssd.size", SLUICE_TYPE_SIZE, 0, TIER_BYTES_MIN, 16384 * GIB, NULL, NULL, "How much of it."},
     {"ssd.path", SLUICE_TYPE_PATH, 0, 0, 0, NULL, NULL,
      "A file or block device for this disk alone, in place of a tier."},
+    {"ssd.given_up", SLUICE_TYPE_STRING, 0, 0, 0, NULL, NULL,
+     "A tier that is gone for good, as the refusal to start without it names it: what was on it "
+     "alone "
+     "is lost."},
     {"policy", SLUICE_TYPE_ENUM, 0, 0, 0, "s3-fifo", "s3-fifo|lru|arc",
      "Which blocks leave RAM first."},
     {"dirty.soft", SLUICE_TYPE_INTEGER, LIVE, 1, 90, "40", NULL,
@@ -103,6 +109,7 @@ void cache_read_options(const struct sluice_value *v, struct cache_options *o)
               : has_ssd        ? MODE_WRITE_BACK
                                : MODE_WRITE_THROUGH;
     o->ram_bytes = (uint64_t)v[O_RAM].integer;
+    o->given_up = v[O_GIVEN_UP].is_set ? strtoull(v[O_GIVEN_UP].string, NULL, 16) : 0;
     o->ssd_bytes = v[O_SSD_SIZE].is_set ? (uint64_t)v[O_SSD_SIZE].integer : 0;
     o->policy = policies[v[O_POLICY].integer];
     o->soft_percent = (uint64_t)v[O_SOFT].integer;
@@ -129,6 +136,8 @@ static int check_options(struct sluice_disk *disk, const struct sluice_value *v,
                              (unsigned long long)disk->size_bytes);
     if (v[O_TIER].is_set && v[O_SSD_PATH].is_set)
         return sluice_refuse(disk, error, EINVAL, "ssd: either tier or path");
+    if (v[O_GIVEN_UP].is_set && strspn(v[O_GIVEN_UP].string, "0123456789abcdef") != 16)
+        return sluice_refuse(disk, error, EINVAL, "ssd.given_up: a tier is named by 16 digits");
     if (has_ssd && !v[O_SSD_SIZE].is_set)
         return sluice_refuse(disk, error, EINVAL, "ssd.size is missing");
     if (!has_ssd && v[O_MODE].is_set && v[O_MODE].integer == MODE_WRITE_BACK)

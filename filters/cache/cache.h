@@ -48,6 +48,7 @@ extern const struct mode_rules cache_modes[];
 struct cache_options {
     enum cache_mode mode;
     uint64_t ram_bytes, ssd_bytes;
+    uint64_t given_up; /* nonce of a tier that is gone, knowingly; 0: none */
     const char *policy;
     uint64_t soft_percent, hard_percent; /* of the log that may be dirty */
     uint64_t destage_rate;               /* bytes a second; 0: no limit */
@@ -326,6 +327,8 @@ int recover_log(struct cache *c, struct sluice_error *error);
 int checkpoint_write(struct cache *c, uint64_t deadline_ns);
 /* The disk leaves: nothing on the tier counts any more. */
 int log_release(struct cache *c);
+/* Notes in the state folder how much is on the tier alone, for the day when it is gone. */
+void log_note_known(struct cache *c);
 /* The disk may be served without the tier. */
 int log_unbind(struct cache *c);
 /* Nothing is on the tier of this path, as is noted, and its storage is of no use (the error): the

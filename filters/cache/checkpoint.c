@@ -182,7 +182,9 @@ int checkpoint_write(struct cache *c, uint64_t deadline_ns)
     w.end = w.block + s.checkpoint_blocks;
     r = write_all(&w, &s);
     cache_free(w.buffer);
-    if (r == 0)
+    if (r == 0) {
         adopt(c, &s);
+        log_note_known(c);
+    }
     return r;
 }

@@ -70,6 +70,13 @@ static bool open_block(const void *block, uint64_t magic, struct cursor *c)
     return true;
 }
 
+bool format_is_super_of_any_version(const void *block)
+{
+    struct cursor c = {(uint8_t *)(uintptr_t)block};
+
+    return get(&c, 8) == SUPER_MAGIC;
+}
+
 bool format_is_foreign_version(const void *block)
 {
     struct cursor c = {(uint8_t *)(uintptr_t)block};

@@ -86,6 +86,8 @@ void format_put_chunk(const struct chunk_header *h, void *block);
 /* False: not one, not whole, or of another version. */
 bool format_get_superblock(const void *block, struct superblock *s);
 bool format_get_chunk(const void *block, struct chunk_header *h);
+/* By its magic alone: whatever else is wrong with it. */
+bool format_is_super_of_any_version(const void *block);
 /* A superblock of a version that is not ours. */
 bool format_is_foreign_version(const void *block);
 void format_put_checkpoint_entry(const struct checkpoint_entry *e,

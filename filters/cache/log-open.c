@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <time.h>
 
 #define STATE_NAME \
     "holds-data" /* the gateway does not serve the disk without us while it is there */
@@ -77,10 +78,70 @@ static int write_binding(struct cache *c, struct sluice_error *error)
                  : 0;
 }
 
+/* --- what is known of a tier that is gone
+ * ---------------------------------------------------------
+ */
+
+#define KNOWN_NAME "last-known"
+
+struct known {
+    char magic[8];
+    uint64_t nonce, dirty_blocks;
+    int64_t unix_s;
+};
+static const char known_magic[8] = "known1";
+
+static bool read_known(struct cache *c, uint64_t nonce, struct known *k)
+{
+    size_t length = 0;
+
+    return sluice_state_read(c->disk, KNOWN_NAME, k, sizeof *k, &length) == 0 &&
+           length == sizeof *k && memcmp(k->magic, known_magic, sizeof k->magic) == 0 &&
+           k->nonce == nonce;
+}
+
+void log_note_known(struct cache *c)
+{
+    struct known k = {.nonce = c->log.super.nonce, .unix_s = time(NULL)};
+    int r;
+
+    memcpy(k.magic, known_magic, sizeof k.magic);
+    cache_lock(c);
+    k.dirty_blocks = c->log.dirty_blocks;
+    cache_unlock(c);
+    r = sluice_state_write(c->disk, KNOWN_NAME, &k, sizeof k);
+    if (r < 0)
+        sluice_log(c->disk, SLUICE_LOG_NOTICE, "how much is dirty cannot be noted: %s",
+                   strerror(-r));
+}
+
+static const char *format_time(int64_t unix_s, char *out, size_t capacity)
+{
+    time_t t = (time_t)unix_s;
+    struct tm tm;
+
+    if (!gmtime_r(&t, &tm) || strftime(out, capacity, "%Y-%m-%d %H:%M:%S", &tm) == 0)
+        out[0] = 0;
+    return out;
+}
+
 /* --- superblocks ---------------------------------------------------------------------------------
  */
 
-enum found { FOUND_NONE, FOUND_ONE, FOUND_FOREIGN };
+enum found { FOUND_NONE, FOUND_ONE, FOUND_FOREIGN, FOUND_OTHER };
+
+/* Something that is neither empty nor of a cache, in the first blocks: a file system, a partition
+ * table, another program's file.  One of ours that was being made anew is empty there. */
+static bool is_something_else(const uint8_t *blocks)
+{
+    for (unsigned i = 0; i < 2; i++)
+        if (format_is_super_of_any_version(blocks + i * BLOCK_BYTES))
+            return false;
+    for (uint32_t i = 0; i < 2 * BLOCK_BYTES; i++)
+        if (blocks[i])
+            return true;
+    return false;
+}
 
 /* The newer of the two. */
 static int read_supers(struct cache *c, struct superblock *out, enum found *found)
@@ -100,6 +161,8 @@ static int read_supers(struct cache *c, struct superblock *out, enum found *foun
         *out = s;
         *found = FOUND_ONE;
     }
+    if (r == 0 && *found == FOUND_NONE && is_something_else(block))
+        *found = FOUND_OTHER;
     cache_free(block);
     return r;
 }
@@ -150,6 +213,11 @@ static int refuse_foreign(struct cache *c, enum found found, const struct superb
                              "%s was made by another version of the cache; go back to that version "
                              "to empty it, or remove the file if its data is of no use",
                              c->log.path);
+    if (found == FOUND_OTHER)
+        return sluice_refuse(c->disk, error, EEXIST,
+                             "%s holds something that is not of a cache, and would be overwritten; "
+                             "if it is of no use, remove the file, or wipefs -a the device",
+                             c->log.path);
     if (found == FOUND_ONE && !s->is_released && !is_ours(c, s))
         return sluice_refuse(c->disk, error, EBUSY,
                              "%s holds the data of another disk; name another tier, or remove the "
@@ -165,6 +233,44 @@ static bool is_void(const struct cache *c, uint64_t nonce)
 }
 
 /* One that has been released is empty, though the binding may not have been removed yet. */
+/* The user has said that it is gone for good. */
+static bool is_given_up(struct cache *c, uint64_t nonce)
+{
+    return c->options.given_up && c->options.given_up == nonce;
+}
+
+/* What is known of it: exactly when it had failed, else as of its last checkpoint. */
+static void describe_loss(struct cache *c, uint64_t nonce, char *out, size_t capacity)
+{
+    struct known k;
+    char when[32];
+
+    if (note_is_of(c, nonce))
+        snprintf(out, capacity, "%llu KiB of it are on that tier alone",
+                 (unsigned long long)note_blocks(c) * BLOCK_BYTES / 1024);
+    else if (read_known(c, nonce, &k))
+        snprintf(out, capacity, "%llu KiB of it were on that tier alone at %s UTC",
+                 (unsigned long long)k.dirty_blocks * BLOCK_BYTES / 1024,
+                 format_time(k.unix_s, when, sizeof when));
+    else
+        snprintf(out, capacity, "how much of it is on that tier alone is not known");
+}
+
+/* The sentence that names the way out. */
+static int refuse_without(struct cache *c, const struct binding *b, int code, const char *state,
+                          struct sluice_error *error)
+{
+    char loss[120];
+
+    describe_loss(c, b->nonce, loss, sizeof loss);
+    return sluice_refuse(
+        c->disk, error, code,
+        "the disk's newest data is on the tier %.200s, which %.100s; bring it back "
+        "(is the SSD there and mounted?); %s; if it is gone for good: "
+        "ssd: { given_up: \"%016llx\" }",
+        b->path, state, loss, (unsigned long long)b->nonce);
+}
+
 static int refuse_lost(struct cache *c, bool is_one, const struct superblock *s,
                        struct sluice_error *error)
 {
@@ -173,10 +279,17 @@ static int refuse_lost(struct cache *c, bool is_one, const struct superblock *s,
     if (!read_binding(c, &b) || (is_one && s->nonce == b.nonce) || is_void(c, b.nonce) ||
         MUTANT(12))
         return 0;
-    return sluice_refuse(c->disk, error, ENODATA,
-                         "the disk's newest data is on the tier %.400s, which is %s; bring it back "
-                         "(is the SSD there and mounted?)",
-                         b.path, is_one ? "another one now" : "missing or empty");
+    if (is_given_up(c, b.nonce)) {
+        char loss[120];
+
+        describe_loss(c, b.nonce, loss, sizeof loss);
+        sluice_log(c->disk, SLUICE_LOG_WARNING,
+                   "the tier %016llx is given up, with the disk's newest data: %s",
+                   (unsigned long long)b.nonce, loss);
+        return 0;
+    }
+    return refuse_without(c, &b, ENODATA, is_one ? "is another one now" : "is missing or empty",
+                          error);
 }
 
 static bool layout_is_possible(const struct log *log, const struct superblock *s)
@@ -252,13 +365,12 @@ static int prepare(struct cache *c, struct sluice_error *error)
 static int refuse_unopened(struct cache *c, int r, struct sluice_error *error)
 {
     struct binding b;
+    char state[100];
 
     if (!read_binding(c, &b) || is_void(c, b.nonce))
         return r;
-    return sluice_refuse(c->disk, error, -r,
-                         "the disk's newest data is on the tier %.400s, which cannot be opened: "
-                         "%s; bring it back (is the SSD there and mounted?)",
-                         b.path, strerror(-r));
+    snprintf(state, sizeof state, "cannot be opened: %s", strerror(-r));
+    return refuse_without(c, &b, -r, state, error);
 }
 
 int log_open(struct cache *c, const char *path, uint64_t bytes, struct sluice_error *error)
@@ -316,17 +428,12 @@ int log_unbind(struct cache *c)
     return sluice_state_remove(c->disk, STATE_NAME);
 }
 
-/* A tier that has failed is void already, by a note that stays. */
-int log_release(struct cache *c)
+static int write_release(struct cache *c)
 {
     struct superblock *s = &c->log.super;
     uint8_t *block = cache_alloc_pages(BLOCK_BYTES);
     int r = block ? 0 : -ENOMEM;
 
-    if (c->log.error) {
-        cache_free(block);
-        return log_unbind(c);
-    }
     s->generation++;
     s->is_released = true;
     if (r == 0) {
@@ -336,5 +443,23 @@ int log_release(struct cache *c)
     if (r == 0)
         r = log_io_wait(c, SLUICE_OP_FLUSH, 0, NULL, 0);
     cache_free(block);
-    return r < 0 ? r : log_unbind(c);
+    return r;
+}
+
+/* A tier that cannot be told is void by a note, which stays. */
+int log_release(struct cache *c)
+{
+    bool has_failed;
+    int r;
+
+    cache_lock(c);
+    has_failed = c->log.error != 0;
+    cache_unlock(c);
+    r = has_failed ? 0 : write_release(c);
+    if (r < 0) {
+        cache_lock(c);
+        log_fail(c, -r, "releasing the tier failed");
+        cache_unlock(c);
+    }
+    return has_failed || r < 0 ? -step_down_note(c) : log_unbind(c);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * crosscheck: what no file can see by itself: two disks with one backing, one UUID, one LUN; two
- * listeners on one port; disks of a group that differ where they must not; TLS that is wanted but
- * cannot be had.
+ * listeners on one port; a tier that is named and not there; disks of a group that differ where
+ * they must not; TLS that is wanted but cannot be had.
  *
  * Looks at files (realpath, stat) but opens none.  The later of two is the one that is blamed, with
  * the place of the first.
@@ -456,6 +456,58 @@ static void check_filters(struct binder *b, const struct gateway_config *config)
             claim_table(b, &tables, &config->disks[i], &config->disks[i].filters[f]);
 }
 
+static bool is_tier(const struct gateway_config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->tier_count; i++)
+        if (strcmp(config->tiers[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static const char *suggest_tier(struct binder *b, const struct gateway_config *config,
+                                const char *word)
+{
+    const char **names = arena_alloc(b->arena, (config->tier_count + 1u) * sizeof *names);
+
+    for (unsigned i = 0; names && i < config->tier_count; i++)
+        names[i] = config->tiers[i].name;
+    return names ? binder_suggest(b, word, names, config->tier_count) : "";
+}
+
+static void say_no_tier(struct binder *b, const struct gateway_config *config,
+                        const struct disk_config *disk, const struct filter_config *filter,
+                        unsigned option)
+{
+    const struct config_node *item = filter_find_item(disk, filter);
+    const char *name = filter->values[option].string;
+    const char *key =
+        arena_printf(b->arena, "%s.%s", filter->filter->name, filter->filter->options[option].name);
+
+    binder_say_at(b, item ? &node_deepest(item, key)->at : &filter->origin,
+                  arena_printf(b->arena, "filters[%u].%s", item ? item->index : 0, key),
+                  "there is no tier %s%s; gateway.yaml names them under tiers:",
+                  binder_quote(b, name), suggest_tier(b, config, name));
+}
+
+static void check_tier_names(struct binder *b, const struct gateway_config *config,
+                             const struct disk_config *disk, const struct filter_config *filter)
+{
+    const struct sluice_option *o = filter->filter->options;
+
+    for (unsigned i = 0; filter->values && o && o[i].name; i++)
+        if ((o[i].flags & SLUICE_OPTION_TIER) && filter->values[i].is_set &&
+            filter->values[i].string && !is_tier(config, filter->values[i].string))
+            say_no_tier(b, config, disk, filter, i);
+}
+
+/* An inline disk has no gateway.yaml. */
+static void check_tiers(struct binder *b, const struct gateway_config *config)
+{
+    for (unsigned i = 0; config->document && i < config->disk_count; i++)
+        for (unsigned f = 0; f < config->disks[i].filter_count; f++)
+            check_tier_names(b, config, &config->disks[i], &config->disks[i].filters[f]);
+}
+
 void config_crosscheck(struct binder *b, struct gateway_config *config)
 {
     check_listeners(b, config);
@@ -465,4 +517,5 @@ void config_crosscheck(struct binder *b, struct gateway_config *config)
     check_luns(b, config);
     check_groups(b, config);
     check_filters(b, config);
+    check_tiers(b, config);
 }

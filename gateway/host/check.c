@@ -225,8 +225,10 @@ static int check_option(const struct sluice_option *o, struct err *e)
                        o->name);
     if (o->type > SLUICE_TYPE_SECRET)
         return err_set(e, EINVAL, "option %s: there is no type %u", o->name, o->type);
-    if (o->flags & ~(SLUICE_OPTION_REQUIRED | SLUICE_OPTION_LIVE))
+    if (o->flags & ~(SLUICE_OPTION_REQUIRED | SLUICE_OPTION_LIVE | SLUICE_OPTION_TIER))
         return err_set(e, EINVAL, "option %s: has flags that this gateway does not know", o->name);
+    if ((o->flags & SLUICE_OPTION_TIER) && o->type != SLUICE_TYPE_STRING)
+        return err_set(e, EINVAL, "option %s: the name of a tier is a string", o->name);
     if (!is_sentence(o->help))
         return err_set(e, EINVAL, "option %s: has no help", o->name);
     if (o->maximum && o->maximum < o->minimum)

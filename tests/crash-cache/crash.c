@@ -563,6 +563,8 @@ static void fail_ssd(void)
     check_what_is_said();
     if (!sim_violations && !(sim_ssd_faults & SIM_READS_FAIL) && !sim_state_fails && sim_one_in(2))
         empty_failed_ssd();
+    if (!sim_violations && !(sim_ssd_faults & SIM_READS_FAIL) && !sim_state_fails && sim_one_in(8))
+        drain(true);
     if (sim_unread_told > 1 + (sim_now_ns - began_ns) / UINT64_C(10000000000))
         sim_violation("reads that fail are told %u times", sim_unread_told);
 }
@@ -629,6 +631,7 @@ static void one_point(void)
     if (sim_violations)
         return;
     if (!sim_is_open()) { /* detached */
+        is_ssd_needless = false;
         come_back(false);
         return;
     }

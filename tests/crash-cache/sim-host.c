@@ -571,7 +571,9 @@ static void fill_values(struct sluice_value *v, const struct sim_config *config)
                                                                   : 0;
 
         v[i].integer = value;
-        v[i].is_set = strcmp(o[i].name, "ssd.tier") != 0 && strcmp(o[i].name, "destage.rate") != 0;
+        v[i].is_set = strcmp(o[i].name, "ssd.tier") != 0 &&
+                      strcmp(o[i].name, "destage.rate") != 0 &&
+                      strcmp(o[i].name, "ssd.given_up") != 0;
         v[i].string = strcmp(o[i].name, "ssd.path") == 0 ? "sim.tier" : NULL;
     }
 }

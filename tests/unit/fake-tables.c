@@ -41,7 +41,7 @@ static const struct sluice_option cache_options[] = {
     {"mode", SLUICE_TYPE_ENUM, SLUICE_OPTION_LIVE, 0, 0, "write-back",
      "write-back|write-through|write-around", "What a write means."},
     {"ram", SLUICE_TYPE_SIZE, SLUICE_OPTION_LIVE, 1 << 20, 1ll << 40, "64MiB", NULL, "In memory."},
-    {"ssd.tier", SLUICE_TYPE_STRING, 0, 0, 0, NULL, NULL, "The tier."},
+    {"ssd.tier", SLUICE_TYPE_STRING, SLUICE_OPTION_TIER, 0, 0, NULL, NULL, "The tier."},
     {"ssd.size", SLUICE_TYPE_SIZE, 0, 1 << 20, 0, NULL, NULL, "How much of it."},
     {"ordered", SLUICE_TYPE_BOOL, 0, 0, 0, "false", NULL, "Keep the order of flushes."},
     SLUICE_OPTIONS_END,

@@ -148,6 +148,7 @@ static void test_option_tables_are_checked(void)
     REFUSE(options[0].default_text = "64KB", "the default of ssd.size: expected a size");
     REFUSE(options[0].default_text = "1KiB", "the default of ssd.size: 1KiB is less than");
     REFUSE(options[0].flags = SLUICE_OPTION_REQUIRED, "is required, so its default is never used");
+    REFUSE(options[0].flags = SLUICE_OPTION_TIER, "the name of a tier is a string");
     REFUSE(options[0].flags = 0x40, "flags that this gateway does not know");
     REFUSE(options[0].maximum = 1, "its maximum is below its minimum");
     REFUSE(options[1].words = NULL, "an enum needs them");
