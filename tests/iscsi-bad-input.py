@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""iscsi-bad-input PORT TARGET SECRET-TARGET: what no initiator should send, group by group.  Each must
-end in the right reject, status or a closed connection, and leave a second session unharmed."""
+"""iscsi-bad-input PORT TARGET SECRET-TARGET ITS-UUID OPEN-TARGET ITS-UUID [LIMIT...]: what no initiator should send, group
+by group.  Each must end in the right reject, status or a closed connection, and leave a second session unharmed.
+OPEN-TARGET is like TARGET, SECRET-TARGET wants CHAP.  LIMIT: byte_by_byte (10 s), no_data_at_all (a minute)."""
 import os
 import struct
 import sys
+import threading
+import time
 
 from iscsi_initiator import *
 
-PORT, TARGET, SECRET_TARGET = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+PORT, TARGET = int(sys.argv[1]), sys.argv[2]
+SECRET_TARGET, SECRET_UUID, OPEN_TARGET, OPEN_UUID = sys.argv[3:7]
+IN_BACKGROUND = sys.argv[7:]
 GROUPS = []
 
 
@@ -110,6 +115,20 @@ def no_way_past_chap():
 
 
 @group
+def good_digests():
+    i = new("HeaderDigest=CRC32C", "DataDigest=CRC32C", "MaxRecvDataSegmentLength=4096")
+    data = os.urandom(8192)
+    i.send(i.command_head(write10(16, 16), WRITE | FINAL, 8192), data[:512])
+    r2t = i.receive()
+    assert r2t.opcode == R2T and r2t.u32(40) == 512 and r2t.u32(44) == 7680, r2t.head.hex()
+    i.data_out(i.tag, r2t.u32(20), 0, 512, data[512:1001], False)  # a digest behind padding
+    i.data_out(i.tag, r2t.u32(20), 1, 1001, data[1001:])
+    assert i.result()[0] == 0
+    assert i.command(read10(16, 16), READ | FINAL, 8192)[:2] == (0, data)
+    i.close()
+
+
+@group
 def wrong_digests():
     for which in ("header", "data"):
         i = new("HeaderDigest=CRC32C", "DataDigest=CRC32C")
@@ -126,7 +145,22 @@ def additional_headers():
     i = new()
     i.send(i.command_head(b"\x7f".ljust(16, b"\0")), ahs=b"\0\x11\1\0" + bytes(16))
     assert i.result()[0] == 2
+    i.send(i.command_head(write10(0, 1), READ | WRITE | FINAL, 512), bytes(512),
+           b"\0\5\2\0" + struct.pack(">I", 512))  # the expected length of the other direction
+    assert i.result()[0] == 2, "a bidirectional command"
+    assert i.test_unit_ready() == 0
     i.close()
+
+
+@group
+def padding():
+    for more in ((), ("HeaderDigest=CRC32C", "DataDigest=CRC32C")):
+        i = new(*more)
+        ping = struct.pack(">BBxx4xQIIII", NOP_OUT | 0x40, FINAL, 0, i.next_tag(), NO_TAG, i.cmdsn, i.statsn)
+        i.send(ping, b"abcde" + b"\xa5\x5a\xff", length=5)
+        assert i.receive().data == b"abcde", more
+        assert i.test_unit_ready() == 0
+        i.close()
 
 
 @group
@@ -155,6 +189,30 @@ def serial_numbers():
     i.login(TARGET).settle()
     for _ in range(4):
         assert i.test_unit_ready() == 0
+    i.close()
+
+
+@group
+def immediate_commands():
+    """Beside the window there are 64 at most: then the initiator has left the protocol."""
+    i = new()
+    for n in range(80):
+        try:
+            i.send(i.command_head(write10(0, 1), WRITE | FINAL, 512, tag=1000 + n, immediate=0x40))
+        except ConnectionError:
+            break
+    kinds = {}
+    try:
+        for _ in range(80):
+            pdu = i.receive()
+            kinds[pdu.opcode] = kinds.get(pdu.opcode, 0) + 1
+    except (Closed, socket.timeout):
+        pass
+    assert kinds.get(R2T, 0) <= 64 and kinds.get(REJECT, 0) >= 16, kinds
+    i.close()
+    i = new()
+    i.statsn += 1000  # an ExpStatSN that cannot be
+    assert i.test_unit_ready() == 0
     i.close()
 
 
@@ -248,6 +306,10 @@ def expected_lengths():
     assert status == 0 and pdu.flags & 6 == 2 and pdu.u32(44) == 512, (status, hex(pdu.flags))
     status, _, pdu = i.command(write10(8, 2), WRITE | FINAL, 512, bytes(512))
     assert pdu.flags & 6 == 4 and pdu.u32(44) == 512, (status, hex(pdu.flags))
+    status, data, pdu = i.command(read10(0, 2), READ | FINAL, 700)
+    assert status == 0 and pdu.flags & 6 == 4 and pdu.u32(44) == 324 and len(data) == 700, (status, len(data))
+    status, _, pdu = i.command(write10(8, 1), FINAL, 0)
+    assert status == 0 and pdu.flags & 6 == 4 and pdu.u32(44) == 512, (status, hex(pdu.flags))
     status, _, pdu = i.command(read10(0, 1), READ | WRITE | FINAL, 512)
     assert status == 2, "a bidirectional command"
     i.close()
@@ -283,6 +345,26 @@ def text_requests():
     i.close()
 
 
+@group
+def long_lists():
+    """All targets in pieces of at most 512 bytes, each asked for by its tag."""
+    i = Initiator(PORT)
+    i.login_pdu(1, 3, keys("InitiatorName=" + i.name, "SessionType=Discovery", "MaxRecvDataSegmentLength=512"))
+    text, tag, pieces, request = b"", NO_TAG, 0, keys("SendTargets=All")
+    while True:
+        i.send(struct.pack(">BBxx4xQIIII", TEXT | 0x40, FINAL, 0, i.next_tag(), tag, i.cmdsn, i.statsn), request)
+        pdu = i.receive()
+        assert pdu.opcode == TEXT_RESPONSE and len(pdu.data) <= 512, (hex(pdu.opcode), len(pdu.data))
+        text, pieces, tag, request = text + pdu.data, pieces + 1, pdu.u32(20), b""
+        if tag == NO_TAG:
+            assert pdu.flags == FINAL, hex(pdu.flags)
+            break
+        assert pdu.flags & 0x80 == 0 or pdu.flags & 0x40 == 0, hex(pdu.flags)
+    names = [p for p in text.split(b"\0") if p.startswith(b"TargetName=")]
+    assert pieces > 1 and len(names) >= 12 and len(set(names)) == len(names), (pieces, len(names))
+    i.close()
+
+
 def answer_has_tag(pdu):
     return pdu.opcode == TEXT_RESPONSE and pdu.u32(20) != NO_TAG
 
@@ -302,6 +384,10 @@ def task_management():
     assert manage(2, lun=5 << 48) == 2
     assert manage(8) in (4, 5)
     assert manage(0x55) == 5
+    assert manage(1, 4711, lun=1 << 48) == 1
+    i.send(struct.pack(">BBxx4xQIIIIII", TASK | 0x40, FINAL | 1, 0, i.next_tag(), 4711, i.cmdsn, i.statsn,
+                       i.cmdsn + 5000, 0))
+    assert i.receive().head[2] == 1, "a RefCmdSN outside of the window"
     i.send(i.command_head(write10(0, 16), WRITE | FINAL, 8192))
     task = i.tag
     target_tag = i.receive().u32(20)
@@ -353,6 +439,74 @@ def reinstatement():
 
 
 @group
+def a_race_of_one_port():
+    """Twenty logins of one initiator port at once: one of them has the session in the end."""
+    racers, threads = [], []
+
+    def race():
+        try:
+            racers.append(Initiator(PORT, name="iqn.2001-04.com.example:race").login(TARGET))
+        except (Closed, ConnectionError):
+            pass
+
+    for _ in range(20):
+        threads.append(threading.Thread(target=race))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert racers, "nobody was let in"
+    alive = 0
+    for i in racers:
+        try:
+            alive += i.settle().test_unit_ready() == 0
+        except (Closed, ConnectionError):
+            pass
+    assert alive == 1, "%d sessions of one port" % alive
+    for i in racers:
+        i.close()
+    zero = Initiator(PORT)
+    zero.isid = bytes(6)
+    zero.login(TARGET).settle().close()
+
+
+def naa_of(i):
+    status, page, _ = i.command(bytes([0x12, 1, 0x83, 0, 255, 0]), READ | FINAL, 255)
+    assert status == 0 and page[5] & 0x3F == 3, page.hex()
+    return page[8:8 + page[7]]
+
+
+def naa_from(uuid):
+    u = bytes.fromhex(uuid.replace("-", ""))
+    name = bytes(a ^ b for a, b in zip(u[:8], u[8:]))
+    return bytes([0x30 | name[0] & 0x0F]) + name[1:]
+
+
+def copy_to(i, naa):
+    """EXTENDED COPY of a block from the session's own disk to that one: (status, sense key, ASC)"""
+    cscds = b"".join(struct.pack(">BBxxBBxB", 0xE4, 0, 1, 3, len(n)) + n.ljust(20, b"\0") + b"\0\0\2\0" for n in (naa_of(i), naa))
+    segment = struct.pack(">BBHHHxxHQQ", 2, 0, 24, 0, 1, 1, 0, 0)
+    data = struct.pack(">BBH4xII", 1, 0, len(cscds), len(segment), 0) + cscds + segment
+    i.send(i.command_head(struct.pack(">BB8xIxx", 0x83, 0, len(data)), WRITE | FINAL, len(data)), data)
+    status, _, pdu = i.result()
+    return (status, 0, 0) if status != 2 else (2, pdu.data[4] & 0xF, struct.unpack(">H", pdu.data[14:16])[0])
+
+
+@group
+def disks_of_others():
+    """A copy may name a disk of another target, but not one that wants a secret of its own."""
+    i, there = new(), Initiator(PORT, name="iqn.2001-04.com.example:there").login(OPEN_TARGET).settle()
+    block = os.urandom(512)
+    assert i.command(write10(0, 1), WRITE | FINAL, 512, block)[0] == 0
+    assert naa_of(there) == naa_from(OPEN_UUID)
+    assert copy_to(i, naa_from(OPEN_UUID)) == (0, 0, 0)
+    assert there.command(read10(0, 1), READ | FINAL, 512)[1] == block
+    assert copy_to(i, naa_from(SECRET_UUID)) == (2, 0xA, 0x0804)
+    assert copy_to(i, bytes(8)) == (2, 0xA, 0x0804)
+    i.close()
+    there.close()
+
+
+@group
 def strangers():
     crowd = []
     for _ in range(200):
@@ -366,7 +520,63 @@ def strangers():
         s.close()
 
 
+def byte_by_byte():
+    """A login that never ends, a byte at a time, is ended by its limit of 10 s, whatever it sends."""
+    i = Initiator(PORT)
+    i.sock.settimeout(0.25)
+    began = time.monotonic()
+    for byte in i.login_head(1, 3).ljust(48, b"\0") * 10:
+        try:
+            i.sock.sendall(bytes([byte]))
+            if i.sock.recv(1) == b"":
+                break
+        except socket.timeout:
+            continue
+        except ConnectionError:
+            break
+    else:
+        raise AssertionError("a login of one byte every quarter of a second was not ended")
+    assert time.monotonic() - began > 5, "it was ended too soon"
+    i.close()
+
+
+def no_data_at_all():
+    """A write whose data never comes ends with CHECK CONDITION after a minute, its session goes on."""
+    i = Initiator(PORT, name="iqn.2001-04.com.example:silent").login(TARGET).settle()
+    i.send(i.command_head(write10(0, 16), WRITE | FINAL, 8192))
+    assert i.receive().opcode == R2T
+    for _ in range(240):
+        i.sock.settimeout(1)
+        try:
+            status, _, pdu = i.result()
+            assert status == 2 and pdu.data[4] & 0xF == 0xB and pdu.data[14:16] == b"\x4b\x06", pdu.data
+            break
+        except socket.timeout:
+            i.sock.settimeout(20)
+            i.send(struct.pack(">BBxx4xQIIII", NOP_OUT | 0x40, FINAL, 0, NO_TAG, 4711, i.cmdsn, i.statsn))
+    else:
+        raise AssertionError("it waits for ever")
+    assert i.test_unit_ready() == 0
+    i.close()
+
+
+class InBackground(threading.Thread):
+    """Waits for a limit of the gateway while the other groups run."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.error = function, None
+        self.start()
+
+    def run(self):
+        try:
+            self.function()
+        except Exception as error:
+            self.error = error
+
+
 def main():
+    waiting = [InBackground(f) for f in (byte_by_byte, no_data_at_all) if f.__name__ in IN_BACKGROUND]
     witness = Initiator(PORT, name="iqn.2001-04.com.example:witness").login(TARGET).settle()
     failed = 0
     for function in GROUPS:
@@ -377,6 +587,10 @@ def main():
         except Exception as error:  # each group is told by itself
             failed += 1
             print("FAILED", function.__name__, type(error).__name__, error, flush=True)
+    for thread in waiting:
+        thread.join()
+        failed += thread.error is not None
+        print("FAILED" if thread.error else "ok", thread.function.__name__, thread.error or "", flush=True)
     return failed != 0
 
 
