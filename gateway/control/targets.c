@@ -14,6 +14,8 @@
 #include <string.h>
 
 #define PREFIX "iqn.2024-01.org.sluice:"
+/* For those that are asked to log out before the gateway stops: then it goes on without them. */
+#define LOGOUT_LIMIT_S 2
 
 /* --- life ------------------------------------------------------------------------------------- */
 
@@ -67,8 +69,10 @@ int targets_listen(struct gateway *g, struct err *e)
 
 void targets_stop(struct gateway *g)
 {
-    if (g->iscsi)
-        iscsi_stop_listening(g->iscsi);
+    if (!g->iscsi)
+        return;
+    iscsi_stop_listening(g->iscsi);
+    iscsi_ask_logouts(g->iscsi, LOGOUT_LIMIT_S);
 }
 
 static const struct peer_config *find_peer(const struct gateway_config *c, const char *name)

@@ -196,6 +196,7 @@ void entry_release(struct conn *c)
         return;
     c->is_claimed = false;
     list_remove(&c->in_sessions);
+    pthread_cond_broadcast(&iscsi->session_ended);
     wake_waiters(iscsi);
 }
 

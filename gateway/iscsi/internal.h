@@ -73,7 +73,7 @@ struct shard {
     struct out *free_outs;
     struct buffer *free_buffers[BUFFER_CLASSES];
     size_t pooled_bytes;
-    struct task start_task;
+    struct task start_task, ask_task;
 };
 
 /* shard.c */
@@ -287,6 +287,10 @@ void logout_nexus_closed(struct conn *c);
 void nop_request(struct conn *c);
 void conn_ping(struct conn *c);
 
+/* async.c */
+/* Tells the initiator that its session is dropped, and ends it. */
+void conn_drop_session(struct conn *c, const char *reason);
+
 /* text.c */
 void text_request(struct conn *c);
 
@@ -335,12 +339,14 @@ struct iscsi {
     struct iscsi_settings settings;  /* [I] strings owned */
     struct shard *shard[SHARDS_MAX]; /* [I] */
     unsigned shard_count;
-    pthread_mutex_t mutex;   /* held for moments; nothing is waited for under it */
-    pthread_mutex_t control; /* serialises changes of LUNs, which block */
-    struct list targets;     /* [R] */
-    struct list sessions;    /* [R] */
-    struct list waiters;     /* [R] logins that wait for an older session of theirs to end */
-    uint16_t next_tsih;      /* [R] */
+    pthread_mutex_t mutex;        /* held for moments; nothing is waited for under it */
+    pthread_mutex_t control;      /* serialises changes of LUNs, which block */
+    struct list targets;          /* [R] */
+    struct list sessions;         /* [R] */
+    pthread_cond_t session_ended; /* with mutex: one has left the list */
+    unsigned logout_limit_s;      /* [I] from the moment on that logouts are asked for */
+    struct list waiters;          /* [R] logins that wait for an older session of theirs to end */
+    uint16_t next_tsih;           /* [R] */
     struct stranger strangers[STRANGERS_MAX]; /* [R] */
     unsigned stranger_count;                  /* [R] rows in use */
     _Atomic bool is_starting, is_stopping;
@@ -358,6 +364,9 @@ bool target_may_use(struct scsi_lu *lu, void *conn);
 struct scsi_lu *target_find_elsewhere(const uint8_t *naa, size_t bytes, void *conn);
 /* Text for SendTargets: those this initiator may use; only: one of them, or NULL. malloc'ed. */
 char *targets_list(struct conn *c, const char *only, size_t *length);
+
+/* Ends all sessions of a target: TARGET COLD RESET. */
+void target_drop_sessions(struct iscsi *iscsi, const struct target *target);
 
 /* portal.c */
 void portals_tick(struct iscsi *iscsi);

@@ -34,6 +34,9 @@ int iscsi_listen(struct iscsi *iscsi, const struct config_address *address,
                  struct err *e) MUST_CHECK;
 /* Closes the portals; sessions stay. */
 void iscsi_stop_listening(struct iscsi *iscsi);
+/* Asks all initiators to log out, and waits until they have, limit_s seconds at most. Once, before
+ * the process ends.  Blocks. */
+void iscsi_ask_logouts(struct iscsi *iscsi, unsigned limit_s);
 /* While true, an unknown target is answered "service unavailable" (03/01), which initiators try
  * again, not "not found": a disk may yet come. */
 void iscsi_set_starting(struct iscsi *iscsi, bool is_starting);

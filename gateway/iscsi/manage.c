@@ -4,6 +4,7 @@
  *
  * A function is answered when what it named can have no effect any more; one that cannot end in
  * time is answered "rejected" (255), so that the initiator does not wait for ever, and goes on.
+ * A cold reset ends all sessions of the target after its answer.
  * A logout is answered when the nexus has closed: then the initiator's writes have ended.
  */
 #include "internal.h"
@@ -32,6 +33,8 @@ static void on_managed(struct scsi_management *scsi)
         tasks_forget_receiving(c, true);
         if (!m->is_answered)
             respond(c, m->tag, scsi->response);
+        if (scsi->function == SCSI_TARGET_COLD_RESET) /* RFC 7143 11.5.1 */
+            target_drop_sessions(c->shard->iscsi, c->target);
     }
     free(m);
 }

@@ -222,6 +222,7 @@ int iscsi_create(const struct iscsi_settings *settings, struct iscsi **out, stru
     iscsi->settings.discovery_chap_mutual = copy_or_null(settings->discovery_chap_mutual);
     pthread_mutex_init(&iscsi->mutex, NULL);
     pthread_mutex_init(&iscsi->control, NULL);
+    pthread_cond_init(&iscsi->session_ended, NULL);
     list_init(&iscsi->targets);
     list_init(&iscsi->sessions);
     list_init(&iscsi->waiters);

@@ -429,7 +429,33 @@ static struct target *get_target(struct iscsi *iscsi, const char *name, struct e
 
 static void on_target_changed(struct task *task)
 {
-    conn_end(CONTAINER_OF(task, struct conn, remote_end_task), "the target was changed");
+    conn_drop_session(CONTAINER_OF(task, struct conn, remote_end_task), "the target was changed");
+}
+
+static void on_cold_reset(struct task *task)
+{
+    conn_drop_session(CONTAINER_OF(task, struct conn, remote_end_task), "the target was reset");
+}
+
+static void end_remotely(struct conn *c, void (*run)(struct task *task))
+{
+    if (c->is_remote_end_posted)
+        return;
+    c->is_remote_end_posted = true;
+    c->remote_end_task.run = run;
+    home_post(c->shard->home, &c->remote_end_task);
+}
+
+void target_drop_sessions(struct iscsi *iscsi, const struct target *target)
+{
+    SCOPED_LOCK(&iscsi->mutex);
+
+    LIST_FOREACH (node, &iscsi->sessions) {
+        struct conn *c = LIST_ENTRY(node, struct conn, in_sessions);
+
+        if (c->target == target)
+            end_remotely(c, on_cold_reset);
+    }
 }
 
 /* Under the mutex: asks those sessions to end that may use nothing there any more. */
@@ -438,12 +464,9 @@ static void end_sessions(struct iscsi *iscsi, const struct target *target)
     LIST_FOREACH (node, &iscsi->sessions) {
         struct conn *c = LIST_ENTRY(node, struct conn, in_sessions);
 
-        if (c->target != target || c->is_remote_end_posted ||
-            find_usable(target, c->initiator, (const struct sockaddr *)&c->peer))
-            continue;
-        c->is_remote_end_posted = true;
-        c->remote_end_task.run = on_target_changed;
-        home_post(c->shard->home, &c->remote_end_task);
+        if (c->target == target &&
+            !find_usable(target, c->initiator, (const struct sockaddr *)&c->peer))
+            end_remotely(c, on_target_changed);
     }
 }
 
