@@ -465,6 +465,7 @@ struct sluice_host {
 
     int (*file_try)(struct sluice_file *, struct sluice_file_io *);
     int (*channel_send_soon)(struct sluice_channel *, const void *data, size_t length);
+    uint32_t (*group_disks)(struct sluice_disk *);
 };
 
 /* The disk as one instance sees it; handed to open() and valid until close(). */
@@ -855,6 +856,16 @@ static inline void sluice_health(struct sluice_disk *disk, uint32_t state, const
                                  const char *remedy)
 {
     disk->host->health(disk, state, sentence, remedy);
+}
+
+/* How many disks the disk's group has by the configuration that it was opened with, itself among
+ * them; 1 where that is not known. */
+static inline uint32_t sluice_group_disks(struct sluice_disk *disk)
+{
+    if (disk->host->struct_size <
+        offsetof(struct sluice_host, group_disks) + sizeof disk->host->group_disks)
+        return 1;
+    return disk->host->group_disks(disk);
 }
 
 /* State that several disks' instances of one filter share under a key (a named set of limits).

@@ -3,15 +3,20 @@
 # SEEDS (default 10000) histories of a replicated pair, each of STEPS (default 1000) steps with broken links, kills,
 # power cuts, promotions and handovers, from SEED (default 1) on, in two processes: not one may lose what was
 # promised, show what is no instant of the disk, or end with two images that differ.  A seed that fails is printed:
-# tests/simulator/simulator --seeds N 1 --trace shows it again.
+# tests/simulator/simulator --seeds N 1 --trace shows it again.  A fifth as many of a group of three disks, which is
+# one instant (--group).
 set -eu
 simulator=${top_builddir:-.}/tests/simulator/simulator
 work=$(mktemp -d "${TMPDIR:-/tmp}/replication-simulator.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 first=${SEED:-1} half=$((${SEEDS:-10000} / 2)) steps=${STEPS:-1000}
-"$simulator" --seeds "$first" "$half" --steps "$steps" --coverage >"$work/1" 2>&1 &
+run() { # FIRST
+    "$simulator" --seeds "$1" "$half" --steps "$steps" --coverage &&
+        "$simulator" --group --seeds "$1" $((half / 5)) --steps "$steps"
+}
+run "$first" >"$work/1" 2>&1 &
 one=$!
-"$simulator" --seeds $((first + half)) "$half" --steps "$steps" --coverage >"$work/2" 2>&1 &
+run $((first + half)) >"$work/2" 2>&1 &
 two=$!
 status=0
 wait $one || status=1

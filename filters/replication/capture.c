@@ -55,15 +55,15 @@ static bool has_numbers(struct replica *r)
 
 static bool may_begin(struct replica *r, struct captured *c)
 {
-    const struct sluice_request *q = c->request;
+    uint64_t bytes = c->request->length;
 
     if (!r->is_serving || !has_numbers(r))
         return false;
     if (!link_mirrors(r) && r->link != LINK_AHEAD && !r->is_alone)
         return false;
-    if (resync_is_copying(r, q->offset, q->length))
+    if (resync_is_copying(r, c->offset, bytes))
         return false;
-    return evidence_is_ready(r, q->offset, q->length, &c->ticket);
+    return evidence_is_ready(r, c->offset, bytes, &c->ticket);
 }
 
 static bool is_left_behind(struct replica *r)
@@ -75,8 +75,9 @@ static bool is_left_behind(struct replica *r)
 static const uint8_t frame_of_op[SLUICE_OP_COUNT] = {
     [SLUICE_OP_WRITE] = FRAME_WRITE, [SLUICE_OP_ZERO] = FRAME_ZERO, [SLUICE_OP_TRIM] = FRAME_TRIM};
 
-static void send_parts(struct replica *r, const struct sluice_request *q)
+static void send_parts(struct replica *r, const struct captured *c)
 {
+    const struct sluice_request *q = c->request;
     uint64_t most = q->op == SLUICE_OP_WRITE ? FRAME_DATA_MAX : UINT64_MAX;
 
     for (uint64_t at = 0; at < q->length;) {
@@ -85,7 +86,7 @@ static void send_parts(struct replica *r, const struct sluice_request *q)
                           .flags = q->flags & SLUICE_FLAG_FUA && !MUTANT(42) ? FRAME_DURABLE : 0,
                           .epoch = lineage_tip(&r->super.lineage).epoch,
                           .seq = ++r->seq,
-                          .offset = q->offset + at,
+                          .offset = c->offset + at,
                           .bytes = bytes};
 
         link_send(r, &f, q->data ? (const uint8_t *)q->data + at : NULL,
@@ -99,7 +100,7 @@ static void capture(struct replica *r, struct captured *c)
     const struct sluice_request *q = c->request;
 
     if (link_mirrors(r) && !is_left_behind(r)) {
-        send_parts(r, q);
+        send_parts(r, c);
     } else {
         if (link_mirrors(r)) {
             resync_stop(r);
@@ -108,11 +109,11 @@ static void capture(struct replica *r, struct captured *c)
             sluice_event_emit(r->disk, "ahead", "seq:%llu", (unsigned long long)r->seq);
         }
         r->seq++;
-        evidence_mark(r, q->offset, q->length, false);
+        evidence_mark(r, c->offset, q->length, false);
     }
     c->seq = r->seq;
-    evidence_begin_write(r, q->offset, q->length, c->seq);
-    sluice_count(r->disk, COUNT_CAPTURED, 1);
+    evidence_begin_write(r, c->offset, q->length, c->seq);
+    sluice_count(c->member->disk, COUNT_CAPTURED, 1);
 }
 
 static const char *why_waiting(const struct replica *r)
@@ -127,13 +128,13 @@ static struct sluice_verdict start_change(struct replica *r, struct captured *c)
 {
     const char *reason;
 
-    if (!r->waiting && may_begin(r, c) && sluice_commit(r->disk, c->request)) {
+    if (!r->waiting && may_begin(r, c) && sluice_commit(c->member->disk, c->request)) {
         capture(r, c);
         return sluice_pass_and_tell();
     }
     reason = why_waiting(r);
     if (reason)
-        sluice_hold(r->disk, c->request, reason);
+        sluice_hold(c->member->disk, c->request, reason);
     append(&r->waiting_last, c);
     replica_kick(r);
     return sluice_defer();
@@ -152,9 +153,10 @@ static struct sluice_verdict start_flush(struct replica *r, struct captured *c)
     return sluice_pass_and_tell();
 }
 
-struct sluice_verdict capture_start(struct replica *r, struct sluice_request *request,
+struct sluice_verdict capture_start(struct member *m, struct sluice_request *request,
                                     struct captured *c)
 {
+    struct replica *r = m->r;
     struct sluice_verdict v;
 
     /* The gateway's own, before a snapshot or a stop: about what lies below, whoever is primary. */
@@ -162,6 +164,8 @@ struct sluice_verdict capture_start(struct replica *r, struct sluice_request *re
         return sluice_pass();
     replica_lock(r);
     c->request = request;
+    c->member = m;
+    c->offset = m->base + request->offset;
     v = request->op == SLUICE_OP_FLUSH ? start_flush(r, c) : start_change(r, c);
     replica_unlock(r);
     return v;
@@ -176,10 +180,10 @@ void capture_admit(struct replica *r)
         if (!may_begin(r, c))
             continue;
         take_out(&r->waiting_last, c);
-        if (!sluice_commit(r->disk, c->request))
+        if (!sluice_commit(c->member->disk, c->request))
             continue; /* cancelled: capture_cancel() finds it in no list */
         capture(r, c);
-        sluice_resume(r->disk, c->request, sluice_pass_and_tell());
+        sluice_resume(c->member->disk, c->request, sluice_pass_and_tell());
     }
 }
 
@@ -216,18 +220,20 @@ struct sluice_verdict capture_end(struct replica *r, struct sluice_request *q, s
 
     replica_lock(r);
     if (!c->is_flush) {
-        evidence_end_write(r, q->offset, q->length);
+        evidence_end_write(r, c->offset, q->length);
         if (q->error) {
-            evidence_mark(r, q->offset, q->length, !MUTANT(5));
+            evidence_mark(r, c->offset, q->length, !MUTANT(5));
             r->resync_wanted = true;
         }
         if (r->link == LINK_RESYNC || r->is_demoting || r->verify.is_running)
             replica_kick(r);
+        if (r->is_closing)
+            replica_wake(&r->changed);
     }
     if (!may_end(r, c)) {
         append(&r->unacked_last, c);
         if (!link_mirrors(r))
-            sluice_hold(r->disk, q, "replication: waits for its peer");
+            sluice_hold(c->member->disk, q, "replication: waits for its peer");
         v = sluice_defer();
     }
     replica_unlock(r);
@@ -243,24 +249,24 @@ void capture_release(struct replica *r)
         if (!may_end(r, c))
             continue;
         take_out(&r->unacked_last, c);
-        sluice_resume(r->disk, c->request, sluice_pass());
+        sluice_resume(c->member->disk, c->request, sluice_pass());
     }
 }
 
-static void refuse_all(struct replica *r, struct captured ***last, struct captured **first)
+static void refuse_all(struct captured ***last, struct captured **first)
 {
     while (*first) {
         struct captured *c = *first;
 
         take_out(last, c);
-        sluice_resume(r->disk, c->request, sluice_fail(ESHUTDOWN));
+        sluice_resume(c->member->disk, c->request, sluice_fail(ESHUTDOWN));
     }
 }
 
 void capture_abandon(struct replica *r)
 {
-    refuse_all(r, &r->waiting_last, &r->waiting);
-    refuse_all(r, &r->unacked_last, &r->unacked);
+    refuse_all(&r->waiting_last, &r->waiting);
+    refuse_all(&r->unacked_last, &r->unacked);
 }
 
 enum sluice_cancel_answer capture_cancel(struct replica *r, struct captured *c)

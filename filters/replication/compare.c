@@ -162,14 +162,10 @@ bool compare_holds_entry(const struct replica *r, const struct entry *e)
 /* --- reading and hashing
  * -------------------------------------------------------------------------------------------- */
 
-/* Bytes of this grain of the extent; 0 past the end of the disk. */
+/* Bytes of this grain of the extent; 0 past the end of its disk. */
 static uint64_t grain_bytes(const struct replica *r, uint64_t extent, unsigned grain)
 {
-    uint64_t at = (extent * EXTENT_GRAINS + grain) * GRAIN_BYTES;
-
-    if (at >= r->disk->size_bytes)
-        return 0;
-    return r->disk->size_bytes - at < GRAIN_BYTES ? r->disk->size_bytes - at : GRAIN_BYTES;
+    return members_grain_bytes(r, extent * EXTENT_GRAINS + grain);
 }
 
 uint16_t compare_grains(const struct replica *r, uint64_t extent)
@@ -404,10 +400,10 @@ void compare_pump(struct replica *r)
             reads[n++] = &r->compares[i];
         }
     replica_unlock(r);
-    if (flushes && sluice_io_submit(r->disk, &r->answers.io) < 0)
+    if (flushes && members_submit(r, &r->answers.io) < 0)
         on_flushed(&r->answers.io, 5);
     for (unsigned i = 0; i < n; i++)
-        if (sluice_io_submit(r->disk, &reads[i]->io) < 0)
+        if (members_submit(r, &reads[i]->io) < 0)
             on_read(&reads[i]->io, 5);
 }
 
@@ -421,7 +417,7 @@ static const char *wrong_with(const struct replica *r, const struct frame *f, ui
 {
     if (f->epoch != lineage_tip(&r->theirs.lineage).epoch)
         return "a frame of another epoch";
-    if (f->bytes != EXTENT_BYTES || f->offset % EXTENT_BYTES || f->offset >= r->disk->size_bytes)
+    if (f->bytes != EXTENT_BYTES || f->offset % EXTENT_BYTES || f->offset >= r->size_bytes)
         return "hashes of what is no extent";
     if (grains == 0 || grains & ~(uint64_t)compare_grains(r, f->offset / EXTENT_BYTES) ||
         length != 8 + (size_t)__builtin_popcountll(grains) * HASH_BYTES)

@@ -388,9 +388,8 @@ static void on_io(struct sluice_file_io *io, int32_t error)
     replica_lock(r);
     if (error) {
         /* What is not durable there stays so: writes to new extents wait, and health says why. */
-        sluice_health(r->disk, SLUICE_HEALTH_FAILED,
-                      "the replication's activity log cannot be written",
-                      "look at the file system of the state folder");
+        members_health(r, SLUICE_HEALTH_FAILED, "the replication's activity log cannot be written",
+                       "look at the file system of the state folder");
         memset(e->page_changed, 1, e->pages);
         e->pages_wanted = e->log_wanted = true;
         e->commit = COMMIT_IDLE; /* the timer tries again */
@@ -492,7 +491,7 @@ int evidence_open(struct replica *r, struct sluice_error *error)
     struct evidence *e = &r->evidence;
     int status;
 
-    e->extents = (r->disk->size_bytes + EXTENT_BYTES - 1) / EXTENT_BYTES;
+    e->extents = (r->size_bytes + EXTENT_BYTES - 1) / EXTENT_BYTES;
     e->grains = e->extents * EXTENT_GRAINS;
     e->pages = (e->grains + BLOCK_BYTES * 8 - 1) / (BLOCK_BYTES * 8);
     e->dirty = calloc(e->pages, BLOCK_BYTES);

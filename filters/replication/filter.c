@@ -85,7 +85,7 @@ void replica_work(struct replica *r)
 
 void replica_tick_in(struct replica *r, uint64_t delay_ns)
 {
-    uint64_t now = sluice_now_ns(r->disk);
+    uint64_t now = r->is_closing ? 0 : sluice_now_ns(r->disk);
 
     if (r->is_closing || (r->tick_ns > now && r->tick_ns <= now + delay_ns))
         return;
@@ -139,44 +139,52 @@ static void read_settings(struct settings *s, const struct sluice_value *v)
              v[O_JOURNAL_PATH].is_set ? v[O_JOURNAL_PATH].string : "");
 }
 
-static void forget(struct replica *r)
+void replica_forget(struct replica *r)
 {
-    if (r->channel)
-        sluice_channel_close(r->disk, r->channel);
     evidence_close(r);
     journal_close(r);
     verify_close(r);
     seal_close(r);
     free(r->todo);
-    pthread_mutex_destroy(&r->mutex);
-    pthread_cond_destroy(&r->changed);
-    free(r);
+    memset(&r->is_formed, 0, sizeof *r - offsetof(struct replica, is_formed));
+    r->out_last = &r->out_first;
+    r->plan_reason = "the peer was never met";
+    r->work.run = run_work;
+    r->timer.fire = on_timer;
+    r->is_closing = true; /* nothing is begun before it is formed */
 }
 
-static struct replica *make(struct sluice_disk *disk, const struct sluice_value *values)
+struct replica *replica_make(void)
 {
     struct replica *r = calloc(1, sizeof *r);
 
     if (!r)
         return NULL;
-    r->disk = disk;
     pthread_mutex_init(&r->mutex, NULL);
+    pthread_mutex_init(&r->forming, NULL);
     pthread_cond_init(&r->changed, NULL);
-    read_settings(&r->settings, values);
-    r->out_last = &r->out_first;
     r->waiting_last = &r->waiting;
     r->unacked_last = &r->unacked;
-    r->plan_reason = "the peer was never met";
-    r->work.run = run_work;
-    r->timer.fire = on_timer;
-    r->todo = calloc(1, disk->size_bytes / EXTENT_BYTES / 8 + 1);
+    replica_forget(r);
     return r;
 }
 
-static int open_all(struct replica *r, struct sluice_error *error)
+void replica_free(struct replica *r)
 {
-    int status = super_load(r, error);
+    pthread_mutex_destroy(&r->mutex);
+    pthread_mutex_destroy(&r->forming);
+    pthread_cond_destroy(&r->changed);
+    free(r);
+}
 
+int replica_open(struct replica *r, struct sluice_error *error)
+{
+    int status;
+
+    r->todo = calloc(1, r->size_bytes / EXTENT_BYTES / 8 + 1);
+    if (!r->todo)
+        return sluice_refuse(r->disk, error, ENOMEM, "out of memory");
+    status = super_load(r, error);
     if (status == 0)
         status = evidence_open(r, error);
     if (status == 0)
@@ -191,26 +199,14 @@ static int open_all(struct replica *r, struct sluice_error *error)
 static int replication_open(struct sluice_disk *disk, const struct sluice_value *values,
                             void **instance, struct sluice_error *error)
 {
-    struct replica *r = make(disk, values);
+    struct member *m = NULL;
+    struct settings settings;
     int status;
 
-    if (!r || !r->todo)
-        return sluice_refuse(disk, error, ENOMEM, "out of memory");
-    status = open_all(r, error);
-    if (status == 0) {
-        replica_lock(r);
-        roles_open(r);
-        replica_unlock(r);
-        status = sluice_channel_open(disk, &replica_handlers, &r->channel, error);
-    }
-    if (status < 0) {
-        r->is_closing = true;
-        sluice_timer_stop(disk, &r->timer);
-        forget(r);
-        return status;
-    }
-    *instance = r;
-    return 0;
+    read_settings(&settings, values);
+    status = member_open(disk, &settings, &m, error);
+    *instance = m;
+    return status;
 }
 
 /* Nothing is begun any more; what is under way ends by itself. */
@@ -218,22 +214,24 @@ static void quiet(struct replica *r)
 {
     replica_lock(r);
     while (r->work_is_queued || r->journal.writing || r->journal.applying ||
-           r->journal.is_syncing || r->check == CHECK_FLUSHING || r->is_cleaning ||
-           r->evidence.commit != COMMIT_IDLE || compare_is_busy(r) || seal_is_busy(r))
+           r->journal.is_syncing || r->check == CHECK_FLUSHING || r->is_cleaning || r->verbs ||
+           r->evidence.writing || r->evidence.commit != COMMIT_IDLE || compare_is_busy(r) ||
+           seal_is_busy(r))
         replica_sleep(&r->changed, &r->mutex);
     replica_unlock(r);
 }
 
-static void replication_close(void *instance)
+void replica_end(struct replica *r)
 {
-    struct replica *r = instance;
     struct sluice_channel *channel;
 
     /* Whoever still has something to send finds no channel, and the timer is not set again. */
     replica_lock(r);
     r->is_closing = true;
+    r->is_serving = false;
     channel = r->channel;
     r->channel = NULL;
+    replica_wake(&r->changed);
     replica_unlock(r);
     sluice_timer_stop(r->disk, &r->timer);
     if (channel)
@@ -242,8 +240,13 @@ static void replication_close(void *instance)
     replica_lock(r);
     if (r->link != LINK_DOWN)
         link_fall(r, "closed");
+    replica_forget(r);
     replica_unlock(r);
-    forget(r);
+}
+
+static void replication_close(void *instance)
+{
+    member_close(instance);
 }
 
 /* --- requests
@@ -257,14 +260,14 @@ static struct sluice_verdict start(void *instance, struct sluice_request *reques
 
 static struct sluice_verdict end(void *instance, struct sluice_request *request, void *scratch)
 {
-    return capture_end(instance, request, scratch);
+    return capture_end(((struct member *)instance)->r, request, scratch);
 }
 
 static enum sluice_cancel_answer cancel(void *instance, struct sluice_request *request,
                                         void *scratch)
 {
     (void)request;
-    return capture_cancel(instance, scratch);
+    return capture_cancel(((struct member *)instance)->r, scratch);
 }
 
 /* --- control events
@@ -274,29 +277,43 @@ static enum sluice_cancel_answer cancel(void *instance, struct sluice_request *r
 /* Until the role is this one and nothing changes it, or the deadline. */
 static bool wait_for_role(struct replica *r, uint8_t role, uint64_t deadline_ns)
 {
-    while ((r->super.role != role || r->is_promoting || r->is_demoting) &&
+    while ((r->super.role != role || r->is_promoting || r->is_demoting) && !r->is_closing &&
            sluice_now_ns(r->disk) < deadline_ns && (r->is_promoting || r->is_demoting))
         replica_sleep(&r->changed, &r->mutex);
     return r->super.role == role;
 }
 
-static int on_role(struct replica *r, const struct sluice_event *event, struct sluice_error *error)
+/* The disks of a group are told one after the other, each in its time: the group may have gone on
+ * to another role meanwhile. */
+static bool is_outdated(const struct replica *r, const struct sluice_event *event)
 {
+    uint64_t epoch = lineage_tip(&r->super.lineage).epoch;
+
+    return !r->is_formed || (event->kind == SLUICE_EVENT_PROMOTE
+                                 ? r->super.role == REPLICA_SECONDARY && event->epoch <= epoch
+                                 : r->super.role == REPLICA_PRIMARY && event->epoch < epoch);
+}
+
+static int on_role(struct member *m, const struct sluice_event *event, struct sluice_error *error)
+{
+    struct replica *r = m->r;
     bool is_promotion = event->kind == SLUICE_EVENT_PROMOTE;
-    bool is_there;
+    bool is_there = false;
 
     if (event->phase != SLUICE_PHASE_PREPARE)
         return 0;
     replica_lock(r);
-    if (is_promotion)
-        roles_promote(r);
-    else
-        roles_demote(r);
-    is_there =
-        wait_for_role(r, is_promotion ? REPLICA_PRIMARY : REPLICA_SECONDARY, event->deadline_ns);
+    if (!is_outdated(r, event)) {
+        if (is_promotion)
+            roles_promote(r);
+        else
+            roles_demote(r);
+        is_there = wait_for_role(r, is_promotion ? REPLICA_PRIMARY : REPLICA_SECONDARY,
+                                 event->deadline_ns);
+    }
     replica_unlock(r);
     return is_there ? 0
-                    : sluice_refuse(r->disk, error, EBUSY, "the role cannot be changed now: %s",
+                    : sluice_refuse(m->disk, error, EBUSY, "the role cannot be changed now: %s",
                                     link_name(r->link));
 }
 
@@ -310,49 +327,79 @@ static bool is_busy(const struct replica *r)
            r->check == CHECK_FLUSHING || r->is_cleaning;
 }
 
+/* While one disk has to be quiet, nothing of the group is begun. */
+static void park(struct member *m, bool is_parked)
+{
+    struct replica *r = m->r;
+
+    m->is_parked = is_parked;
+    r->is_parked = false;
+    for (unsigned i = 0; i < r->member_count; i++)
+        r->is_parked |= r->members[i]->is_parked;
+}
+
 /* Own I/O ends; the journal and the link go on. */
-static int on_quiesce(struct replica *r, const struct sluice_event *event,
+static int on_quiesce(struct member *m, const struct sluice_event *event,
                       struct sluice_error *error)
 {
+    struct replica *r = m->r;
     int status = 0;
 
     replica_lock(r);
-    r->is_parked = event->phase != SLUICE_PHASE_ABORT;
+    park(m, event->phase != SLUICE_PHASE_ABORT);
     capture_admit(r); /* what waits for nothing but own I/O that will not be begun */
     while (event->phase == SLUICE_PHASE_PREPARE && is_busy(r) &&
-           sluice_now_ns(r->disk) < event->deadline_ns)
+           sluice_now_ns(m->disk) < event->deadline_ns)
         replica_sleep(&r->changed, &r->mutex);
     if (event->phase == SLUICE_PHASE_PREPARE && is_busy(r))
         status = EBUSY;
     replica_unlock(r);
-    return status ? sluice_refuse(r->disk, error, status, "replication is still writing") : 0;
+    return status ? sluice_refuse(m->disk, error, status, "replication is still writing") : 0;
 }
 
-static int on_resume(struct replica *r, const struct sluice_event *event,
-                     struct sluice_error *error)
+static int on_resume(struct member *m, const struct sluice_event *event, struct sluice_error *error)
 {
     (void)event, (void)error;
-    replica_lock(r);
-    r->is_parked = false;
-    replica_kick(r);
-    replica_unlock(r);
+    replica_lock(m->r);
+    park(m, false);
+    replica_kick(m->r);
+    replica_unlock(m->r);
     return 0;
 }
 
-int replica_resize(struct replica *r, const struct sluice_event *event, struct sluice_error *error)
+int replica_resize(struct member *m, const struct sluice_event *event, struct sluice_error *error)
 {
-    if (event->phase != SLUICE_PHASE_PREPARE || event->size_bytes == r->disk->size_bytes)
+    if (event->phase != SLUICE_PHASE_PREPARE || event->size_bytes == m->disk->size_bytes)
         return 0;
-    return sluice_refuse(r->disk, error, ENOTSUP,
+    return sluice_refuse(m->disk, error, ENOTSUP,
                          "a replicated disk cannot be resized while it is replicated: take the "
                          "filter out on both sides first");
 }
 
-static int (*const on_event[SLUICE_EVENT_COUNT])(struct replica *, const struct sluice_event *,
+/* The others would no longer be an instant of the same group.  Where there is none yet, one may. */
+static int on_detach(struct member *m, const struct sluice_event *event, struct sluice_error *error)
+{
+    bool has_contents;
+
+    if (m->is_lone || event->phase == SLUICE_PHASE_COMMIT || event->phase == SLUICE_PHASE_ABORT)
+        return 0;
+    replica_lock(m->r);
+    has_contents =
+        m->r->is_formed && (m->r->super.role == REPLICA_PRIMARY || m->r->super.data != DATA_NONE);
+    replica_unlock(m->r);
+    if (!has_contents)
+        return 0;
+    return sluice_refuse(m->disk, error, EBUSY,
+                         "group %s is replicated as one with its %u disks: what changes that, or "
+                         "an option of it, is taken over when the gateway starts",
+                         m->disk->group, m->r->wanted);
+}
+
+static int (*const on_event[SLUICE_EVENT_COUNT])(struct member *, const struct sluice_event *,
                                                  struct sluice_error *) = {
     [SLUICE_EVENT_PROMOTE] = on_role,       [SLUICE_EVENT_DEMOTE] = on_role,
     [SLUICE_EVENT_QUIESCE] = on_quiesce,    [SLUICE_EVENT_RESUME] = on_resume,
-    [SLUICE_EVENT_RESIZE] = replica_resize,
+    [SLUICE_EVENT_RESIZE] = replica_resize, [SLUICE_EVENT_DETACH] = on_detach,
 };
 
 static int event(void *instance, const struct sluice_event *e, struct sluice_error *error)

@@ -117,24 +117,15 @@ static void drain_queue(struct replica *r)
  * ----------------------------------------------------------------------------------------------------------
  */
 
-static uint64_t disk_id(const char *uuid)
-{
-    uint64_t hash = 14695981039346656037ull; /* FNV-1a: two UUIDs that differ are to differ here */
-
-    for (; *uuid; uuid++)
-        hash = (hash ^ (uint8_t)*uuid) * 1099511628211ull;
-    return hash;
-}
-
 static struct hello self(const struct replica *r)
 {
     return (struct hello){.role = r->super.role,
                           .data = r->super.is_damaged ? DATA_HALF : r->super.data,
                           .has_evidence = evidence_is_any(r),
                           .was_alone = r->super.was_alone,
-                          .size_bytes = r->disk->size_bytes,
+                          .size_bytes = r->size_bytes,
                           .seq = r->seq,
-                          .disk_id = disk_id(r->disk->uuid),
+                          .disk_id = members_id(r),
                           .has_seq = r->has_seq,
                           .lineage = r->super.lineage};
 }
@@ -343,7 +334,7 @@ void link_fall(struct replica *r, const char *reason)
 
 static void on_connected(void *instance, const char *peer)
 {
-    struct replica *r = instance;
+    struct replica *r = ((struct member *)instance)->r;
 
     (void)peer;
     replica_lock(r);
@@ -359,7 +350,7 @@ static void on_connected(void *instance, const char *peer)
 
 static void on_message(void *instance, const void *data, size_t length)
 {
-    struct replica *r = instance;
+    struct replica *r = ((struct member *)instance)->r;
     struct frame frame = {0};
     const char *wrong = frame_get(&frame, data, length);
     char reason[160];
@@ -376,7 +367,7 @@ static void on_message(void *instance, const void *data, size_t length)
 
 static void on_writable(void *instance)
 {
-    struct replica *r = instance;
+    struct replica *r = ((struct member *)instance)->r;
 
     replica_lock(r);
     if (r->link != LINK_DOWN)
@@ -386,7 +377,7 @@ static void on_writable(void *instance)
 
 static void on_lost(void *instance, const char *reason)
 {
-    struct replica *r = instance;
+    struct replica *r = ((struct member *)instance)->r;
 
     replica_lock(r);
     fall_to(r, LINK_DOWN, reason);

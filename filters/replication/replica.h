@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * replica.h: one instance, one side of a pair: what its files share.  docs/replication.md tells the
- * whole story.
+ * replica.h: a disk, or a group of disks, at one side of a pair: what the files share.
+ * docs/replication.md tells the whole story.
  *
+ *     members.c    the disks of a group as one: who they are, and own I/O to them
  *     evidence.c   which parts of the disk may differ from the peer: activity log and bitmap, on
  * disk super.c      role, lineage and marks that must survive: a small file written atomically
  *     journal.c    the target's ring of frames, appended before they are applied
@@ -168,6 +169,8 @@ struct outgoing {
 struct captured {
     struct captured *next, **link; /* in waiting or in unacked; link NULL: in none */
     struct sluice_request *request;
+    struct member *member;
+    uint64_t offset; /* in the group */
     uint64_t seq;    /* 0: not captured yet */
     uint64_t ticket; /* of evidence_is_ready() */
     bool is_flush;
@@ -193,10 +196,29 @@ struct settings {
     char journal_path[512];
 };
 
-struct replica {
+/* An instance of the filter: a disk of the group, which may be all of it. */
+struct member {
+    struct replica *r;
     struct sluice_disk *disk;
+    struct settings settings;
+    uint64_t base; /* where it begins in the group; a multiple of an extent */
+    bool is_parked, is_lone;
+};
+#define MEMBERS_MAX 64u
+
+struct replica {
     pthread_mutex_t mutex;
     pthread_cond_t changed; /* whoever waits in a verb or an event looks again */
+
+    /* the group; these stay when it is formed anew, everything below does not */
+    pthread_mutex_t forming;             /* before mutex: held while the group is formed or ends */
+    struct member *members[MEMBERS_MAX]; /* by UUID */
+    unsigned member_count, wanted, verbs;
+    struct captured *waiting, **waiting_last, *unacked, **unacked_last;
+
+    bool is_formed;
+    struct sluice_disk *disk; /* the first member's: files, timer, channel */
+    uint64_t size_bytes;      /* to the end of the last member */
     struct settings settings;
     struct super super;
     uint64_t super_changes, super_saved; /* counted; saved: durable up to this change */
@@ -228,7 +250,6 @@ struct replica {
     bool alone_wanted;
     uint64_t lost_ns;  /* when the peer went; 0: it is here */
     uint64_t asked_ns; /* when it was asked to be READY */
-    struct captured *waiting, **waiting_last, *unacked, **unacked_last;
     struct copying copies[COPIES];
     uint8_t *todo; /* extents still to be copied, a bit each */
     uint64_t todo_at, todo_left, todo_total;
@@ -304,8 +325,16 @@ void replica_kick(struct replica *r);
 void replica_tick_in(struct replica *r, uint64_t delay_ns);
 /* Without the mutex: everything that nobody waits for and that can go on now. */
 void replica_work(struct replica *r);
+/* Without a member; NULL: out of memory. */
+struct replica *replica_make(void);
+void replica_free(struct replica *r);
+/* Block, without the mutex, the group's `forming` held: reads what is on disk; ends everything that
+ * is under way, and forgets. */
+int replica_open(struct replica *r, struct sluice_error *error);
+void replica_end(struct replica *r);
+void replica_forget(struct replica *r);
 /* A control event; blocks, without the mutex. */
-int replica_resize(struct replica *r, const struct sluice_event *event, struct sluice_error *error);
+int replica_resize(struct member *m, const struct sluice_event *event, struct sluice_error *error);
 extern const struct sluice_verb replica_verbs[]; /* verbs.c */
 enum {
     COUNT_CAPTURED,
@@ -315,6 +344,37 @@ enum {
     COUNT_LOST,
     COUNT_LOG_WRITES
 };
+
+/* --- members.c
+ * --------------------------------------------------------------------------------------------------
+ */
+
+/* Block. */
+int member_open(struct sluice_disk *disk, const struct settings *settings, struct member **out,
+                struct sluice_error *error);
+void member_close(struct member *m);
+/* Around a verb: the group is formed until it exits.  NULL, and a sentence: it is not now. */
+struct replica *member_enter(struct member *m, struct sluice_error *error);
+void member_exit(struct replica *r);
+/* Bytes from there to the end of its disk; 0: there is no disk. */
+uint64_t members_left_at(const struct replica *r, uint64_t offset);
+uint64_t members_grain_bytes(const struct replica *r, uint64_t grain);
+uint64_t members_total_bytes(const struct replica *r);
+/* Which of several disks, and the offset in it; of a lone one "", and the offset stays. */
+const char *members_name_at(const struct replica *r, uint64_t *offset);
+uint64_t members_id(const struct replica *r); /* for the greeting */
+/* Without the mutex, as sluice_io_submit() and sluice_io_wait(): an offset in the group, which is
+ * one in a disk afterwards; a flush is one of all disks and cannot be waited for in a group. */
+int members_submit(struct replica *r, struct sluice_io *io);
+int members_wait(struct replica *r, struct sluice_io *io);
+void members_gate(struct replica *r, bool is_closed, const char *reason);
+void members_request_role(struct replica *r, uint32_t role, uint64_t epoch);
+/* Blocks, in a verb and without the mutex, until the gateway has taken it over for all disks, or
+ * for some seconds. */
+void members_await_role(struct replica *r, bool is_primary);
+void members_health(struct replica *r, uint32_t state, const char *sentence, const char *remedy);
+void members_progress(struct replica *r, const char *what, uint64_t done, uint64_t total);
+void members_tell(struct replica *r, struct sluice_reply *reply);
 
 /* --- evidence.c
  * ------------------------------------------------------------------------------------------------
@@ -401,7 +461,7 @@ static inline bool link_mirrors(const struct replica *r)
  * -------------------------------------------------------------------------------------------------------
  */
 
-struct sluice_verdict capture_start(struct replica *r, struct sluice_request *request,
+struct sluice_verdict capture_start(struct member *m, struct sluice_request *request,
                                     struct captured *c);
 struct sluice_verdict capture_end(struct replica *r, struct sluice_request *request,
                                   struct captured *c);

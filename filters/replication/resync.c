@@ -89,7 +89,7 @@ void resync_stop(struct replica *r)
     /* What was acknowledged in a batch that does not end has never been. */
     if (!MUTANT(17))
         r->acked_received = r->acked_journaled = r->acked_stable = r->acked_applied = 0;
-    sluice_progress(r->disk, NULL, 0, 0);
+    members_progress(r, NULL, 0, 0);
 }
 
 bool resync_is_copying(const struct replica *r, uint64_t offset, uint64_t bytes)
@@ -108,8 +108,10 @@ bool resync_is_copying(const struct replica *r, uint64_t offset, uint64_t bytes)
 
 static void send_grain(struct replica *r, struct copying *c)
 {
-    struct frame f = {
-        .type = FRAME_WRITE, .epoch = epoch_of(r), .offset = c->io.offset, .bytes = c->io.length};
+    struct frame f = {.type = FRAME_WRITE,
+                      .epoch = epoch_of(r),
+                      .offset = c->grain * GRAIN_BYTES,
+                      .bytes = c->io.length};
     bool is_hole = is_all_zero(c->data, c->io.length);
 
     if (is_hole)
@@ -136,7 +138,7 @@ static void on_read(struct sluice_io *io, int32_t error)
     if (r->link == LINK_RESYNC && c->todo) {
         c->todo &= (uint16_t)(c->todo - 1);
         if (error) {
-            evidence_mark(r, io->offset, io->length, true);
+            evidence_mark(r, c->grain * GRAIN_BYTES, io->length, true);
             r->resync_wanted = true;
         } else {
             send_grain(r, c);
@@ -152,14 +154,13 @@ static void on_read(struct sluice_io *io, int32_t error)
 /* True: the grain is to be read. */
 static bool prepare_read(struct replica *r, struct copying *c)
 {
-    uint64_t end;
+    uint64_t bytes;
 
     if (!c->is_busy || c->is_reading || !c->todo)
         return false;
     c->grain = c->extent * EXTENT_GRAINS + (unsigned)__builtin_ctz(c->todo);
-    end = (c->grain + 1) * GRAIN_BYTES < r->disk->size_bytes ? (c->grain + 1) * GRAIN_BYTES
-                                                             : r->disk->size_bytes;
-    if (c->grain * GRAIN_BYTES >= end) { /* past the end: the last extent is not a whole one */
+    bytes = members_grain_bytes(r, c->grain);
+    if (!bytes) { /* past the end of a disk: its last extent is not a whole one */
         c->todo &= (uint16_t)(c->todo - 1);
         if (!c->todo)
             end_copy(r, c);
@@ -170,7 +171,7 @@ static bool prepare_read(struct replica *r, struct copying *c)
     c->io = (struct sluice_io){.op = SLUICE_OP_READ,
                                .origin = SLUICE_ORIGIN_RESYNC,
                                .offset = c->grain * GRAIN_BYTES,
-                               .length = end - c->grain * GRAIN_BYTES,
+                               .length = bytes,
                                .data = c->data,
                                .done = on_read};
     return true;
@@ -208,7 +209,7 @@ static bool take_due(struct replica *r, uint64_t *extent)
         r->todo_at = x + 1;
         r->todo_left--;
         *extent = x;
-        sluice_progress(r->disk, "resync", r->todo_total - r->todo_left, r->todo_total);
+        members_progress(r, "resync", r->todo_total - r->todo_left, r->todo_total);
         return true;
     }
     return false;
@@ -302,7 +303,7 @@ void resync_pump(struct replica *r)
     if (flushes)
         seed_flush(r);
     for (unsigned i = 0; i < n; i++)
-        if (sluice_io_submit(r->disk, &reads[i]->io) < 0)
+        if (members_submit(r, &reads[i]->io) < 0)
             on_read(&reads[i]->io, 5);
 }
 
@@ -319,7 +320,7 @@ void resync_on_committed(struct replica *r)
         r->acked_journaled = seq;
     if (r->acked_stable < seq)
         r->acked_stable = seq;
-    sluice_progress(r->disk, NULL, 0, 0);
+    members_progress(r, NULL, 0, 0);
     evidence_settle(r);
     r->evidence.settled_seq = seq;
     r->alone_wanted = false;

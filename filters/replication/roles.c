@@ -27,7 +27,7 @@
 void roles_serve(struct replica *r, bool is_serving, const char *reason)
 {
     r->is_serving = is_serving;
-    sluice_gate(r->disk, !is_serving, reason);
+    members_gate(r, !is_serving, reason);
     sluice_event_emit(r->disk, is_serving ? "serving" : "not-serving", "epoch:%llu",
                       (unsigned long long)lineage_tip(&r->super.lineage).epoch);
     roles_tell(r);
@@ -176,7 +176,7 @@ void roles_tell(struct replica *r)
             SLUICE_HEALTH_FAILED,
             "split brain: both sides have writes that the other lacks; nothing is replicated",
             "choose the side to give up and run `sluice replication discard DISK` there"};
-    sluice_health(r->disk, t.state, t.sentence, t.remedy);
+    members_health(r, t.state, t.sentence, t.remedy);
 }
 
 void roles_split(struct replica *r)
@@ -288,8 +288,7 @@ static void promote_step(struct replica *r)
         r->lost_ns = 1; /* nobody is waited for: whoever promotes has decided */
         sluice_log(r->disk, SLUICE_LOG_NOTICE, "replication: primary of epoch %llu",
                    (unsigned long long)lineage_tip(&r->super.lineage).epoch);
-        sluice_role_request(r->disk, SLUICE_ROLE_PRIMARY, lineage_tip(&r->super.lineage).epoch,
-                            NULL);
+        members_request_role(r, SLUICE_ROLE_PRIMARY, lineage_tip(&r->super.lineage).epoch);
         link_greet(r);
         /* Reads at once, also under hold: the contents are settled.  Writes wait for the peer. */
         roles_serve(r, true, NULL);
@@ -335,7 +334,7 @@ static void end_demotion(struct replica *r)
 
     r->role_change = 0;
     r->is_demoting = false;
-    sluice_role_request(r->disk, SLUICE_ROLE_SECONDARY, f.epoch, NULL);
+    members_request_role(r, SLUICE_ROLE_SECONDARY, f.epoch);
     sluice_log(r->disk, SLUICE_LOG_NOTICE, "replication: secondary");
     if (r->is_handing_over)
         link_send(r, &f, NULL, 0);
@@ -395,7 +394,7 @@ void roles_keep(struct replica *r)
         return;
     r->is_discarding = false;
     r->role_change = 0;
-    sluice_role_request(r->disk, SLUICE_ROLE_SECONDARY, lineage_tip(&r->super.lineage).epoch, NULL);
+    members_request_role(r, SLUICE_ROLE_SECONDARY, lineage_tip(&r->super.lineage).epoch);
     link_greet(r);
 }
 
@@ -426,7 +425,7 @@ static bool must_step_down(const struct replica *r)
 static void end_step_down(struct replica *r, uint32_t role, uint64_t epoch)
 {
     r->role_change = 0;
-    sluice_role_request(r->disk, role, epoch, NULL);
+    members_request_role(r, role, epoch);
     link_greet(r);
 }
 
@@ -564,7 +563,7 @@ void roles_pump(struct replica *r)
     clean_end(r);
     flushes = clean_begin(r, sluice_now_ns(r->disk));
     replica_unlock(r);
-    if (flushes && sluice_io_submit(r->disk, &r->clean_io) < 0)
+    if (flushes && members_submit(r, &r->clean_io) < 0)
         on_cleaned(&r->clean_io, EIO);
 }
 

@@ -80,14 +80,6 @@ static void name_of(char out[32], unsigned slot, const char *ending)
     snprintf(out, 32, "seal-%u%s", slot, ending);
 }
 
-/* Bytes of a grain: the last one of a disk may be short, and those behind it have none. */
-static uint64_t grain_bytes(const struct replica *r, uint64_t grain)
-{
-    uint64_t at = grain * GRAIN_BYTES, size = r->disk->size_bytes;
-
-    return at >= size ? 0 : size - at < GRAIN_BYTES ? size - at : GRAIN_BYTES;
-}
-
 /* --- the head ----------------------------------------------------------------------------------
  */
 
@@ -111,7 +103,7 @@ static void encode(struct replica *r, struct seal *s, const uint8_t *map, uint8_
     le_put(&at, SEAL_VERSION, 8);
     snprintf((char *)at, UUID_BYTES, "%s", r->disk->uuid);
     at += UUID_BYTES;
-    le_put(&at, r->disk->size_bytes, 8);
+    le_put(&at, r->size_bytes, 8);
     le_put(&at, GRAIN_BYTES, 8);
     numbers_of(s, numbers);
     for (unsigned i = 0; i < NUMBERS - 1; i++)
@@ -131,7 +123,7 @@ static bool decode(struct replica *r, struct seal *s, const uint8_t *data, size_
         le_get(&at, 4) != crc_add(0, data + 8, length - 8) || le_get(&at, 8) != SEAL_VERSION)
         return false;
     at += UUID_BYTES;
-    if (le_get(&at, 8) != r->disk->size_bytes || le_get(&at, 8) != GRAIN_BYTES)
+    if (le_get(&at, 8) != r->size_bytes || le_get(&at, 8) != GRAIN_BYTES)
         return false;
     numbers_of(s, numbers);
     for (unsigned i = 0; i < NUMBERS - 1; i++)
@@ -276,8 +268,8 @@ static int open_image(struct replica *r, struct sealing *job)
     char name[32];
 
     name_of(name, job->slot, ".raw");
-    return sluice_file_open(r->disk, name, SLUICE_FILE_CREATE | SLUICE_FILE_LOCK,
-                            r->disk->size_bytes, &job->file, NULL);
+    return sluice_file_open(r->disk, name, SLUICE_FILE_CREATE | SLUICE_FILE_LOCK, r->size_bytes,
+                            &job->file, NULL);
 }
 
 /* --- failing
@@ -351,7 +343,7 @@ static void on_read(struct sluice_io *io, int32_t error)
               (!job->prunes && is_zero(c->data, c->io.length)); /* a hole says the same */
     if (!is_over) {
         c->file_io = (struct sluice_file_io){.op = job->prunes ? SLUICE_OP_READ : SLUICE_OP_WRITE,
-                                             .offset = c->io.offset,
+                                             .offset = c->grain * GRAIN_BYTES,
                                              .length = c->io.length,
                                              .data = job->prunes ? c->sealed : c->data,
                                              .done = on_file};
@@ -379,7 +371,7 @@ static struct seal_copy *take_grain(struct replica *r, struct sealing *job)
     c->io = (struct sluice_io){.op = SLUICE_OP_READ,
                                .origin = SLUICE_ORIGIN_RESYNC,
                                .offset = c->grain * GRAIN_BYTES,
-                               .length = grain_bytes(r, c->grain),
+                               .length = members_grain_bytes(r, c->grain),
                                .data = c->data,
                                .done = on_read};
     c->is_busy = true;
@@ -398,11 +390,11 @@ static void copy_grains(struct replica *r)
             !r->is_closing)
             c = take_grain(r, job);
         if (c)
-            sluice_progress(r->disk, job->prunes ? "prune" : "seal", job->done, job->total);
+            members_progress(r, job->prunes ? "prune" : "seal", job->done, job->total);
         replica_unlock(r);
         if (!c)
             return;
-        if (sluice_io_submit(r->disk, &c->io) < 0)
+        if (members_submit(r, &c->io) < 0)
             on_read(&c->io, ESHUTDOWN);
     }
 }
@@ -467,7 +459,7 @@ static void punch(struct replica *r, struct sealing *job)
 {
     for (uint64_t g = 0; g < r->evidence.grains; g++) {
         struct sluice_file_io io = {
-            .op = SLUICE_OP_TRIM, .offset = g * GRAIN_BYTES, .length = grain_bytes(r, g)};
+            .op = SLUICE_OP_TRIM, .offset = g * GRAIN_BYTES, .length = members_grain_bytes(r, g)};
 
         if (has_bit(job->todo, g) && !has_bit(job->holds, g) &&
             sluice_file_wait(r->disk, job->file, &io) < 0)
@@ -506,7 +498,7 @@ static void end_job(struct replica *r, bool is_aborted)
         take_sealed(r, job);
     else if (is_good)
         r->seals.list[job->slot] = job->about;
-    sluice_progress(r->disk, NULL, 0, 0);
+    members_progress(r, NULL, 0, 0);
     roles_tell(r);
     replica_kick(r);
     replica_unlock(r);
@@ -591,7 +583,7 @@ static struct sealing *prepare(struct replica *r, bool *is_short)
     if (r->is_discarding && r->discard_is_whole)
         memset(job->todo, 0xff, map_bytes(r));
     for (uint64_t g = 0; g < r->evidence.grains; g++)
-        if (!grain_bytes(r, g))
+        if (!members_grain_bytes(r, g))
             clear_bit(job->todo, g);
     memcpy(job->holds, job->todo, map_bytes(r));
     job->total = count_bits(r, job->todo);
@@ -648,7 +640,7 @@ void seal_note_arrived(struct replica *r, uint64_t offset, uint64_t bytes)
     if (!r->seals.arrived)
         return;
     for (uint64_t g = (offset + GRAIN_BYTES - 1) / GRAIN_BYTES; g < r->evidence.grains; g++) {
-        if (g * GRAIN_BYTES + grain_bytes(r, g) > offset + bytes)
+        if (g * GRAIN_BYTES + members_grain_bytes(r, g) > offset + bytes)
             return;
         r->seals.arrived[g / 8] |= (uint8_t)(1u << (g % 8));
     }

@@ -101,9 +101,8 @@ static void on_flushed(struct sluice_io *io, int32_t error)
     replica_lock(r);
     r->seed.is_flushing = false;
     if (error)
-        sluice_health(r->disk, SLUICE_HEALTH_FAILED,
-                      "replication: what lies below cannot be flushed",
-                      "look at the backing; it is tried again");
+        members_health(r, SLUICE_HEALTH_FAILED, "replication: what lies below cannot be flushed",
+                       "look at the backing; it is tried again");
     else
         r->seed.is_flushed = r->seed.flushing_round == r->seed.round;
     if (!error)
@@ -129,7 +128,7 @@ bool seed_wants_flush(struct replica *r)
 
 void seed_flush(struct replica *r)
 {
-    if (sluice_io_submit(r->disk, &r->seed.io) < 0)
+    if (members_submit(r, &r->seed.io) < 0)
         on_flushed(&r->seed.io, 5);
 }
 

@@ -90,7 +90,7 @@ int super_load(struct replica *r, struct sluice_error *error)
     if (status == -ENOENT) {
         r->super = (struct super){.role = REPLICA_SECONDARY,
                                   .data = DATA_NONE,
-                                  .size_bytes = r->disk->size_bytes,
+                                  .size_bytes = r->size_bytes,
                                   .seq_limit = 1};
         return 0;
     }
@@ -134,8 +134,8 @@ void super_save(struct replica *r)
         capture_admit(r);
         journal_write(r); /* may have waited for a cut to be durable */
     } else {
-        sluice_health(r->disk, SLUICE_HEALTH_FAILED, "the replication's state cannot be written",
-                      "look at the file system of the state folder");
+        members_health(r, SLUICE_HEALTH_FAILED, "the replication's state cannot be written",
+                       "look at the file system of the state folder");
     }
     replica_wake(&r->changed);
     replica_unlock(r);

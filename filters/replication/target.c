@@ -133,8 +133,7 @@ static const char *wrong_with(const struct replica *r, const struct frame *f)
 {
     if (f->epoch != lineage_tip(&r->theirs.lineage).epoch)
         return "a frame of another epoch";
-    if (frame_changes_data(f) &&
-        (f->offset >= r->disk->size_bytes || f->bytes > r->disk->size_bytes - f->offset))
+    if (frame_changes_data(f) && f->bytes > members_left_at(r, f->offset))
         return "a write past the end of the disk";
     if (f->seq && f->seq < r->received_seq)
         return "a frame that comes again";
@@ -294,9 +293,9 @@ static void on_applied(struct sluice_io *io, int32_t error)
     e->is_applying = false;
     if (error) {
         /* It stays in the journal and is tried again; nothing later is marked applied. */
-        sluice_health(r->disk, SLUICE_HEALTH_FAILED,
-                      "replication: what the peer wrote cannot be written here",
-                      "look at the backing; it is tried again");
+        members_health(r, SLUICE_HEALTH_FAILED,
+                       "replication: what the peer wrote cannot be written here",
+                       "look at the backing; it is tried again");
     } else {
         e->is_applied = true;
         sluice_count(r->disk, COUNT_APPLIED, 1);
@@ -348,6 +347,12 @@ static bool overlaps(const struct entry *a, const struct entry *b)
            b->frame.offset < a->frame.offset + a->frame.bytes;
 }
 
+/* Only for rules that are broken on purpose: a disk is never looked at by itself. */
+static bool is_of_first(const struct replica *r, const struct entry *e)
+{
+    return e->frame.offset < r->members[0]->disk->size_bytes;
+}
+
 /* An earlier one that is not applied yet touches the same bytes. */
 static bool must_wait(const struct replica *r, const struct entry *e)
 {
@@ -355,6 +360,8 @@ static bool must_wait(const struct replica *r, const struct entry *e)
         if (!before->is_applied && frame_changes_data(&before->frame) && overlaps(before, e) &&
             !MUTANT(9))
             return true;
+    if (MUTANT(72) && r->begin_entry && e->number > r->begin_entry->number && is_of_first(r, e))
+        return true;
     return compare_holds_entry(r, e);
 }
 
@@ -362,7 +369,7 @@ static bool ends_applying(struct replica *r, const struct entry *e)
 {
     /* What is not durable in the journal is not applied: a power cut would leave it here and there.
      */
-    return !e->is_journaled || (e == r->begin_entry && !MUTANT(10)) ||
+    return !e->is_journaled || (e == r->begin_entry && !MUTANT(10) && !MUTANT(72)) ||
            (e->position >= r->journal.synced && !MUTANT(21));
 }
 
@@ -429,11 +436,11 @@ static void start_applying(struct replica *r, struct entry *e)
     int status;
 
     if (began < r->apply_away_until_ns) {
-        if (sluice_io_submit(r->disk, &e->io) < 0)
+        if (members_submit(r, &e->io) < 0)
             on_applied(&e->io, 5);
         return;
     }
-    status = sluice_io_wait(r->disk, &e->io);
+    status = members_wait(r, &e->io);
     now = sluice_now_ns(r->disk);
     if (now - began > QUICK_NS)
         r->apply_away_until_ns = now + AWAY_NS;
@@ -507,8 +514,8 @@ static void on_flushed(struct sluice_io *io, int32_t error)
     replica_lock(r);
     if (error) {
         r->check = CHECK_IDLE;
-        sluice_health(r->disk, SLUICE_HEALTH_FAILED,
-                      "replication: what lies below cannot be flushed", "look at the backing");
+        members_health(r, SLUICE_HEALTH_FAILED, "replication: what lies below cannot be flushed",
+                       "look at the backing");
     } else {
         r->check = CHECK_SAVING;
         r->super.journal_tail = r->checkpoint_tail;
@@ -552,12 +559,23 @@ static void checkpoint(struct replica *r)
     replica_unlock(r);
     if (r->check == CHECK_FLUSHING && !flushes && MUTANT(11))
         on_flushed(&r->check_io, 0);
-    if (flushes && sluice_io_submit(r->disk, &r->check_io) < 0)
+    if (flushes && members_submit(r, &r->check_io) < 0)
         on_flushed(&r->check_io, 5);
+}
+
+/* A rule that is broken on purpose: one disk stands for the group. */
+static bool is_first_settled(const struct replica *r)
+{
+    for (const struct entry *e = r->journal.first; e; e = e->next)
+        if (!e->is_applied && frame_changes_data(&e->frame) && is_of_first(r, e))
+            return false;
+    return true;
 }
 
 bool target_is_settled(const struct replica *r)
 {
+    if (MUTANT(71) && is_first_settled(r))
+        return true;
     return !r->journal.first && r->check == CHECK_IDLE && r->journal.tail == r->journal.head &&
            !r->cut_wanted && r->batch == BATCH_NONE;
 }

@@ -48,6 +48,7 @@ static void tell_state(struct replica *r, struct sluice_reply *reply)
     sluice_reply_integer(d, reply, "active_extents", r->evidence.used);
     sluice_reply_integer(d, reply, "seals", seal_count(&r->seals));
     sluice_reply_integer(d, reply, "journal_bytes", (int64_t)journal_used(&r->journal));
+    members_tell(r, reply);
     seed_tell(r, reply);
     verify_tell(r, reply);
 }
@@ -72,16 +73,28 @@ static bool is_said(int argc, const char *const *argv, const char *word)
     return false;
 }
 
+/* The role is decided; whoever asked for it may count on it when the gateway has taken it over for
+ * each disk: clients are let in, or are gone. */
+static void tell_changed(struct replica *r, struct sluice_reply *reply)
+{
+    bool is_primary = r->super.role == REPLICA_PRIMARY;
+
+    replica_unlock(r);
+    members_await_role(r, is_primary);
+    replica_lock(r);
+    tell_state(r, reply);
+}
+
 /* Waits for what was begun. */
 static int wait_for(struct replica *r, uint8_t role, struct sluice_reply *reply,
                     struct sluice_error *error)
 {
     uint64_t until = sluice_now_ns(r->disk) + ROLE_WAIT_NS;
 
-    while ((r->is_promoting || r->is_demoting) && sluice_now_ns(r->disk) < until)
+    while ((r->is_promoting || r->is_demoting) && !r->is_closing && sluice_now_ns(r->disk) < until)
         replica_sleep(&r->changed, &r->mutex);
     if (r->super.role == role && !r->is_promoting && !r->is_demoting) {
-        tell_state(r, reply);
+        tell_changed(r, reply);
         return 0;
     }
     return sluice_refuse(r->disk, error, EBUSY, "the role has not changed: %s",
@@ -112,7 +125,7 @@ static void wait_for_peer(struct replica *r)
 {
     uint64_t until = sluice_now_ns(r->disk) + ROLE_WAIT_NS;
 
-    while (r->super.role == REPLICA_PRIMARY && sluice_now_ns(r->disk) < until &&
+    while (r->super.role == REPLICA_PRIMARY && !r->is_closing && sluice_now_ns(r->disk) < until &&
            (r->link == LINK_AHEAD || r->link == LINK_RESYNC || r->link == LINK_ASKED))
         replica_sleep(&r->changed, &r->mutex);
 }
@@ -155,11 +168,11 @@ static int run_takeover(void *instance, int argc, const char *const *argv,
                                link_name(r->link));
     } else {
         link_send(r, &f, NULL, 0);
-        while ((r->super.role != REPLICA_PRIMARY || r->is_promoting) &&
+        while ((r->super.role != REPLICA_PRIMARY || r->is_promoting) && !r->is_closing &&
                sluice_now_ns(r->disk) < until)
             replica_sleep(&r->changed, &r->mutex);
         if (r->super.role == REPLICA_PRIMARY)
-            tell_state(r, reply);
+            tell_changed(r, reply);
         else
             status =
                 sluice_refuse(r->disk, error, ETIMEDOUT, "the peer has not handed the disk over");
@@ -214,7 +227,8 @@ static int run_discard(void *instance, int argc, const char *const *argv,
     } else {
         roles_discard(r, is_said(argc, argv, "--whole"));
         replica_kick(r);
-        while (r->is_discarding && (r->seals.job || sluice_now_ns(r->disk) < until))
+        while (r->is_discarding && !r->is_closing &&
+               (r->seals.job || sluice_now_ns(r->disk) < until))
             replica_sleep(&r->changed, &r->mutex);
         if (r->seals.error[0])
             status = sluice_refuse(r->disk, error, ENOSPC, "not given up: %s", r->seals.error);
@@ -225,25 +239,71 @@ static int run_discard(void *instance, int argc, const char *const *argv,
     return status;
 }
 
+/* `sluice failover` says it once for a whole group. */
+static int run_failover(void *instance, int argc, const char *const *argv,
+                        struct sluice_reply *reply, struct sluice_error *error)
+{
+    if (is_said(argc, argv, "--dry-run"))
+        return run_status(instance, 0, NULL, reply, error);
+    return is_said(argc, argv, "--force") ? run_promote(instance, argc, argv, reply, error)
+                                          : run_takeover(instance, argc, argv, reply, error);
+}
+
+/* Whichever of its disks is named, a verb is about the group. */
+typedef int verb_fn(void *replica, int argc, const char *const *argv, struct sluice_reply *reply,
+                    struct sluice_error *error);
+
+static int run_in_group(verb_fn *run, struct member *m, int argc, const char *const *argv,
+                        struct sluice_reply *reply, struct sluice_error *error)
+{
+    struct replica *r = member_enter(m, error);
+    int status;
+
+    if (!r)
+        return -EAGAIN;
+    status = run(r, argc, argv, reply, error);
+    member_exit(r);
+    return status;
+}
+
+#define IN_GROUP(name, run)                                                                      \
+    static int name(void *member, int argc, const char *const *argv, struct sluice_reply *reply, \
+                    struct sluice_error *error)                                                  \
+    {                                                                                            \
+        return run_in_group(run, member, argc, argv, reply, error);                              \
+    }
+
+IN_GROUP(tell_status, run_status)
+IN_GROUP(promote, run_promote)
+IN_GROUP(hand_over, run_handover)
+IN_GROUP(take_over, run_takeover)
+IN_GROUP(fail_over, run_failover)
+IN_GROUP(discard, run_discard)
+IN_GROUP(tell_seals, seal_run_verb)
+IN_GROUP(resync, run_resync)
+IN_GROUP(verify, verify_run_verb)
+
 const struct sluice_verb replica_verbs[] = {
     {"status", "", "Role, link, what differs; if the primary died now, what would be lost.",
-     run_status},
+     tell_status},
     {"promote", "[--force]", "Makes this side primary; --force: although the peer may still serve.",
-     run_promote},
+     promote},
     {"handover", "", "From the primary: waits until the peer has everything, then the peer serves.",
-     run_handover},
-    {"takeover", "", "From the secondary: asks the primary to hand over.", run_takeover},
+     hand_over},
+    {"takeover", "", "From the secondary: asks the primary to hand over.", take_over},
+    {"failover", "[--force] [--dry-run]",
+     "From the side that is to serve: takeover; with --force promote --force.", fail_over},
     {"discard", "[--whole]",
      "After a split brain: seals what this side wrote alone, gives it up, and follows the peer.",
-     run_discard},
+     discard},
     {"seals", "[--drop NUMBER]", "What was sealed before it was overwritten; or forgets one.",
-     seal_run_verb},
+     tell_seals},
     {"resync", "[--seed|--full]",
      "From the primary: sends what may differ; --seed: compares everything and sends what differs; "
      "--full: sends everything.",
-     run_resync},
+     resync},
     {"verify", "[--rate RATE] [--repair] [--stop]",
      "From the primary: compares both sides while they serve; `sluice verify` waits for it.",
-     verify_run_verb},
+     verify},
     SLUICE_VERBS_END,
 };

@@ -131,7 +131,7 @@ int verify_start(struct replica *r, uint64_t rate, bool repairs)
     v->now = (struct verified){.started_s = replica_wall_s()};
     v->is_running = true;
     sluice_event_emit(r->disk, "verify", "state:begun bytes:%llu",
-                      (unsigned long long)r->disk->size_bytes);
+                      (unsigned long long)r->size_bytes);
     replica_kick(r);
     return 0;
 }
@@ -156,7 +156,7 @@ static void end(struct replica *r, bool is_whole)
     v->must_save = true;
     if (differs && v->repairs && r->super.role == REPLICA_PRIMARY)
         mark_differing(r);
-    sluice_progress(r->disk, NULL, 0, 0);
+    members_progress(r, NULL, 0, 0);
     sluice_log(r->disk, differs ? SLUICE_LOG_ERROR : SLUICE_LOG_NOTICE,
                "replication: verify %s: %llu bytes compared, %llu differ",
                is_whole ? "is done" : "was ended", (unsigned long long)v->last.bytes,
@@ -208,24 +208,26 @@ static void note_differing(struct replica *r, uint64_t extent, uint16_t differs)
     for (unsigned i = 0; i < EXTENT_GRAINS; i++) {
         uint64_t offset = (extent * EXTENT_GRAINS + i) * GRAIN_BYTES;
         uint64_t bytes = compare_bytes(r, extent, (uint16_t)(1u << i));
+        const char *name = members_name_at(r, &offset);
 
         /* A write that failed here is marked already, and no news. */
         if (!(differs >> i & 1) || evidence_is_dirty(&r->evidence, extent * EXTENT_GRAINS + i))
             continue;
         change_bit(r->verify.differs, extent * EXTENT_GRAINS + i, true);
         r->verify.now.differing_bytes += bytes;
-        sluice_event_emit(r->disk, "verify-differs", "offset:%llu bytes:%llu",
+        sluice_event_emit(r->disk, "verify-differs", "%s%s%soffset:%llu bytes:%llu",
+                          name[0] ? "of:" : "", name, name[0] ? " " : "",
                           (unsigned long long)offset, (unsigned long long)bytes);
         if (r->verify.now.differing_bytes <= RANGES_MAX * GRAIN_BYTES)
             sluice_log(r->disk, SLUICE_LOG_ERROR,
-                       "replication: verify: differs from the peer at %llu, %llu bytes",
-                       (unsigned long long)offset, (unsigned long long)bytes);
+                       "replication: verify: differs from the peer at %s%s%llu, %llu bytes", name,
+                       name[0] ? ":" : "", (unsigned long long)offset, (unsigned long long)bytes);
     }
 }
 
 static uint64_t whole_bytes(const struct replica *r)
 {
-    return r->disk->size_bytes;
+    return members_total_bytes(r);
 }
 
 /* What is known to differ waits for its batch, and is no news. */
@@ -254,7 +256,7 @@ void verify_on_compared(struct replica *r, const struct compare *c, uint16_t dif
     now->unread_bytes += compare_bytes(r, c->extent, unread) +
                          (c->error ? compare_bytes(r, c->extent, c->grains) : 0);
     note_differing(r, c->extent, differs & settled);
-    sluice_progress(r->disk, "verify", now->bytes + now->skipped_bytes, whole_bytes(r));
+    members_progress(r, "verify", now->bytes + now->skipped_bytes, whole_bytes(r));
 }
 
 /* The next extent; those that nobody writes before those that are written all the time. */
@@ -339,7 +341,7 @@ void verify_pump(struct replica *r)
  * -----------------------------------------------------------------------------------------------------------
  */
 
-/* "0+65536 1048576+131072 ..." */
+/* "0+65536 1048576+131072 ...", in a group "NAME:0+65536 ..." */
 static void name_ranges(const struct replica *r, char *out, size_t size)
 {
     uint64_t g = 0, grains = r->verify.differs ? r->evidence.grains : 0;
@@ -347,18 +349,20 @@ static void name_ranges(const struct replica *r, char *out, size_t size)
     size_t at = 0;
 
     out[0] = 0;
-    while (g < grains && count < RANGES_MAX && at + 48 < size) {
+    while (g < grains && count < RANGES_MAX && at + 112 < size) {
         uint64_t first = g;
 
-        while (g < grains && has_bit(r->verify.differs, g))
+        while (g < grains && has_bit(r->verify.differs, g) &&
+               (g == first || members_left_at(r, (g - 1) * GRAIN_BYTES) > GRAIN_BYTES))
             g++;
         if (g > first) {
-            uint64_t end =
-                g * GRAIN_BYTES < r->disk->size_bytes ? g * GRAIN_BYTES : r->disk->size_bytes;
+            uint64_t offset = first * GRAIN_BYTES;
+            uint64_t bytes = (g - 1 - first) * GRAIN_BYTES + members_grain_bytes(r, g - 1);
+            const char *name = members_name_at(r, &offset);
 
-            at += (size_t)snprintf(out + at, size - at, "%s%llu+%llu", count++ ? " " : "",
-                                   (unsigned long long)(first * GRAIN_BYTES),
-                                   (unsigned long long)(end - first * GRAIN_BYTES));
+            at += (size_t)snprintf(out + at, size - at, "%s%s%s%llu+%llu", count++ ? " " : "", name,
+                                   name[0] ? ":" : "", (unsigned long long)offset,
+                                   (unsigned long long)bytes);
         }
         g += g == first;
     }

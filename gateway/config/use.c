@@ -23,12 +23,22 @@ const struct disk_config *config_find_disk(const struct gateway_config *config, 
     return bsearch(name, config->disks, config->disk_count, sizeof *config->disks, compare_name);
 }
 
+static unsigned count_group(const struct gateway_config *config, const char *group)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < config->disk_count; i++)
+        count += strcmp(config->disks[i].group, group) == 0;
+    return count;
+}
+
 void config_disk_settings(const struct gateway_config *config, const struct disk_config *disk,
                           struct disk_settings *out)
 {
     *out = (struct disk_settings){
         .name = disk->name,
         .group = disk->group,
+        .group_disks = count_group(config, disk->group),
         .uuid = disk->uuid,
         .state_root = config->state,
         .size_bytes = disk->size_bytes,

@@ -64,6 +64,7 @@ static int take_settings(struct disk *disk, const struct disk_settings *s, struc
 {
     snprintf(disk->name, sizeof disk->name, "%s", s->name);
     snprintf(disk->group, sizeof disk->group, "%s", s->group ? s->group : s->name);
+    disk->group_disks = MAX(s->group_disks, 1u);
     disk->read_only = s->read_only;
     disk->quiesce_limit_ns = s->quiesce_limit_ns ? s->quiesce_limit_ns : DEFAULT_QUIESCE_LIMIT_NS;
     disk->event_limit_ns = s->event_limit_ns ? s->event_limit_ns : DEFAULT_EVENT_LIMIT_NS;
@@ -228,6 +229,11 @@ const char *disk_uuid(const struct disk *disk)
 const char *disk_group(const struct disk *disk)
 {
     return disk->group;
+}
+
+unsigned disk_group_disks(const struct disk *disk)
+{
+    return disk->group_disks;
 }
 
 const char *disk_state_folder(const struct disk *disk)

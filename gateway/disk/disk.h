@@ -19,6 +19,7 @@ struct disk;
 
 struct disk_settings {
     const char *name, *group; /* group NULL: the disk's own name */
+    unsigned group_disks;     /* that the group has, this one among them; 0: 1 */
     const char *uuid;         /* NULL: from the state, else made */
     const char *state_root;   /* STATE; NULL: an ephemeral disk without state (filter try, tests) */
     uint64_t size_bytes;      /* 0: the backing's */
@@ -53,6 +54,7 @@ int disk_forget(const char *state_root, const char *name, struct err *e) MUST_CH
 const char *disk_name(const struct disk *disk);
 const char *disk_uuid(const struct disk *disk);
 const char *disk_group(const struct disk *disk);
+unsigned disk_group_disks(const struct disk *disk);     /* when it was opened */
 const char *disk_state_folder(const struct disk *disk); /* NULL: ephemeral */
 uint64_t disk_size(const struct disk *disk);
 bool disk_is_read_only(const struct disk *disk);

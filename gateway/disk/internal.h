@@ -25,6 +25,7 @@ struct prepared {
 struct disk {
     struct list link; /* all disks, for the watch; its own mutex */
     char name[64], group[64], uuid[37];
+    unsigned group_disks;
     char folder[PATH_MAX];   /* [I] "" when ephemeral */
     char known_backing[300]; /* identity of the backing as last seen; "" for a new disk */
     uint64_t known_size;     /* size as last seen; 0 for a new disk */

@@ -140,6 +140,11 @@ static void do_gate(struct sluice_disk *disk, bool is_closed, const char *reason
     disk_gate(seat_of(disk)->disk, is_closed, reason);
 }
 
+static uint32_t do_group_disks(struct sluice_disk *disk)
+{
+    return disk_group_disks(seat_of(disk)->disk);
+}
+
 static int do_channel_open(struct sluice_disk *disk, const struct sluice_channel_handlers *handlers,
                            struct sluice_channel **out, struct sluice_error *error)
 {
@@ -277,4 +282,5 @@ const struct sluice_host host_table = {
     .channel_pause = host_channel_pause,
     .file_try = host_file_try,
     .channel_send_soon = host_channel_send_soon,
+    .group_disks = do_group_disks,
 };

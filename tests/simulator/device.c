@@ -101,17 +101,28 @@ void device_write(struct device *d, uint64_t offset, uint64_t length, const uint
     d->last = &c->next;
 }
 
-void device_flush(struct device *d, uint64_t until)
+void device_flush_range(struct device *d, uint64_t offset, uint64_t length, uint64_t until)
 {
-    while (d->first && d->first->number <= until) {
-        struct change *c = d->first;
+    struct change **link = &d->first;
 
+    while (*link && (*link)->number <= until) {
+        struct change *c = *link;
+
+        if (c->offset < offset || c->offset >= offset + length) {
+            link = &c->next;
+            continue;
+        }
         memcpy(d->media + c->offset, c->data, c->length);
-        d->first = c->next;
-        if (!d->first)
-            d->last = &d->first;
+        *link = c->next;
+        if (!c->next)
+            d->last = link;
         free(c);
     }
+}
+
+void device_flush(struct device *d, uint64_t until)
+{
+    device_flush_range(d, 0, d->size, until);
 }
 
 static uint64_t sector_length(uint64_t at, uint64_t length)

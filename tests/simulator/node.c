@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node.c: one gateway's host over simulated devices, and the link between the two.  Everything that
- * is under way is an event in one array; pair_step() lets one of them happen, chosen by chance. The
- * channel keeps the order of its messages; when it breaks, what was under way on it is gone.
- * Opening blocks; all else is events.
+ * node.c: one gateway's host over simulated devices.  Everything that is under way is an event in
+ * one array; pair_step() lets one of them happen, chosen by chance.  Opening blocks; all else is
+ * events.
  */
 #include "pair.h"
 
@@ -24,138 +23,45 @@ struct event {
     void *what;
     struct device *device;
     uint64_t mark;
+    unsigned disk; /* EV_IO: of the group */
 };
 #define EVENTS 4096u
 static struct event events[EVENTS];
 static unsigned event_count;
 
-static struct node *node_of(struct sluice_disk *disk)
+struct node *node_of(const struct sluice_disk *disk)
 {
-    return (struct node *)(void *)((char *)disk - offsetof(struct node, disk));
+    return &nodes[(size_t)((const char *)disk - (const char *)nodes) / sizeof nodes[0]];
+}
+
+/* --- the disks of a group, as windows of the one image
+ * ------------------------------------------------------- */
+
+static const struct window {
+    uint64_t begins, bytes;
+} windows[DISKS] = {{0, 60 << 10}, {64 << 10, 92 << 10}, {160 << 10, 96 << 10}};
+
+uint64_t node_disk_begins(unsigned disk)
+{
+    return windows[disk].begins;
+}
+
+unsigned node_disk_of(const struct node *n, uint64_t block, uint64_t count)
+{
+    unsigned i = 0;
+
+    while (i < n->disk_count &&
+           (block * BLOCK < windows[i].begins ||
+            (block + count) * BLOCK > windows[i].begins + n->disks[i].size_bytes))
+        i++;
+    return i;
 }
 
 static void add_event(enum event_kind kind, struct node *n, void *what, struct device *device)
 {
     if (event_count == EVENTS)
         abort();
-    events[event_count++] = (struct event){kind, n, what, device, device ? device->number : 0};
-}
-
-/* --- the link -------------------------------------------------------------------------------- */
-
-struct message {
-    struct message *next;
-    size_t length;
-    uint8_t data[];
-};
-static struct line {
-    struct message *first, **last;
-    unsigned count;
-    bool was_full;
-} lines[NODES]; /* to node n */
-static bool is_linked, is_told[NODES];
-#define LINE_MAX 24u
-
-bool link_is_up(void)
-{
-    return is_linked;
-}
-
-static void forget_line(struct line *l)
-{
-    while (l->first) {
-        struct message *m = l->first;
-
-        l->first = m->next;
-        free(m);
-    }
-    *l = (struct line){.first = NULL, .last = &l->first};
-}
-
-void link_up(void)
-{
-    if (is_linked || !nodes[0].r || !nodes[1].r)
-        return;
-    pair_say("-- link up");
-    is_linked = true;
-    for (int i = 0; i < NODES; i++) {
-        forget_line(&lines[i]);
-        is_told[i] = true;
-    }
-    for (int i = 0; i < NODES; i++) {
-        memory_node = i;
-        replica_handlers.connected(nodes[i].r, "peer");
-    }
-}
-
-void link_break(void)
-{
-    if (!is_linked)
-        return;
-    pair_say("-- link down");
-    is_linked = false;
-    for (int i = 0; i < NODES; i++) {
-        forget_line(&lines[i]);
-        memory_node = i;
-        if (nodes[i].r && is_told[i])
-            replica_handlers.lost(nodes[i].r, "the link broke");
-        is_told[i] = false;
-    }
-}
-
-static int do_channel_open(struct sluice_disk *disk, const struct sluice_channel_handlers *handlers,
-                           struct sluice_channel **channel, struct sluice_error *error)
-{
-    (void)handlers, (void)error;
-    *channel = (struct sluice_channel *)(void *)node_of(disk);
-    return 0;
-}
-
-static int do_channel_send(struct sluice_channel *channel, const void *data, size_t length)
-{
-    struct node *from = (struct node *)(void *)channel;
-    struct line *l = &lines[1 - from->number];
-    struct message *m;
-
-    if (!is_linked)
-        return -ENOTCONN;
-    if (l->count >= LINE_MAX) {
-        l->was_full = true;
-        return -EAGAIN;
-    }
-    m = malloc(sizeof *m + length);
-    m->next = NULL;
-    m->length = length;
-    memcpy(m->data, data, length);
-    *l->last = m;
-    l->last = &m->next;
-    l->count++;
-    return 0;
-}
-
-static void do_channel_close(struct sluice_channel *channel)
-{
-    (void)channel;
-}
-
-static void deliver(int to)
-{
-    struct line *l = &lines[to];
-    struct message *m = l->first;
-
-    l->first = m->next;
-    if (!l->first)
-        l->last = &l->first;
-    l->count--;
-    pair_say("   %d gets type %u flags %u seq %u offset %u bytes %u", to, m->data[6], m->data[7],
-             m->data[16] | m->data[17] << 8, m->data[24] | m->data[25] << 8 | m->data[26] << 16,
-             m->data[32] | m->data[33] << 8);
-    replica_handlers.message(nodes[to].r, m->data, m->length);
-    free(m);
-    if (l->was_full && l->count < LINE_MAX / 2 && is_linked) {
-        l->was_full = false;
-        replica_handlers.writable(nodes[1 - to].r);
-    }
+    events[event_count++] = (struct event){kind, n, what, device, device ? device->number : 0, 0};
 }
 
 static bool changes(uint8_t op)
@@ -198,9 +104,15 @@ static void take_verdict(struct guest_request *q, struct sluice_verdict v)
 
 void node_submit(struct guest_request *q)
 {
+    const struct node *n = &nodes[q->node];
+
     q->is_deferred = q->is_resumed = q->asked = false;
     memset(q->scratch, 0, sizeof q->scratch);
-    take_verdict(q, handler_of(q->pub.op)->start(nodes[q->node].r, &q->pub, q->scratch));
+    if (q->pub.op != SLUICE_OP_FLUSH) {
+        q->disk = node_disk_of(n, q->block, q->count);
+        q->pub.offset = q->block * BLOCK - windows[q->disk].begins;
+    }
+    take_verdict(q, handler_of(q->pub.op)->start(n->members[q->disk], &q->pub, q->scratch));
 }
 
 static bool do_resume(struct sluice_disk *disk, struct sluice_request *pub, struct sluice_verdict v)
@@ -216,9 +128,11 @@ static bool do_resume(struct sluice_disk *disk, struct sluice_request *pub, stru
     return true;
 }
 
-static int32_t apply(struct node *n, uint8_t op, uint64_t offset, uint64_t length, void *data,
-                     uint64_t mark)
+/* Below one disk of the group. */
+static int32_t apply(struct node *n, unsigned disk, uint8_t op, uint64_t offset, uint64_t length,
+                     void *data, uint64_t mark)
 {
+    offset += windows[disk].begins;
     if (n->fails_io && op != SLUICE_OP_READ && pair_one_in(3))
         return EIO;
     if (op == SLUICE_OP_READ)
@@ -226,7 +140,7 @@ static int32_t apply(struct node *n, uint8_t op, uint64_t offset, uint64_t lengt
     else if (op == SLUICE_OP_WRITE)
         device_write(&n->image, offset, length, data);
     else if (op == SLUICE_OP_FLUSH)
-        device_flush(&n->image, mark);
+        device_flush_range(&n->image, windows[disk].begins, n->disks[disk].size_bytes, mark);
     else
         device_write(&n->image, offset, length, NULL);
     return 0;
@@ -236,13 +150,13 @@ static void end_passed(struct guest_request *q, uint64_t mark)
 {
     struct node *n = &nodes[q->node];
 
-    q->pub.error = apply(n, q->pub.op, q->pub.offset, q->pub.length, q->pub.data, mark);
+    q->pub.error = apply(n, q->disk, q->pub.op, q->pub.offset, q->pub.length, q->pub.data, mark);
     if (!q->pub.error && changes(q->pub.op))
         pair_written(n, q);
     if (!q->pub.error && q->pub.flags & SLUICE_FLAG_FUA)
-        device_flush(&n->image, n->image.number);
+        apply(n, q->disk, SLUICE_OP_FLUSH, 0, 0, NULL, n->image.number);
     q->is_deferred = q->is_resumed = false;
-    take_verdict(q, handler_of(q->pub.op)->completion(n->r, &q->pub, q->scratch));
+    take_verdict(q, handler_of(q->pub.op)->completion(n->members[q->disk], &q->pub, q->scratch));
 }
 
 /* A deferral that has ended: on the way down it goes on, on the way up it is over. */
@@ -259,6 +173,7 @@ static void end_hold(struct guest_request *q)
 static int do_io_submit(struct sluice_disk *disk, struct sluice_io *io)
 {
     add_event(EV_IO, node_of(disk), io, &node_of(disk)->image);
+    events[event_count - 1].disk = (unsigned)(disk - node_of(disk)->disks);
     return 0;
 }
 
@@ -280,11 +195,11 @@ static int do_file_submit(struct sluice_file *file, struct sluice_file_io *io)
     return 0;
 }
 
-static int32_t run_io(struct node *n, struct sluice_io *io, uint64_t mark)
+static int32_t run_io(struct node *n, unsigned disk, struct sluice_io *io, uint64_t mark)
 {
     if (changes(io->op))
-        pair_overwritten(n, io->offset, io->length, io->data);
-    return apply(n, io->op, io->offset, io->length, io->data, mark);
+        pair_overwritten(n, windows[disk].begins + io->offset, io->length, io->data);
+    return apply(n, disk, io->op, io->offset, io->length, io->data, mark);
 }
 
 static int do_io_wait(struct sluice_disk *disk, struct sluice_io *io)
@@ -293,7 +208,7 @@ static int do_io_wait(struct sluice_disk *disk, struct sluice_io *io)
 
     if (pair_one_in(16))
         pair_now_ns += 2000000; /* a slow one: the next are submitted */
-    return -run_io(n, io, n->image.number);
+    return -run_io(n, (unsigned)(disk - n->disks), io, n->image.number);
 }
 
 static int32_t run_file(struct device *d, struct sluice_file_io *io, uint64_t mark)
@@ -494,6 +409,20 @@ static void do_progress(struct sluice_disk *disk, const char *what, uint64_t don
     (void)disk, (void)what, (void)done, (void)total;
 }
 
+static uint32_t do_group_disks(struct sluice_disk *disk)
+{
+    return node_of(disk)->disk_count;
+}
+static void do_shared_lock(struct sluice_disk *disk)
+{
+    (void)disk;
+}
+static void *do_shared_get(struct sluice_disk *disk, const char *key, size_t bytes)
+{
+    (void)key;
+    return bytes <= sizeof node_of(disk)->shared ? node_of(disk)->shared : NULL;
+}
+
 static const struct sluice_host host = {
     .struct_size = sizeof(struct sluice_host),
     .api_version = SLUICE_FILTER_API_VERSION,
@@ -517,10 +446,10 @@ static const struct sluice_host host = {
     .state_folder = do_state_folder,
     .role_request = do_role_request,
     .gate = do_gate,
-    .channel_open = do_channel_open,
-    .channel_send = do_channel_send,
-    .channel_send_soon = do_channel_send,
-    .channel_close = do_channel_close,
+    .channel_open = line_open,
+    .channel_send = line_send,
+    .channel_send_soon = line_send,
+    .channel_close = line_close,
     .health = do_health,
     .log = do_log,
     .event = do_event,
@@ -530,6 +459,10 @@ static const struct sluice_host host = {
     .progress = do_progress,
     .reply_text = do_reply_text,
     .reply_integer = do_reply_integer,
+    .group_disks = do_group_disks,
+    .shared_lock = do_shared_lock,
+    .shared_unlock = do_shared_lock,
+    .shared_get = do_shared_get,
 };
 
 uint64_t replica_random(void)
@@ -568,12 +501,6 @@ void nodes_make(void)
         struct node *n = &nodes[i];
 
         n->number = i;
-        n->disk = (struct sluice_disk){.host = &host,
-                                       .name = "disk",
-                                       .uuid = "6b8b4567-327b-23c6-643c-986966334873",
-                                       .group = "disk",
-                                       .size_bytes = DISK_BYTES,
-                                       .block_bytes = BLOCK};
         device_make(&n->image, DISK_BYTES);
         device_make(&n->evidence, 64 << 10);
         device_make(&n->journal, 4 << 20);
@@ -600,7 +527,7 @@ void nodes_wipe(void)
         memset(n->state, 0, sizeof n->state);
         n->power_cuts = n->stales = 0;
         n->fails_io = n->is_full = n->is_damaged = false;
-        forget_line(&lines[i]);
+        line_forget(i);
     }
     pair_now_ns = 1000000;
 }
@@ -615,11 +542,44 @@ static void say_journal(const struct node *n)
              (unsigned)n->r->super.journal_term);
 }
 
+static void make_disks(struct node *n, unsigned count)
+{
+    static const char *const uuids[DISKS] = {"6b8b4567-327b-23c6-643c-986966334873",
+                                             "7b8b4567-327b-23c6-643c-986966334873",
+                                             "8b8b4567-327b-23c6-643c-986966334873"};
+
+    n->disk_count = count;
+    memset(n->shared, 0, sizeof n->shared);
+    for (unsigned i = 0; i < count; i++)
+        n->disks[i] = (struct sluice_disk){.host = &host,
+                                           .name = "disk",
+                                           .uuid = uuids[i],
+                                           .group = "disk",
+                                           .size_bytes = count == 1 ? DISK_BYTES : windows[i].bytes,
+                                           .block_bytes = BLOCK};
+}
+
+/* In any order; the last one makes them one. */
+static int open_disks(struct node *n, const struct sluice_value *v)
+{
+    unsigned first = n->disk_count > 1 ? pair_below(n->disk_count) : 0;
+    int status = 0;
+
+    for (unsigned i = 0; i < n->disk_count && status == 0; i++) {
+        unsigned at = (first + i) % n->disk_count;
+        void *instance = NULL;
+
+        status = sluice_filter_table()->open(&n->disks[at], v, &instance,
+                                             (struct sluice_error *)(void *)n);
+        n->members[at] = instance;
+    }
+    return status;
+}
+
 int node_start(struct node *n, const struct pair_settings *s)
 {
     const struct sluice_option *o = sluice_filter_table()->options;
     struct sluice_value v[16] = {{0}};
-    void *instance = NULL;
     int status;
 
     for (unsigned i = 0; o[i].name; i++) {
@@ -637,8 +597,9 @@ int node_start(struct node *n, const struct pair_settings *s)
     n->journal.size = s->journal_bytes;
     memory_node = n->number;
     pair_say("-- %d starts", n->number);
-    status = sluice_filter_table()->open(&n->disk, v, &instance, (struct sluice_error *)(void *)n);
-    n->r = status == 0 ? instance : NULL;
+    make_disks(n, s->disks ? s->disks : 1);
+    status = open_disks(n, v);
+    n->r = status == 0 ? n->members[0]->r : NULL;
     if (n->r) {
         n->r->seed.mode = n->r->seed.usual = s->sends_all ? SEED_SEND_ALL : SEED_ASK;
         say_journal(n);
@@ -679,7 +640,9 @@ static void tear(const struct event *e)
         uint8_t op = e->kind == EV_IO ? io->op : q->pub.op;
 
         if (op == SLUICE_OP_WRITE || op == SLUICE_OP_ZERO || op == SLUICE_OP_TRIM)
-            device_write_torn(e->device, e->kind == EV_IO ? io->offset : q->pub.offset,
+            device_write_torn(e->device,
+                              windows[e->kind == EV_IO ? e->disk : q->disk].begins +
+                                  (e->kind == EV_IO ? io->offset : q->pub.offset),
                               e->kind == EV_IO ? io->length : q->pub.length,
                               op != SLUICE_OP_WRITE ? NULL
                               : e->kind == EV_IO    ? io->data
@@ -706,8 +669,7 @@ void node_kill(struct node *n, bool is_power)
     }
     event_count = kept;
     n->r = NULL;
-    is_told[n->number] = false;
-    link_break();
+    line_is_dead(n->number);
     memory_forget(n->number);
     if (is_power) {
         n->power_cuts++;
@@ -731,7 +693,7 @@ static void happen(struct event e)
     case EV_IO: {
         struct sluice_io *io = e.what;
 
-        io->done(io, run_io(e.node, io, e.mark));
+        io->done(io, run_io(e.node, e.disk, io, e.mark));
         break;
     }
     case EV_PASSED:
@@ -766,12 +728,12 @@ static bool fire_timer(bool must)
 
 unsigned pair_pending(void)
 {
-    return event_count + (is_linked ? lines[0].count + lines[1].count : 0);
+    return event_count + line_count(0) + line_count(1);
 }
 
 bool pair_step(void)
 {
-    unsigned to0 = is_linked && lines[0].count, to1 = is_linked && lines[1].count;
+    unsigned to0 = line_count(0) > 0, to1 = line_count(1) > 0;
     unsigned n = event_count + (to0 + to1) * 2, pick;
 
     pair_now_ns += pair_below(2000000);
@@ -789,7 +751,7 @@ bool pair_step(void)
         int to = to0 && (!to1 || pair_one_in(2)) ? 0 : 1;
 
         memory_node = to;
-        deliver(to);
+        line_deliver(to);
     }
     return true;
 }

@@ -6,8 +6,9 @@
  * up.
  *
  *     device.c   a device with a volatile cache
- *     node.c     one gateway: the host's table over devices, requests, timers; and the link between
- * the two history.c  what was written, acknowledged and flushed, and what an image may hold
+ *     line.c     the link between the two nodes
+ *     node.c     one gateway: the host's table over devices, requests, timers; disks of a group
+ *     history.c  what was written, acknowledged and flushed, and what an image may hold
  *     simulator.c  the guest, the faults, the seeds
  */
 #ifndef SLUICE_SIMULATOR_PAIR_H
@@ -58,6 +59,8 @@ void device_wipe(struct device *d);
 void device_write(struct device *d, uint64_t offset, uint64_t length,
                   const uint8_t *data); /* NULL: zeros */
 void device_flush(struct device *d, uint64_t until);
+/* Only what was changed there. */
+void device_flush_range(struct device *d, uint64_t offset, uint64_t length, uint64_t until);
 void device_write_torn(struct device *d, uint64_t offset, uint64_t length, const uint8_t *data);
 void device_power_cut(struct device *d);
 
@@ -69,11 +72,15 @@ void device_power_cut(struct device *d);
 #define BLOCK 4096u
 #define BLOCKS (DISK_BYTES / BLOCK)
 #define NODES 2
+#define DISKS                                                                           \
+    3 /* of a group, in the order of their UUIDs; there are gaps before the next extent \
+       */
 
 struct guest_request {
     struct sluice_request pub;
     _Alignas(16) uint8_t scratch[sizeof(struct captured)];
     int node;
+    unsigned disk; /* of the group; pub's offset is one in it */
     bool is_deferred, is_resumed, asked;
     struct sluice_verdict resumed;
     uint64_t block, count, version, issued_at;
@@ -87,11 +94,14 @@ struct state_file {
     uint8_t data[8192];
     size_t length; /* 0: there is none */
 };
-#define STATE_FILES (2 + SEALS_MAX)
+#define STATE_FILES (3 + SEALS_MAX)
 
 struct node {
     int number;
-    struct sluice_disk disk;
+    struct sluice_disk disks[DISKS];
+    unsigned disk_count;
+    struct member *members[DISKS];
+    uint64_t shared[4]; /* what the members share */
     struct device image, evidence, journal, seals[SEALS_MAX];
     struct state_file state[STATE_FILES];
     struct replica *r;                /* NULL: dead */
@@ -114,19 +124,34 @@ struct pair_settings {
     int mode, ack, loss;
     uint64_t journal_bytes;
     bool sends_all; /* asks for no hashes before a batch copies */
+    unsigned disks; /* of the group: DISKS, or 0 for a lone one */
 };
 void nodes_make(void);
 void nodes_wipe(void);
 /* 0, or what open() said. */
 int node_start(struct node *n, const struct pair_settings *settings);
 void node_kill(struct node *n, bool is_power);
+/* Offset and disk are those of its block; a flush is one of q->disk. */
 void node_submit(struct guest_request *q);
+/* The disk of the group that has all of these blocks; node.disk_count: none has. */
+unsigned node_disk_of(const struct node *n, uint64_t block, uint64_t count);
+uint64_t node_disk_begins(unsigned disk);
 /* One event, by chance; false: nothing is left to happen, not even a timer. */
 bool pair_step(void);
 unsigned pair_pending(void);
 void link_up(void);
 void link_break(void);
 bool link_is_up(void);
+/* For the host's table and the run of events. */
+struct node *node_of(const struct sluice_disk *disk);
+int line_open(struct sluice_disk *disk, const struct sluice_channel_handlers *handlers,
+              struct sluice_channel **channel, struct sluice_error *error);
+int line_send(struct sluice_channel *channel, const void *data, size_t length);
+void line_close(struct sluice_channel *channel);
+void line_deliver(int to); /* the next message */
+unsigned line_count(int to);
+void line_forget(int node);
+void line_is_dead(int node); /* it is told nothing any more, and the link breaks */
 /* The guest's request has ended. */
 void guest_done(struct guest_request *q, int32_t error);
 void memory_forget(int node);

@@ -297,7 +297,7 @@ static void resize_during_resync(void)
     UNTIL(nodes[0].r->link == LINK_RESYNC);
     for (int n = 0; n < NODES; n++) {
         memory_node = n;
-        MUST(replica_resize(nodes[n].r, &event, NULL) < 0);
+        MUST(replica_resize(nodes[n].members[0], &event, NULL) < 0);
     }
     MUST(nodes[0].r->link == LINK_RESYNC);
     heal(0);

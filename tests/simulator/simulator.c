@@ -6,6 +6,7 @@
  * history; at the end all is healed, and both images have to be equal.
  *
  *     simulator [--seeds FIRST COUNT] [--steps N] [--trace] [--mutant N] [--coverage]
+ *               [--group]: three disks that are one instant
  */
 #include "history.h"
 
@@ -13,6 +14,7 @@ static unsigned steps = 2000;
 static struct pair_settings settings;
 static int home; /* whom the guest takes for the primary */
 static enum link_state link_before;
+static bool is_group;
 static bool was_acked_alone, peer_died, peer_was_cut, verifies;
 static unsigned long covered[LINK_STATES][LINK_STATES], promotions, handovers, discards, restarts,
     sealed_sectors, full_times, drops, damaged, lost_logs, verified, plans[PLAN_REFUSE + 1];
@@ -58,6 +60,17 @@ static void note_capture(struct guest_request *q)
                             link_mirrors(nodes[q->node].r));
 }
 
+/* A guest's flush is about the disk that it is sent to. */
+static void begin_flush(const struct guest_request *q)
+{
+    uint64_t *mark = flush_marks[q - requests];
+
+    history_flush_begin(mark);
+    for (uint64_t b = 0; b < BLOCKS; b++)
+        if (node_disk_of(&nodes[home], b, 1) != q->disk)
+            mark[b] = 0;
+}
+
 static void issue(void)
 {
     struct guest_request *q = free_request();
@@ -73,12 +86,13 @@ static void issue(void)
                                            : kind == 1 ? SLUICE_OP_ZERO
                                                        : SLUICE_OP_WRITE,
                                      .client = &client};
+    q->disk = is_group ? pair_below(DISKS) : 0;
     if (q->pub.op == SLUICE_OP_FLUSH) {
-        history_flush_begin(flush_marks[q - requests]);
+        begin_flush(q);
     } else {
-        if (is_block_busy(q->block, q->count))
+        if (is_block_busy(q->block, q->count) ||
+            node_disk_of(&nodes[home], q->block, q->count) == nodes[home].disk_count)
             return;
-        q->pub.offset = q->block * BLOCK;
         q->pub.length = q->count * BLOCK;
         q->pub.flags = pair_one_in(8) ? SLUICE_FLAG_FUA : 0;
         q->pub.data = q->pub.op == SLUICE_OP_WRITE ? q->data : NULL;
@@ -500,8 +514,11 @@ static void check_that_verify_finds(void)
 {
     struct replica *r = nodes[home].r;
     struct device *d = &nodes[1 - home].image;
-    uint64_t at = pair_below(DISK_BYTES), grain = at / GRAIN_BYTES;
+    uint64_t at = pair_below(DISK_BYTES), grain;
 
+    while (node_disk_of(&nodes[home], at / BLOCK, 1) == nodes[home].disk_count)
+        at = pair_below(DISK_BYTES);
+    grain = at / GRAIN_BYTES;
     if (!run_verify(false) || r->verify.last.outcome != VERIFIED_SAME)
         pair_violation("at the end verify finds %u bytes that differ",
                        (unsigned)r->verify.last.differing_bytes);
@@ -545,7 +562,8 @@ static void begin(uint64_t seed)
                                       .ack = (int)pair_below(3),
                                       .loss = (int)pair_below(2),
                                       .journal_bytes = pair_one_in(3) ? 128 << 10 : 1 << 20,
-                                      .sends_all = seed % 3 != 0};
+                                      .sends_all = seed % 3 != 0,
+                                      .disks = is_group ? DISKS : 0};
     verifies = seed % 9 == 3; /* the others are what they were before there was a verify */
     home = 0;
     link_before = LINK_DOWN;
@@ -604,11 +622,13 @@ int main(int argc, char **argv)
             replication_mutant = atoi(argv[++i]);
         } else if (strcmp(argv[i], "--trace") == 0) {
             pair_trace = true;
+        } else if (strcmp(argv[i], "--group") == 0) {
+            is_group = true;
         } else if (strcmp(argv[i], "--coverage") == 0) {
             covers = true;
         } else {
             fprintf(stderr, "usage: simulator [--seeds FIRST COUNT] [--steps N] [--trace] "
-                            "[--mutant N] [--coverage]\n");
+                            "[--mutant N] [--coverage] [--group]\n");
             return 3;
         }
     }

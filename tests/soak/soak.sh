@@ -8,6 +8,7 @@
 # KILLS (500)           kills of a gateway with a write-back cache under a verifying load, each followed by one amid
 #                       the recovery
 # PAIR_KILLS (300)      faults of a pair of gateways between which disks are replicated, under load
+# GROUP_KILLS (100)     the same of three groups of three disks, each of which is one instant
 # CACHED_PAIR (308)     the same above a cache on both sides, in all combinations of their modes, half of them with power cuts
 # GUEST_KILLS (10)      the same with a guest that keeps a data base there
 # MODEL_SECONDS (600)   a cache under whatever may happen to a disk, beside a model of it, under each sanitizer
@@ -16,7 +17,7 @@
 # ASAN_BUILD            the same with address,undefined
 set -u
 : "${top_srcdir:=$(cd "$(dirname "$0")/../.." && pwd)}"
-: "${RELOADS:=1000}" "${RESTARTS:=100}" "${KILLS:=500}" "${GUEST_KILLS:=10}" "${PAIR_KILLS:=300}" "${MODEL_SECONDS:=600}" "${STORM_SECONDS:=60}"
+: "${RELOADS:=1000}" "${RESTARTS:=100}" "${KILLS:=500}" "${GUEST_KILLS:=10}" "${PAIR_KILLS:=300}" "${GROUP_KILLS:=100}" "${MODEL_SECONDS:=600}" "${STORM_SECONDS:=60}"
 : "${CACHED_PAIR:=308}" "${TSAN_BUILD:=$top_srcdir/build-check/tsan}" "${ASAN_BUILD:=$top_srcdir/build-check/asan}"
 export top_srcdir RELOADS RESTARTS KILLS
 failed=
@@ -36,6 +37,7 @@ soak "a guest behind an address that moves" "$top_srcdir/tests/test-guest-floati
 soak "a guest with two paths" "$top_srcdir/tests/test-guest-multipath.sh"
 soak "a data base in a guest, $GUEST_KILLS kills" env GUEST_KILLS="$GUEST_KILLS" GUEST_ROWS=200 "$top_srcdir/tests/test-guest-database.sh"
 soak "$PAIR_KILLS faults of a pair" env RUNS="$PAIR_KILLS" "$top_srcdir/tests/test-replication-survives-kills.sh"
+soak "$GROUP_KILLS faults of groups" env RUNS="$GROUP_KILLS" "$top_srcdir/tests/test-replication-group.sh"
 for mode in sync-received-hold sync-received-degrade sync-journaled-hold sync-journaled-degrade sync-applied-hold \
     sync-applied-degrade async-none-none; do
     for power in '' cut; do

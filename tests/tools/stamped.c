@@ -6,13 +6,13 @@
  *
  *     stamped make STATE --blocks N --disk ID
  *
- *     stamped write URI STATE [--seconds S] [--depth D] [--flush-every N]
+ *     stamped write URI[,URI...] STATE [--seconds S] [--depth D] [--flush-every N]
  *
  * Until the time is over, SIGTERM, or the server goes; what was in flight at SIGTERM or then may be
  * there or not.  Says on stderr when it is connected.  Prints one JSON object.  Exit code 1 only
  * for another error.
  *
- *     stamped check URI|IMAGE STATE [--whole] [--flushed] [--any-order] [--settle]
+ *     stamped check URI|IMAGE[,...] STATE [--whole] [--flushed] [--any-order] [--settle]
  *
  * The image must be a prefix of the history: if a write is missing, then so is each one that was
  * sent after it had been acknowledged.  --whole: and no acknowledged write is missing.  --flushed:
@@ -21,6 +21,9 @@
  * missing has never been; should it come back later, that is wrong.  Prints one JSON object; exit
  * code 1 when it is wrong.
  *
+ * Several disks of a group are one here: URI,URI,... and IMAGE,IMAGE,...: block N is on disk N
+ * modulo their number, so that the writer alternates between them; a flush is one of all.
+ *
  * A block has at most one write in flight, so the writes of a block have an order.  Let w be the
  * last write of each block that the image has, M the latest sending of any w, and m the earliest
  * acknowledgement of any write that is missing: the image is a prefix exactly if M < m.
@@ -28,6 +31,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <libnbd.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,6 +44,7 @@
 #define SECTOR 512u
 #define SECTORS (BLOCK / SECTOR)
 #define DEPTH_MAX 128u
+#define DISKS_MAX 8u
 #define NEVER UINT64_MAX
 #define MAGIC UINT64_C(0x646d617473313253)
 
@@ -107,6 +112,27 @@ static void save_state(const char *path)
         die(path);
 }
 
+/* --- the disks ----------------------------------------------------------------------------------
+ */
+
+static const char *places[DISKS_MAX];
+static unsigned disks;
+
+static void split_places(char *list)
+{
+    for (char *at = list; at && disks < DISKS_MAX;) {
+        char *comma = strchr(at, ',');
+
+        places[disks++] = at;
+        if (comma)
+            *comma++ = '\0';
+        at = comma;
+    }
+    errno = 0;
+    if (head.blocks % disks)
+        die("the blocks do not part evenly");
+}
+
 /* --- options ---------------------------------------------------------------------------------- */
 
 static struct options {
@@ -168,14 +194,15 @@ static bool parse(int argc, char **argv)
 /* --- writing ---------------------------------------------------------------------------------- */
 
 struct slot {
-    bool is_busy, is_flush;
-    uint64_t sent; /* index in history; of a flush the event */
+    bool is_busy, is_flush, is_spoiled;
+    unsigned parts; /* that have not ended: a flush has one for each disk */
+    uint64_t sent;  /* index in history; of a flush the event */
     struct timespec since;
     uint8_t data[BLOCK];
 };
 
 static struct slot slots[DEPTH_MAX];
-static struct nbd_handle *nbd;
+static struct nbd_handle *nbd[DISKS_MAX];
 static volatile sig_atomic_t is_over, is_left;
 static uint64_t acked, flushes, random_state, busy;
 static double longest_ms;
@@ -213,14 +240,20 @@ static int on_complete(void *user, int *error)
     struct slot *s = user;
     double took = ms_since(&s->since);
 
-    s->is_busy = false;
-    busy--;
+    s->parts--;
+    if (!s->parts) {
+        s->is_busy = false;
+        busy--;
+    }
     if (*error) {
         if (!is_gone(*error))
             failure = strerror(*error);
         is_over = 1;
+        s->is_spoiled = true;
         return 1;
     }
+    if (s->parts || s->is_spoiled)
+        return 1;
     if (took > longest_ms)
         longest_ms = took;
     if (s->is_flush) {
@@ -245,6 +278,18 @@ static void stamp_block(struct slot *s, const struct sent *w)
     }
 }
 
+static bool send_flush(struct slot *s)
+{
+    nbd_completion_callback done = {.callback = on_complete, .user_data = s};
+
+    s->sent = ++head.events;
+    s->parts = disks;
+    for (unsigned i = 0; i < disks; i++)
+        if (nbd_aio_flush(nbd[i], done, 0) == -1)
+            return false;
+    return true;
+}
+
 static bool send_one(struct slot *s, uint64_t index)
 {
     nbd_completion_callback done = {.callback = on_complete, .user_data = s};
@@ -254,10 +299,9 @@ static bool send_one(struct slot *s, uint64_t index)
     s->is_busy = true;
     busy++;
     s->is_flush = options.flush_every && next_random() % options.flush_every == 0;
-    if (s->is_flush) {
-        s->sent = ++head.events;
-        return nbd_aio_flush(nbd, done, 0) != -1;
-    }
+    s->is_spoiled = false;
+    if (s->is_flush)
+        return send_flush(s);
     w = remember();
     s->sent = head.count - 1;
     *w = (struct sent){.seq = head.next_seq++,
@@ -266,12 +310,45 @@ static bool send_one(struct slot *s, uint64_t index)
                        .sent_at = ++head.events,
                        .acked_at = NEVER};
     stamp_block(s, w);
-    return nbd_aio_pwrite(nbd, s->data, BLOCK, w->block * BLOCK, done, 0) != -1;
+    s->parts = 1;
+    return nbd_aio_pwrite(nbd[w->block % disks], s->data, BLOCK, w->block / disks * BLOCK, done,
+                          0) != -1;
 }
 
 static bool is_dead(void)
 {
-    return nbd_aio_is_dead(nbd) > 0 || nbd_aio_is_closed(nbd) > 0;
+    for (unsigned i = 0; i < disks; i++)
+        if (nbd_aio_is_dead(nbd[i]) > 0 || nbd_aio_is_closed(nbd[i]) > 0)
+            return true;
+    return false;
+}
+
+/* Until something happens on any of them, or for 100 ms; false: one is broken. */
+static bool wait_for_any(void)
+{
+    struct pollfd fds[DISKS_MAX];
+
+    for (unsigned i = 0; i < disks; i++) {
+        unsigned direction = nbd_aio_get_direction(nbd[i]);
+
+        fds[i] = (struct pollfd){.fd = nbd_aio_get_fd(nbd[i])};
+        fds[i].events = (short)((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
+                                (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0));
+    }
+    if (poll(fds, disks, 100) < 0 && errno != EINTR)
+        return false;
+    for (unsigned i = 0; i < disks; i++) {
+        unsigned direction = nbd_aio_get_direction(nbd[i]);
+
+        if (fds[i].revents & (POLLIN | POLLHUP | POLLERR) &&
+            direction & LIBNBD_AIO_DIRECTION_READ && nbd_aio_notify_read(nbd[i]) == -1)
+            return false;
+        direction = nbd_aio_get_direction(nbd[i]);
+        if (fds[i].revents & POLLOUT && direction & LIBNBD_AIO_DIRECTION_WRITE &&
+            nbd_aio_notify_write(nbd[i]) == -1)
+            return false;
+    }
+    return true;
 }
 
 static void run_load(void)
@@ -285,23 +362,27 @@ static void run_load(void)
         for (uint64_t i = 0; i < options.depth && may_begin && !is_dead(); i++)
             if (!slots[i].is_busy && !send_one(&slots[i], i))
                 return;
-        if ((!may_begin && !busy) || is_left || is_dead() || nbd_poll(nbd, 100) == -1)
+        if ((!may_begin && !busy) || is_left || is_dead() || !wait_for_any())
             return;
     }
 }
 
-static int write_disk(const char *uri, const char *state)
+static int write_disks(char *uris, const char *state)
 {
     struct sigaction action = {.sa_handler = on_signal};
 
     load_state(state);
+    split_places(uris);
     head.writer++;
     random_state = head.writer * UINT64_C(0x9e3779b97f4a7c15) + head.next_seq;
     sigaction(SIGTERM, &action, NULL);
-    nbd = nbd_create();
-    if (!nbd || nbd_set_strict_mode(nbd, 0) == -1 || nbd_connect_uri(nbd, uri) == -1) {
-        fprintf(stderr, "stamped: %s\n", nbd_get_error());
-        return 2;
+    for (unsigned i = 0; i < disks; i++) {
+        nbd[i] = nbd_create();
+        if (!nbd[i] || nbd_set_strict_mode(nbd[i], 0) == -1 ||
+            nbd_connect_uri(nbd[i], places[i]) == -1) {
+            fprintf(stderr, "stamped: %s\n", nbd_get_error());
+            return 2;
+        }
     }
     fprintf(stderr, "stamped: connected\n");
     run_load();
@@ -323,22 +404,23 @@ static void say_wrong(uint64_t block, const char *what, uint64_t seq)
                 seq);
 }
 
-/* Of the whole disk, from an NBD server or a file. */
+/* Of a whole disk, from an NBD server or a file. */
 static uint8_t *read_image(const char *from)
 {
-    uint64_t bytes = head.blocks * BLOCK;
+    uint64_t bytes = head.blocks / disks * BLOCK;
     uint8_t *image = malloc(bytes);
+    struct nbd_handle *h;
     FILE *f;
 
     errno = 0;
     if (!image)
         die("memory");
     if (strncmp(from, "nbd", 3) == 0) {
-        nbd = nbd_create();
-        if (!nbd || nbd_connect_uri(nbd, from) == -1)
+        h = nbd_create();
+        if (!h || nbd_connect_uri(h, from) == -1)
             die(nbd_get_error());
         for (uint64_t at = 0; at < bytes; at += 256 * BLOCK)
-            if (nbd_pread(nbd, image + at, bytes - at < 256 * BLOCK ? bytes - at : 256 * BLOCK, at,
+            if (nbd_pread(h, image + at, bytes - at < 256 * BLOCK ? bytes - at : 256 * BLOCK, at,
                           0) == -1)
                 die(nbd_get_error());
         return image;
@@ -470,16 +552,18 @@ static void judge_cut(const struct cut *cut)
         say_wrong(cut->flushed_block, "flushed writes are missing", cut->missing_flushed);
 }
 
-static int check_disk(const char *from, const char *state)
+static int check_disks(char *from, const char *state)
 {
     struct cut cut = {.first_missed_ack = NEVER};
-    uint8_t *image;
+    uint8_t *image[DISKS_MAX];
 
     load_state(state);
+    split_places(from);
     chain_history();
-    image = read_image(from);
+    for (unsigned i = 0; i < disks; i++)
+        image[i] = read_image(places[i]);
     for (uint64_t b = 0; b < head.blocks; b++)
-        judge_block(b, image + b * BLOCK, &cut);
+        judge_block(b, image[b % disks] + b / disks * BLOCK, &cut);
     judge_cut(&cut);
     printf("{\"writes\": %" PRIu64 ", \"missing_acked\": %" PRIu64
            ", \"included_unknown\": %" PRIu64 ", \"torn\": %" PRIu64 ", \"wrong\": %" PRIu64 "}\n",
@@ -509,13 +593,13 @@ int main(int argc, char **argv)
     if (strcmp(verb, "make") == 0 && parse(argc - 3, argv + 3))
         return make_state(argv[2]);
     if (strcmp(verb, "write") == 0 && argc > 3 && parse(argc - 4, argv + 4))
-        return write_disk(argv[2], argv[3]);
+        return write_disks(argv[2], argv[3]);
     if (strcmp(verb, "check") == 0 && argc > 3 && parse(argc - 4, argv + 4))
-        return check_disk(argv[2], argv[3]);
-    fprintf(
-        stderr,
-        "usage: stamped make STATE [--blocks N] [--disk ID]\n"
-        "       stamped write URI STATE [--seconds S] [--depth D] [--flush-every N]\n"
-        "       stamped check URI|IMAGE STATE [--whole] [--flushed] [--any-order] [--settle]\n");
+        return check_disks(argv[2], argv[3]);
+    fprintf(stderr,
+            "usage: stamped make STATE [--blocks N] [--disk ID]\n"
+            "       stamped write URI[,URI...] STATE [--seconds S] [--depth D] [--flush-every N]\n"
+            "       stamped check URI|IMAGE[,...] STATE [--whole] [--flushed] [--any-order] "
+            "[--settle]\n");
     return 3;
 }
