@@ -40,6 +40,8 @@ const struct sluice_counter cache_counters[] = {
     [N_CLIENT_WRITTEN] = {"client_written", SLUICE_COUNTER, "bytes", "Data that guests wrote."},
     [N_LOG_WRITTEN] = {"log_written", SLUICE_COUNTER, "bytes",
                        "Data written to the SSD for all of it."},
+    [N_PREWRITTEN] = {"prewritten", SLUICE_COUNTER, "bytes",
+                      "Space of a new SSD tier written once, ahead of the log."},
     [N_FLUSHES_LOG] = {"flushes_log", SLUICE_COUNTER, "", "Flushes answered from the SSD."},
     [N_FLUSHES_BACKING] = {"flushes_backing", SLUICE_COUNTER, "",
                            "Flushes that went to the backing."},

@@ -75,6 +75,7 @@ enum cache_counter {
     N_DESTAGED,
     N_CLIENT_WRITTEN,
     N_LOG_WRITTEN,
+    N_PREWRITTEN,
     N_FLUSHES_LOG,
     N_FLUSHES_BACKING,
     N_CHECKPOINTS,
@@ -161,6 +162,7 @@ struct log {
     struct superblock super; /* [I] layout and names; generation, start and end: [K] */
     char path[512];
     uint64_t file_bytes;
+    bool is_promised; /* [I] new space of it is promised by a file system, not written */
     /* [M] all below */
     int32_t error;               /* sticky; 0: works */
     struct log_position head;    /* of the next chunk */
@@ -168,6 +170,7 @@ struct log {
     uint64_t durable;            /* all chunks before this one are */
     uint64_t tail, tail_announced, clean;
     uint64_t checkpoint_segment; /* where the replay of the newest checkpoint begins */
+    uint64_t prewritten;         /* segments before this one: their places hold zeros at least */
     uint64_t dirty_blocks;
     uint64_t lost_blocks, lost_first; /* dirty and damaged; the disk's block found first */
     uint32_t *dirty_in;               /* per place of a segment */
@@ -483,6 +486,13 @@ int32_t cache_flush_backing(struct cache *c);
 /* Waits until nothing is dirty, or no more than `most` blocks. 0 or a negative errno. */
 int cache_wait_clean(struct cache *c, uint64_t most, const char *what, uint64_t deadline_ns,
                      struct sluice_error *error);
+
+/* prewrite.c: writes the space of a new tier: its beginning, blocking, 0 or a negative errno. */
+int prewrite_first(struct cache *c);
+/* [M] There is more that the log will come to. */
+bool prewrite_is_wanted(const struct cache *c);
+/* [K] A segment of it.  0 or a positive errno. */
+int32_t prewrite_step(struct cache *c);
 
 /* sanitize.c: SLUICE_EVENT_SANITIZE; scrub_end() when it is over, whatever came of it. */
 int cache_on_sanitize(struct cache *c, const struct sluice_event *event,

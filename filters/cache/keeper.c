@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * keeper.c: decides what the background does next: free a segment, destage, write a checkpoint, or
- * nothing.  One work item, so the three never run beside each other; it ends when there is nothing
- * to do and is started again by a kick or by its timer.
+ * keeper.c: decides what the background does next: free a segment, destage, write a checkpoint,
+ * write new space, or nothing.  One work item, so these never run beside each other; it ends when
+ * there is nothing to do and is started again by a kick or by its timer.
  */
 #include "cache.h"
 
@@ -24,7 +24,8 @@ enum step {
     STEP_CHECKPOINT,
     STEP_FLUSH,
     STEP_GIVE_UP,
-    STEP_NOTE
+    STEP_NOTE,
+    STEP_PREWRITE
 };
 
 /* [M] Segments that may be opened before the ring is full. */
@@ -136,7 +137,9 @@ static enum step next_step(const struct cache *c, uint64_t now_ns)
         return log->dirty_in[log_place_of(log, log->tail)] ? STEP_DESTAGE : STEP_RECLAIM;
     if (wants_destage(c, now_ns))
         return STEP_DESTAGE;
-    return c->wants_flush ? STEP_FLUSH : STEP_NOTHING;
+    if (c->wants_flush)
+        return STEP_FLUSH;
+    return prewrite_is_wanted(c) ? STEP_PREWRITE : STEP_NOTHING;
 }
 
 /* The ring is full up to a damaged block: writers are to learn of it, not to wait for ever. */
@@ -169,6 +172,8 @@ static int32_t do_step(struct cache *c, enum step step)
         return give_up(c);
     if (step == STEP_NOTE)
         return step_down_note(c);
+    if (step == STEP_PREWRITE)
+        return prewrite_step(c);
     cache_lock(c);
     c->wants_flush = false;
     cache_unlock(c);

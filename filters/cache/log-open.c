@@ -190,6 +190,8 @@ static int format_tier(struct cache *c, uint64_t bytes)
     if (r == 0)
         r = log_io_wait(c, SLUICE_OP_ZERO, 2, NULL,
                         bytes / BLOCK_BYTES * BLOCK_BYTES - 2 * BLOCK_BYTES);
+    if (r == 0 && c->log.is_promised)
+        r = prewrite_first(c);
     if (r == 0)
         r = log_io_wait(c, SLUICE_OP_FLUSH, 0, NULL, 0);
     if (r == 0) {
@@ -332,6 +334,7 @@ static int open_file(struct cache *c, uint64_t bytes, struct sluice_error *error
     if (r < 0)
         return r;
     log->file_bytes = sluice_file_size(c->disk, log->file);
+    log->is_promised = cache_is_file(log->path);
     return 0;
 }
 

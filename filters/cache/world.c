@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define NAP_NS 100000000
@@ -42,6 +43,13 @@ void cache_sleep(pthread_cond_t *cond, pthread_mutex_t *mutex)
 void cache_wake(pthread_cond_t *cond)
 {
     pthread_cond_broadcast(cond);
+}
+
+bool cache_is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 uint64_t cache_random(void)

@@ -8,6 +8,7 @@
 #define SLUICE_CACHE_WORLD_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,8 @@ void cache_free(void *memory);
 /* From a thread that may block, with the mutex held: sleeps until cache_wake() or a while later. */
 void cache_sleep(pthread_cond_t *cond, pthread_mutex_t *mutex);
 void cache_wake(pthread_cond_t *cond);
+/* It is a regular file: a device's space is there from the beginning. */
+bool cache_is_file(const char *path);
 /* 64 bits that nobody has had before. */
 uint64_t cache_random(void);
 

@@ -4,7 +4,7 @@
  * in process, beside a raw append of 8 KiB (a chunk of the log: header and block) and an fdatasync
  * on a file of the same file system, O_DIRECT into space that was written before.  They take turns,
  * pair by pair.  Measured on a new tier, whose space the file system has only promised, and when
- * the log has gone round.  Exits 1 when the latter is above 1.25.
+ * the log has gone round.  Exits 1 when one of them is above 1.25.
  *
  *     bench-cache-commit [ROUNDS [PAIRS]]     (9 rounds of 50)       BENCH_DIR: where the files are
  */
@@ -155,7 +155,8 @@ static struct medians one_round(unsigned pairs)
     return m;
 }
 
-static double compare_them(const char *when, const char *promise, unsigned rounds, unsigned pairs)
+/* False: the promise is missed. */
+static bool compare_them(const char *when, unsigned rounds, unsigned pairs)
 {
     static double raw[ROUNDS_MAX], cache[ROUNDS_MAX], ratio[ROUNDS_MAX];
     double result;
@@ -169,10 +170,12 @@ static double compare_them(const char *when, const char *promise, unsigned round
     }
     result = median(ratio, rounds);
     printf("| a write of 4 KiB and a flush, %s | %.0f us | append and fdatasync | %.0f us | %.2f "
-           "(quartiles %.2f, %.2f) | %s |\n",
+           "(quartiles %.2f, %.2f) | at most %.2f |\n",
            when, median(cache, rounds), median(raw, rounds), result, ratio[rounds / 4],
-           ratio[rounds * 3 / 4], promise);
-    return result;
+           ratio[rounds * 3 / 4], MOST_RATIO);
+    if (result > MOST_RATIO)
+        printf("MISSED, %s: %.2f, at most %.2f was wanted\n", when, result, MOST_RATIO);
+    return result <= MOST_RATIO;
 }
 
 static void go_round(void)
@@ -208,7 +211,7 @@ int main(int argc, char **argv)
     char command[300];
     unsigned rounds = number(argc, argv, 1, 9, ROUNDS_MAX),
              pairs = number(argc, argv, 2, 50, PAIRS_MAX);
-    double ratio;
+    bool is_kept;
 
     buffer = aligned_alloc(4096, 1 << 20);
     if (!buffer)
@@ -217,13 +220,11 @@ int main(int argc, char **argv)
     make_folder();
     make_raw();
     open_cache();
-    compare_them("a new tier", "-", rounds, pairs);
+    is_kept = compare_them("a new tier", rounds, pairs);
     go_round();
-    ratio = compare_them("the log has gone round", "at most 1.25", rounds, pairs);
+    is_kept &= compare_them("the log has gone round", rounds, pairs);
     snprintf(command, sizeof command, "rm -rf '%s'", folder);
     if (system(command) != 0)
         return 99;
-    if (ratio > MOST_RATIO)
-        printf("MISSED: %.2f, at most %.2f was wanted\n", ratio, MOST_RATIO);
-    return ratio <= MOST_RATIO ? 0 : 1;
+    return is_kept ? 0 : 1;
 }
