@@ -84,6 +84,7 @@ struct sluice_client {
     const char *address;   /* "192.0.2.1:4711", "unix:pid 42", or "" */
     const char *initiator; /* iSCSI name, or "" */
     uint64_t session;      /* unique while the gateway runs */
+    uint32_t window;       /* requests it has in flight at most, held ones among them; 0: unknown */
 };
 
 /* Read-only to filters.  Valid while the filter owns the request (see the table above). */

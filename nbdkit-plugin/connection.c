@@ -65,7 +65,10 @@ static void describe_client(const struct peer *peer, struct gateway_client *out)
 
 static int join(struct connection *c, const struct peer *peer, bool read_only, struct err *e)
 {
-    struct sluice_client client = {.front_end = "nbd", .address = peer->text, .initiator = ""};
+    struct sluice_client client = {.front_end = "nbd",
+                                   .address = peer->text,
+                                   .initiator = "",
+                                   .window = gateway_nbd_in_flight(plugin_gateway)};
     struct disk *disk = gateway_export_disk(c->export);
     struct gateway_client who;
     int r;

@@ -103,6 +103,7 @@ static int plugin_get_ready(void)
     options.stopped = on_stopped;
     options.demoted = cut_clients;
     options.nbdkit_minor = NBDKIT_VERSION_MINOR;
+    options.nbd_in_flight = plugin_window();
     if (gateway_load(&options, &plugin_gateway, stderr) == 0)
         return 0;
     nbdkit_error("the configuration has errors");

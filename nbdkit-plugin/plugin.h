@@ -50,6 +50,9 @@ void cut_add(struct connection *c);
 void cut_remove(struct connection *c);
 void cut_clients(void *context, struct disk *disk); /* any thread */
 
+/* window.c */
+unsigned plugin_window(void);
+
 /* hangup.c */
 void hangup_guard(void); /* before the first connection */
 

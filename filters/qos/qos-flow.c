@@ -118,11 +118,19 @@ static struct qos_session *find_session(struct qos_flow *flow, uint64_t id)
     return unused; /* NULL: too many of them; then they are not counted */
 }
 
-static bool may_borrow(const struct qos_flow *flow, const struct qos_session *s)
+/* One place in eight, of a small window one; of a single place none can be spared. */
+static uint64_t spare_places(uint64_t window)
 {
-    uint64_t spare = flow->limits.window / 8;
+    return window < 2 ? 0 : window < 8 ? 1 : window / 8;
+}
 
-    return s && s->id && s->held >= flow->limits.window - spare && s->borrowed < spare;
+static bool may_borrow(const struct qos_flow *flow, const struct qos_session *s,
+                       const struct qos_item *item)
+{
+    uint64_t window = flow->limits.window ? flow->limits.window : item->window;
+    uint64_t spare = spare_places(window);
+
+    return spare && s && s->id && s->held >= window - spare && s->borrowed < spare;
 }
 
 static void count_held(struct qos_item *item, struct qos_session *s, uint64_t id)
@@ -166,7 +174,7 @@ enum qos_arrival qos_flow_arrive(struct qos_flow *flow, struct qos_item *item, u
 {
     bool goes = may_go_at_once(flow, item->kind, now_ns);
     struct qos_session *s = goes ? NULL : find_session(flow, session);
-    bool borrows = may_borrow(flow, s);
+    bool borrows = may_borrow(flow, s, item);
 
     item->is_queued = false;
     if (!goes && !borrows) {

@@ -6,12 +6,13 @@
  * Two queues, reads and writes, first come first served, so that a limit on writes never keeps a
  * read.  Limits on both together go to the older of the two heads.
  *
- * Window.  An NBD connection has a window of requests (32), and each one held takes a place in it.
- * When seven eighths of a session's window are held, its next requests borrow: they go at once and
- * what they cost is owed, up to one eighth of the window; each request that leaves the queue in its
- * turn pays one back.  So room is left for requests without a limit (flushes; reads, if only writes
- * have one).  A client that fills its whole window with limited requests for long is held to its
- * limit all the same: then others wait for places to become free at that rate.
+ * Window.  A client has so many requests in flight at most (the item's window), and each one held
+ * takes a place in it.  When seven eighths of it are held, the client's next requests borrow: they
+ * go at once and what they cost is owed, up to one eighth of the window; each request that leaves
+ * the queue in its turn pays one back.  So room is left for requests without a limit (flushes;
+ * reads, if only writes have one), unless the client sends more limited requests than seven eighths
+ * of the window for longer than the debt lasts.  Nothing can give room then: what arrives next is
+ * limited again, and would either be held in the last free place or go without a limit.
  */
 #ifndef QOS_FLOW_H
 #define QOS_FLOW_H
@@ -24,7 +25,7 @@ struct qos_limits {
     /* Of reads, of writes (with trim and zero), of both; 0: none. */
     uint64_t iops[3], bandwidth[3];
     uint64_t burst_ns;
-    uint64_t window;
+    uint64_t window; /* of whichever client; 0: what the item says */
 };
 
 #define QOS_SESSIONS 128
@@ -38,6 +39,7 @@ struct qos_item {
     struct qos_item *next, *previous;
     uint64_t serial;
     uint64_t bytes;
+    uint64_t window; /* of its client; 0: unknown, none is kept free */
     enum qos_kind kind;
     bool is_queued;
     struct qos_session *session; /* NULL: not counted */
@@ -62,9 +64,9 @@ bool qos_limits_apply(const struct qos_limits *limits, enum qos_kind kind);
 
 enum qos_arrival { QOS_GOES, QOS_BORROWS, QOS_WAITS };
 /*
- * A request of `session` (0: none) arrives, with kind and bytes filled in.  GOES, BORROWS: it has
- * been charged.  WAITS: it is queued until qos_flow_next() hands it out or qos_flow_remove() takes
- * it out.
+ * A request of `session` (0: none) arrives, with kind, bytes and window filled in.  GOES, BORROWS:
+ * it has been charged.  WAITS: it is queued until qos_flow_next() hands it out or qos_flow_remove()
+ * takes it out.
  */
 enum qos_arrival qos_flow_arrive(struct qos_flow *flow, struct qos_item *item, uint64_t session,
                                  uint64_t now_ns);

@@ -96,8 +96,10 @@ static const struct sluice_option options[] = {
     RATE("write_bandwidth", "written"),
     {"burst", SLUICE_TYPE_DURATION, LIVE, 0, INT64_C(60000000000), "50ms", NULL,
      "After a pause, what the limits allow in this time may come at once."},
-    {"window", SLUICE_TYPE_INTEGER, LIVE, 1, 65536, "32", NULL,
-     "Requests a client has in flight at most; one eighth of them is kept for what has no limit."},
+    {"window", SLUICE_TYPE_INTEGER, LIVE, 1, 65536, NULL, NULL,
+     "Requests a client has in flight at most, if not what its front end gives; one eighth of them "
+     "is "
+     "kept for what has no limit."},
     {"share", SLUICE_TYPE_STRING, 0, 0, 0, NULL, NULL,
      "Disks that name the same share have these limits together."},
     {"at", SLUICE_TYPE_ENUM, 0, 0, 0, "guest", "guest|backing",
@@ -115,7 +117,7 @@ static void limits_from(const struct sluice_value *v, struct qos_limits *out)
         out->bandwidth[kind] = v[rate[kind]].is_set ? (uint64_t)v[rate[kind]].integer : 0;
     }
     out->burst_ns = (uint64_t)v[O_BURST].integer;
-    out->window = (uint64_t)v[O_WINDOW].integer;
+    out->window = v[O_WINDOW].is_set ? (uint64_t)v[O_WINDOW].integer : 0;
 }
 
 static uint32_t qos_place(const struct sluice_value *values)
@@ -240,6 +242,7 @@ static struct sluice_verdict on_request(void *instance, struct sluice_request *r
     if (!(atomic_load_explicit(&s->applies, memory_order_relaxed) & (1u << h->item.kind)))
         return sluice_pass();
     h->item.bytes = has_data ? request->length : 0;
+    h->item.window = request->client->window;
     h->owner = q;
     h->request = request;
     now = h->since_ns = sluice_now_ns(q->disk);

@@ -25,9 +25,10 @@ struct gateway_options {
     const char *folder;        /* config=DIR */
     const char *disk_document; /* disk='{...}': one disk, no state, no listeners */
     const char *disk_name;     /* the inline disk's name; NULL: "disk" */
-    int control_fd;        /* a listening Unix socket, owned from here on (close-on-exec is set);
-                            * -1: gateway_start() binds listen.control, an inline disk has none */
-    unsigned nbdkit_minor; /* nbdkit 1.N; 0: unknown */
+    int control_fd;         /* a listening Unix socket, owned from here on (close-on-exec is set);
+                             * -1: gateway_start() binds listen.control, an inline disk has none */
+    unsigned nbdkit_minor;  /* nbdkit 1.N; 0: unknown */
+    unsigned nbd_in_flight; /* requests of one NBD connection at once; 0: as configured */
     /* After a stop that was ordered by a signal or over the control socket, when gateway_stop() has
      * returned; on a control thread; must not return (the plugin: _exit(status)). NULL: nothing is
      * called and the gateway stays there, stopped. */
@@ -60,7 +61,7 @@ int gateway_stop(struct gateway *gateway);
 /* The path of the control socket; NULL: there is none. */
 const char *gateway_control_path(const struct gateway *gateway);
 
-/* The window of one NBD connection: limits.nbd_in_flight. */
+/* The window of one NBD connection: limits.nbd_in_flight, unless nbdkit was started otherwise. */
 unsigned gateway_nbd_in_flight(struct gateway *gateway);
 
 /* --- exports ---------------------------------------------------------------------------------- */

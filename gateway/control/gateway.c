@@ -192,6 +192,8 @@ unsigned gateway_nbd_in_flight(struct gateway *g)
 {
     SCOPED_LOCK(&g->exports_mutex); /* a reload frees the configuration before */
 
+    if (g->options.nbd_in_flight)
+        return g->options.nbd_in_flight;
     return g->config->config->limits.nbd_in_flight;
 }
 

@@ -29,6 +29,7 @@ static struct disk_session *make_session(struct disk *disk, const struct sluice_
     s->client.front_end = strdup(client->front_end);
     s->client.address = strdup(client->address);
     s->client.initiator = strdup(client->initiator);
+    s->client.window = client->window;
     s->client.session = atomic_fetch_add(&serial, 1) + 1;
     if (s->client.front_end && s->client.address && s->client.initiator)
         return s;

@@ -209,6 +209,7 @@ static void open_nexus(struct conn *c)
         .initiator = c->initiator,
         .portal_group = c->shard->iscsi->settings.portal_group,
         .address = c->address,
+        .window = COMMAND_WINDOW,
         .home = c->shard->home,
         .may_use = target_may_use,
         .find_elsewhere = target_find_elsewhere,

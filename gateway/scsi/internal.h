@@ -238,6 +238,7 @@ struct scsi_nexus {
     struct home *home;          /* [I] */
     char initiator[SCSI_NAME_BYTES];
     char address[64];
+    unsigned window;
     uint8_t isid[6];
     uint16_t portal_group;
     bool (*may_use)(struct scsi_lu *lu, void *arg);

@@ -47,7 +47,11 @@ struct scsi_nexus_lu *nexus_find_lun(struct scsi_nexus *nexus, uint64_t wire)
 static int open_session(struct scsi_nexus_lu *n, struct err *e)
 {
     struct sluice_client client = {
-        .front_end = "iscsi", .address = n->nexus->address, .initiator = n->nexus->initiator};
+        .front_end = "iscsi",
+        .address = n->nexus->address,
+        .initiator = n->nexus->initiator,
+        .window = n->nexus->window,
+    };
 
     return disk_session_open(n->lu->disk, &client, false, disk_is_read_only(n->lu->disk),
                              &n->session, e);
@@ -213,6 +217,7 @@ static struct scsi_nexus *nexus_make(struct scsi_target *t, const struct scsi_ne
     nexus->target = t;
     nexus->home = s->home;
     snprintf(nexus->initiator, sizeof nexus->initiator, "%s", s->initiator);
+    nexus->window = s->window;
     snprintf(nexus->address, sizeof nexus->address, "%s", s->address);
     memcpy(nexus->isid, s->isid, sizeof nexus->isid);
     nexus->portal_group = s->portal_group;

@@ -254,6 +254,7 @@ struct scsi_nexus_settings {
     uint8_t isid[6];       /* with the name: the initiator port */
     uint16_t portal_group; /* of the target port */
     const char *address;   /* of the client, for people: "192.0.2.1:4711" */
+    unsigned window;       /* commands the initiator may have in flight */
     struct home *home;     /* where its commands run: a loop, or a worker that drains */
     bool (*may_use)(struct scsi_lu *lu,
                     void *arg); /* NULL: every LUN; any thread, must not block */

@@ -194,7 +194,7 @@ static bool is_change(uint8_t op)
 
 static void fill_slot(struct slot *s, uint8_t op)
 {
-    static const struct sluice_client client = {"sim", "", "", 1};
+    static const struct sluice_client client = {"sim", "", "", 1, 0};
     struct sluice_request *pub = &s->request.pub;
     bool has_data = op == SLUICE_OP_READ || op == SLUICE_OP_WRITE;
 

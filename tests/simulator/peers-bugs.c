@@ -54,7 +54,7 @@ static bool is_block_busy(uint64_t block)
 
 static void put(int node, uint64_t block, uint16_t flags)
 {
-    static const struct sluice_client client = {"sim", "", "", 1};
+    static const struct sluice_client client = {"sim", "", "", 1, 0};
     struct guest_request *q = requests;
 
     while (q < requests + REQUESTS && q->is_used)

@@ -74,7 +74,7 @@ static void begin_flush(const struct guest_request *q)
 static void issue(void)
 {
     struct guest_request *q = free_request();
-    static const struct sluice_client client = {"sim", "", "", 1};
+    static const struct sluice_client client = {"sim", "", "", 1, 0};
     uint32_t kind = pair_below(10);
 
     if (!q || !nodes[home].r || nodes[home].is_gated)

@@ -45,7 +45,7 @@ static bool send_writes(struct nbd_handle *nbd, unsigned count)
         if (nbd_aio_pwrite(nbd, data, BLOCK, (uint64_t)i * BLOCK, NBD_NULL_COMPLETION, 0) == -1)
             return false;
     /* All of them are out before the read follows. */
-    while (nbd_aio_get_direction(nbd) == LIBNBD_AIO_DIRECTION_WRITE)
+    while (nbd_aio_get_direction(nbd) & LIBNBD_AIO_DIRECTION_WRITE)
         if (nbd_poll(nbd, 100) == -1)
             return false;
     return true;

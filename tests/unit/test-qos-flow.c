@@ -245,13 +245,14 @@ static void test_own_limits_and_the_common_one_hold_together(void)
 
 static void test_one_eighth_of_a_window_stays_free(void)
 {
-    struct qos_limits l = {.iops[QOS_WRITE] = 10, .window = 32};
+    struct qos_limits l = {.iops[QOS_WRITE] = 10};
     struct qos_flow *f = flow_with(&l);
     struct client c = {.kind = QOS_WRITE, .depth = 1, .session = 9};
     unsigned waits = 0, borrows = 0, goes = 0;
 
     for (unsigned i = 0; i < 33; i++) { /* the first one goes */
         c.item[i].kind = QOS_WRITE;
+        c.item[i].window = 32;
         switch (qos_flow_arrive(f, &c.item[i], c.session, START)) {
         case QOS_GOES:
             goes++;
@@ -267,6 +268,50 @@ static void test_one_eighth_of_a_window_stays_free(void)
     CHECK_EQ(waits, 28);
     CHECK_EQ(borrows, 4);
     CHECK_EQ(qos_bucket_level(&f->iops[QOS_WRITE], START), -5);
+}
+
+/* How many are held before one borrows. */
+static unsigned held_of_window(uint64_t said, uint64_t clients)
+{
+    struct qos_limits l = {.iops[QOS_WRITE] = 10, .window = said};
+    struct qos_flow *f = flow_with(&l);
+    static struct qos_item item[200];
+    unsigned held = 0;
+
+    memset(item, 0, sizeof item);
+    for (unsigned i = 0; i < 150; i++) { /* the first one goes */
+        enum qos_arrival arrival;
+
+        item[i].kind = QOS_WRITE;
+        item[i].window = clients;
+        arrival = qos_flow_arrive(f, &item[i], 3, START);
+        if (arrival == QOS_BORROWS)
+            return held;
+        held += arrival == QOS_WAITS;
+    }
+    return held;
+}
+
+/* iSCSI has 128, nbdkit by itself 16; an operator may know better. */
+static void test_the_window_is_the_clients_unless_another_is_said(void)
+{
+    CHECK_EQ(held_of_window(0, 128), 112);
+    CHECK_EQ(held_of_window(0, 16), 14);
+    CHECK_EQ(held_of_window(0, 4), 3);
+    CHECK_EQ(held_of_window(0, 1), 149); /* none to spare */
+    CHECK_EQ(held_of_window(64, 16), 56);
+}
+
+static void test_of_an_unknown_window_nothing_is_borrowed(void)
+{
+    struct qos_limits l = {.iops[QOS_WRITE] = 10};
+    struct qos_flow *f = flow_with(&l);
+    struct qos_item item[100] = {{0}};
+
+    for (unsigned i = 0; i < 100; i++) {
+        item[i].kind = QOS_WRITE;
+        CHECK_EQ(qos_flow_arrive(f, &item[i], 3, START), i ? QOS_WAITS : QOS_GOES);
+    }
 }
 
 static void test_borrowing_ends_and_is_paid_back(void)
@@ -324,6 +369,8 @@ int main(void)
     RUN(test_neither_kind_starves);
     RUN(test_own_limits_and_the_common_one_hold_together);
     RUN(test_one_eighth_of_a_window_stays_free);
+    RUN(test_the_window_is_the_clients_unless_another_is_said);
+    RUN(test_of_an_unknown_window_nothing_is_borrowed);
     RUN(test_borrowing_ends_and_is_paid_back);
     RUN(test_a_removed_one_is_not_charged);
     return unit_result();

@@ -267,7 +267,11 @@ static struct crowd *crowd_send(struct disk *disk, unsigned op, unsigned count)
                         .home = loop_home(host_service_loop()),
                         .op = op,
                         .count = count,
-                        .client = {"test", "", "", 77},
+                        .client = {.front_end = "test",
+                                   .address = "",
+                                   .initiator = "",
+                                   .session = 77,
+                                   .window = 32},
                         .sent = FLAG_INIT,
                         .ended = FLAG_INIT,
                         .cancelled = FLAG_INIT};
