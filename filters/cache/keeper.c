@@ -249,7 +249,7 @@ void keeper_run(struct sluice_work *work)
 
 void keeper_kick(struct cache *c)
 {
-    if (!cache_has_log(c) || !c->is_open || c->is_closing)
+    if (!cache_has_log(c) || !c->is_open || c->is_closing || c->is_stopped)
         return;
     if (c->keeper_runs) {
         c->keeper_again = true;
