@@ -132,7 +132,6 @@ struct log_job {
     bool source_is_ram;
     uint8_t frequency;
     bool was_logged; /* out: something of it stands in the log */
-    bool has_drops;  /* out: and some of it drops clean blocks */
     int32_t error;
     void (*done)(struct log_job *job); /* without the mutex, any thread */
 };

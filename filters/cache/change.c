@@ -181,13 +181,13 @@ static void on_through_durable(struct sync_waiter *w, int32_t error)
     go_through(CONTAINER_OF(w, struct change, waiter), error);
 }
 
-/* Dropped blocks must not come back after a crash: durable before the backing changes. */
+/* What stood in the log before must not come back after a power cut, neither what was dropped nor,
+ * where the block was dirty, a clean entry below that: durable before the backing changes. */
 static void on_through_logged(struct log_job *job)
 {
     struct change *ch = CONTAINER_OF(job, struct change, job);
-    bool is_fua = ch->request->flags & SLUICE_FLAG_FUA;
 
-    if (job->error || !job->was_logged || (!job->has_drops && !is_fua)) {
+    if (job->error || !job->was_logged) {
         go_through(ch, job->error);
         return;
     }

@@ -129,10 +129,24 @@ static int on_start(struct cache *c, const struct sluice_event *event, struct sl
     return 0;
 }
 
+/* In the keeper's place, which does not run meanwhile. */
+static void write_last_checkpoint(struct cache *c)
+{
+    int r = checkpoint_write(c, sluice_now_ns(c->disk) + LAST_CHECKPOINT_NS);
+
+    if (r < 0)
+        sluice_log(c->disk, SLUICE_LOG_NOTICE,
+                   "no checkpoint at the end (%s); the next start reads more", strerror(-r));
+    cache_lock(c);
+    c->keeper_runs = false;
+    cache_wake(&c->cond);
+    keeper_kick(c);
+    cache_unlock(c);
+}
+
 static int on_stop(struct cache *c, const struct sluice_event *event, struct sluice_error *error)
 {
     bool is_last;
-    int r;
 
     (void)error;
     if (!cache_has_log(c) || event->phase != SLUICE_PHASE_COMMIT)
@@ -140,12 +154,13 @@ static int on_stop(struct cache *c, const struct sluice_event *event, struct slu
     cache_lock(c);
     c->wants_checkpoint = true;
     is_last = c->is_parked && !c->keeper_runs && !c->log.error; /* quiesced: the gateway stops */
-    keeper_kick(c);
+    if (is_last)
+        c->keeper_runs = true;
+    else
+        keeper_kick(c);
     cache_unlock(c);
-    r = is_last ? checkpoint_write(c, sluice_now_ns(c->disk) + LAST_CHECKPOINT_NS) : 0;
-    if (r < 0)
-        sluice_log(c->disk, SLUICE_LOG_NOTICE,
-                   "no checkpoint at the end (%s); the next start reads more", strerror(-r));
+    if (is_last)
+        write_last_checkpoint(c);
     return 0;
 }
 

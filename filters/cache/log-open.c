@@ -58,7 +58,6 @@ static bool read_binding(struct cache *c, struct binding *b)
            length == sizeof *b && memcmp(b->magic, binding_magic, sizeof b->magic) == 0;
 }
 
-/* A superblock that is found after a kill may not be durable yet: it is, before we depend on it. */
 static int write_binding(struct cache *c, struct sluice_error *error)
 {
     struct binding b = {.nonce = c->log.super.nonce}, old;
@@ -66,10 +65,6 @@ static int write_binding(struct cache *c, struct sluice_error *error)
 
     if (read_binding(c, &old) && old.nonce == b.nonce && strcmp(old.path, c->log.path) == 0)
         return 0;
-    r = log_io_wait(c, SLUICE_OP_FLUSH, 0, NULL, 0);
-    if (r < 0)
-        return sluice_refuse(c->disk, error, -r, "%s cannot be made durable: %s", c->log.path,
-                             strerror(-r));
     memcpy(b.magic, binding_magic, sizeof b.magic);
     snprintf(b.path, sizeof b.path, "%s", c->log.path);
     r = sluice_state_write(c->disk, STATE_NAME, &b, sizeof b);
@@ -389,6 +384,24 @@ static int refuse_unopened(struct cache *c, int r, struct sluice_error *error)
     return refuse_without(c, &b, -r, state, error);
 }
 
+/* A superblock that is found after a kill may not be durable yet: it is, before the disk depends on
+ * it, or anything is written that an older one names.  A tier that has failed and still does is
+ * only read. */
+static int settle(struct cache *c, struct sluice_error *error)
+{
+    int r = log_io_wait(c, SLUICE_OP_FLUSH, 0, NULL, 0);
+
+    if (r == 0)
+        return 0;
+    if (!note_is_of(c, c->log.super.nonce))
+        return sluice_refuse(c->disk, error, -r, "%s cannot be made durable: %s", c->log.path,
+                             strerror(-r));
+    cache_lock(c);
+    log_fail(c, -r, "making the tier durable failed");
+    cache_unlock(c);
+    return 0;
+}
+
 int log_open(struct cache *c, const char *path, uint64_t bytes, struct sluice_error *error)
 {
     struct log *log = &c->log;
@@ -402,6 +415,8 @@ int log_open(struct cache *c, const char *path, uint64_t bytes, struct sluice_er
         r = prepare(c, error);
     if (r == 0 && allocate(c) < 0)
         r = sluice_refuse(c->disk, error, ENOMEM, "no memory for the cache's log");
+    if (r == 0)
+        r = settle(c, error);
     if (r == 0)
         r = write_binding(c, error);
     if (r == 0 && c->step_down.note && !note_is_of(c, c->log.super.nonce))

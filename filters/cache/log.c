@@ -41,7 +41,7 @@ void log_add(struct cache *c, struct log_job *job, bool is_urgent)
 {
     job->progress = 0;
     job->error = 0;
-    job->was_logged = job->has_drops = false;
+    job->was_logged = false;
     queue_add(is_urgent ? &c->log.urgent : &c->log.jobs, job);
 }
 
@@ -157,7 +157,6 @@ static bool take_change(struct taking *t, struct log_job *job)
             add_entry(t, job, CHUNK_DIRTY, data_at(job));
         } else if (!MUTANT(8)) {
             add_entry(t, job, CHUNK_DROP, NULL);
-            job->has_drops = true;
         }
     }
     return true;

@@ -455,7 +455,7 @@ static int begin_anew(struct scan *s, struct sluice_error *error)
     go_on_from(s);
     if (!MUTANT(11))
         c->log.super.incarnation = cache_random();
-    r = checkpoint_write(c, UINT64_MAX);
+    r = c->log.error ? -c->log.error : checkpoint_write(c, UINT64_MAX);
     if (r < 0 && s->is_of_failed && c->log.error) { /* but it can be read */
         c->log.durable = 0;
         note_free(c);

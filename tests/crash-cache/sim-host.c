@@ -766,6 +766,7 @@ void sim_crash(bool is_power)
 
 void sim_close(void)
 {
+    sim_health[0] = 0;
     sluice_filter_table()->close(instance);
     instance = NULL;
     memset(timers, 0, sizeof timers);
