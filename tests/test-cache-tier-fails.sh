@@ -21,7 +21,7 @@ for name in d slow; do
     disk $name <<END
 backing: { nbd: 'nbd+unix:///?socket=$work/$name.sock' }
 filters:
-  - cache: { ram: 64KiB, ssd: { path: $work/ssd/$name, size: 8MiB }, destage: { after: 1h, depth: 1 } }
+  - cache: { ram: 64KiB, ssd: { path: $work/ssd/$name, size: 8MiB }, dirty: { soft: 80, hard: 90 }, destage: { after: 1h, depth: 1 } }
 END
 done
 io() { # DISK COMMAND...

@@ -89,16 +89,6 @@ static int on_empty(struct cache *c, const struct sluice_event *event, struct sl
     }
 }
 
-/* The tier does not take that it is released.  Nothing on it is needed: noted in the state, or the
- * disk could not go without it. */
-static int void_unreleased(struct cache *c, int error)
-{
-    cache_lock(c);
-    log_fail(c, error, "releasing the tier failed");
-    cache_unlock(c);
-    return -step_down_note(c);
-}
-
 static int on_detach(struct cache *c, const struct sluice_event *event, struct sluice_error *error)
 {
     int r = on_empty(c, event, error);
@@ -111,8 +101,6 @@ static int on_detach(struct cache *c, const struct sluice_event *event, struct s
         cache_sleep(&c->cond, &c->mutex);
     cache_unlock(c);
     r = log_release(c);
-    if (r < 0)
-        r = void_unreleased(c, -r);
     if (r < 0)
         sluice_log(c->disk, SLUICE_LOG_ERROR, "%s cannot be released: %s", c->log.path,
                    strerror(-r));

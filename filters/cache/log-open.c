@@ -333,17 +333,6 @@ static int open_file(struct cache *c, uint64_t bytes, struct sluice_error *error
     return 0;
 }
 
-/* What a run that was killed has written may be seen and not be durable: its superblock, before the
- * checkpoint that the older one names is written over. */
-static int make_found_durable(struct cache *c, struct sluice_error *error)
-{
-    int r = log_io_wait(c, SLUICE_OP_FLUSH, 0, NULL, 0);
-
-    return r < 0 ? sluice_refuse(c->disk, error, -r, "%s cannot be made durable: %s", c->log.path,
-                                 strerror(-r))
-                 : 0;
-}
-
 static int prepare(struct cache *c, struct sluice_error *error)
 {
     struct log *log = &c->log;
@@ -360,9 +349,7 @@ static int prepare(struct cache *c, struct sluice_error *error)
         r = sluice_refuse(c->disk, error, EINVAL, "%s is smaller than it was made", log->path);
     if (r == 0)
         r = refuse_lost(c, found == FOUND_ONE, s, error);
-    if (r == 0 && is_usable)
-        return make_found_durable(c, error);
-    if (r < 0)
+    if (r < 0 || is_usable)
         return r;
     r = log_unbind(c);
     if (r == 0)
