@@ -39,6 +39,18 @@ is_whole() {
 }
 within 60 is_whole || fail "the group is not formed when its last disk opens"
 
+# --- without contents one may leave, and come back; the others wait for it ---
+leave() {
+    mv "$work/$1/etc/disks.d/log.yaml" "$work/away" && on "$1" reload >"$work/said" 2>&1 || fail "log does not leave: $(cat "$work/said")"
+}
+come_back() {
+    mv "$work/away/log.yaml" "$work/$1/etc/disks.d" && on "$1" reload >"$work/said" 2>&1 || fail "log does not come back: $(cat "$work/said")"
+}
+leave gw-a
+within 10 is_held index || fail "index does not wait when log has left"
+come_back gw-a
+within 10 is_whole || fail "the group is not formed again"
+
 # --- one verb for all of it ---
 within 10 are_connected || fail "no connection"
 on gw-a replication promote log --force >/dev/null || fail "the group is not promoted"
