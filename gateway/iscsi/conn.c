@@ -43,14 +43,15 @@ static void finish(struct conn *c)
     home_post(c->shard->home, &c->free_task);
 }
 
+/* After a logout the end may have been asked for already, but not have begun: it finishes then. */
 static void on_nexus_closed(void *arg)
 {
     struct conn *c = arg;
 
     c->nexus = NULL;
-    if (c->is_ending)
+    if (c->state == CONN_CLEANUP)
         finish(c);
-    else
+    else if (!c->is_ending)
         logout_nexus_closed(c);
 }
 

@@ -204,7 +204,7 @@ static void remove_at_home(struct task *task)
         return;
     }
     tell_luns_changed(nexus);
-    commands_abort(x->nexus_lu, NULL, false);
+    commands_abort(x->nexus_lu, NULL, true); /* nobody else has told the initiator */
     x->watch.drained = on_drained;
     nexus_lu_when_drained(x->nexus_lu, &x->watch);
 }

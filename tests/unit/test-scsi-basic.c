@@ -392,6 +392,47 @@ static void test_a_session_closes_when_the_disk_lets_go(void)
     fixture_end();
 }
 
+static _Atomic bool is_lun_removed;
+
+static void *remove_lun(void *arg)
+{
+    struct err e = {0};
+
+    (void)arg;
+    if (scsi_target_remove_lun(fx.target, 0, &e) < 0)
+        fixture_fail("remove the LUN", &e);
+    atomic_store(&is_lun_removed, true);
+    return NULL;
+}
+
+/* Its initiator did not ask for that: it would wait for ever. */
+static void test_a_command_of_a_lun_that_goes_is_answered(void)
+{
+    const uint8_t write[] = {0x2a, 0, 0, 0, 0, 0, 0, 0, 4, 0};
+    pthread_t thread;
+
+    set_up();
+    atomic_store(&fx.ram->is_stuck, true);
+    prepare_cdb(fx.first, 0, write, sizeof write);
+    last_is_done = false;
+    CHECK_EQ(scsi_command_start(&last), IO_PENDING);
+    if (thread_start(&thread, remove_lun, NULL) != 0)
+        abort();
+    while (!last.is_cancelled)
+        home_drain(home_current());
+    CHECK(!last_is_done);
+    ram_release(fx.ram);
+    home_wait(home_current(), &last_is_done);
+    CHECK(!last.is_aborted);
+    CHECK_EQ(last.status, SCSI_TASK_ABORTED);
+    while (!atomic_load(&is_lun_removed)) /* the other session has to let go of it too */
+        home_drain(home_current());
+    pthread_join(thread, NULL);
+    RUN_CDB(fx.first, 0, 0, 0, 0, 0, 0);
+    CHECK_SENSE(0x52500);
+    fixture_end();
+}
+
 /* --- task attributes ---------------------------------------------------------------------- */
 
 #define ROW_MAX 6u
@@ -537,6 +578,7 @@ int main(void)
     RUN(test_functions_wait_for_what_they_abort);
     RUN(test_resets_are_told);
     RUN(test_a_session_closes_when_the_disk_lets_go);
+    RUN(test_a_command_of_a_lun_that_goes_is_answered);
     RUN(test_an_ordered_command_waits_and_is_waited_for);
     RUN(test_order_is_that_of_arrival);
     RUN(test_what_waits_can_be_aborted);
