@@ -140,6 +140,7 @@ struct job_queue {
 };
 struct sync_waiter {
     struct sync_waiter *next;
+    bool is_keepers;
     void (*done)(struct sync_waiter *w, int32_t error); /* without the mutex, any thread */
 };
 
@@ -150,7 +151,7 @@ struct chunk {
     struct log_job *job[CHUNK_ENTRIES_MAX];
     struct job_queue finished; /* jobs that end with this chunk */
     uint32_t block;            /* where in its segment */
-    bool is_marked;
+    bool is_marked, is_buffered;
     uint8_t *buffer; /* header and data, as written */
     struct sluice_file_io io;
     uint64_t began_ns;
@@ -158,7 +159,8 @@ struct chunk {
 
 struct log {
     struct sluice_file *file;
-    struct superblock super; /* [I] layout and names; generation, start and end: [K] */
+    struct sluice_file *buffered; /* the same, through the page cache; NULL: is not used */
+    struct superblock super;      /* [I] layout and names; generation, start and end: [K] */
     char path[512];
     uint64_t file_bytes;
     bool is_promised; /* [I] new space of it is promised by a file system, not written */
@@ -183,6 +185,10 @@ struct log {
     struct job_queue urgent, jobs;
     bool is_writing, is_syncing;
     uint64_t sync_target;
+    /* How guests write: chunks since their last sync, how many that one was for (0: some were begun
+     * while it was under way), and what the page cache holds that is not synced. */
+    uint64_t unsynced_chunks, chunks_a_sync, buffered_bytes;
+    bool is_overlapped, is_guests_sync;
     struct sync_waiter *sync_now, *sync_next;
     struct sluice_file_io sync_io;
     struct chunk *chunk;

@@ -158,7 +158,7 @@ static void on_stay_logged(struct log_job *job)
         answer(ch, 0);
         return;
     }
-    ch->waiter.done = on_stay_durable;
+    ch->waiter = (struct sync_waiter){.done = on_stay_durable};
     log_sync(ch->c, &ch->waiter);
 }
 
@@ -191,7 +191,7 @@ static void on_through_logged(struct log_job *job)
         go_through(ch, job->error);
         return;
     }
-    ch->waiter.done = on_through_durable;
+    ch->waiter = (struct sync_waiter){.done = on_through_durable};
     log_sync(ch->c, &ch->waiter);
 }
 

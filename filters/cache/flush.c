@@ -94,7 +94,7 @@ struct sluice_verdict cache_on_flush(void *instance, struct sluice_request *r, v
         return sluice_fail(EIO);
     if (!must_sync)
         return verdict(f);
-    f->waiter.done = on_durable;
+    f->waiter = (struct sync_waiter){.done = on_durable};
     log_sync(c, &f->waiter);
     return sluice_defer();
 }

@@ -330,6 +330,8 @@ static int open_file(struct cache *c, uint64_t bytes, struct sluice_error *error
         return r;
     log->file_bytes = sluice_file_size(c->disk, log->file);
     log->is_promised = cache_is_file(log->path);
+    if (log->is_promised && sluice_file_open(c->disk, log->path, 0, 0, &log->buffered, error) < 0)
+        log->buffered = NULL;
     return 0;
 }
 
@@ -436,6 +438,9 @@ void log_close(struct cache *c)
     cache_free(log->entries_in);
     cache_free(log->readers);
     cache_free(log->crc);
+    if (log->buffered)
+        sluice_file_close(c->disk, log->buffered);
+    log->buffered = NULL;
     if (log->file)
         sluice_file_close(c->disk, log->file);
     log->file = NULL;

@@ -31,6 +31,19 @@ static void tell(struct sync_waiter *w, int32_t error)
 
 static void start(struct cache *c);
 
+/* [M] A sync is to begin. */
+static void aim(struct log *log)
+{
+    log->sync_target = log->applied.sequence;
+    log->buffered_bytes = 0;
+    log->is_guests_sync = !log->sync_now->is_keepers;
+    if (!log->is_guests_sync)
+        return;
+    log->chunks_a_sync = log->is_overlapped ? 0 : log->unsynced_chunks;
+    log->unsynced_chunks = 0;
+    log->is_overlapped = false;
+}
+
 static void end_sync(struct cache *c, int32_t error)
 {
     struct log *log = &c->log;
@@ -49,7 +62,7 @@ static void end_sync(struct cache *c, int32_t error)
     if (again) {
         log->sync_now = log->sync_next;
         log->sync_next = NULL;
-        log->sync_target = log->applied.sequence;
+        aim(log);
     }
     cache_wake(&c->cond);
     cache_unlock(c);
@@ -90,7 +103,7 @@ void log_sync(struct cache *c, struct sync_waiter *w)
         w->next = log->sync_now;
         log->sync_now = w;
         if (is_first)
-            log->sync_target = log->applied.sequence;
+            aim(log);
         log->is_syncing = true;
     } else if (!error) {
         w->next = log->sync_next;
@@ -127,7 +140,7 @@ static void wake_sync(struct sync_waiter *w, int32_t error)
 
 int32_t log_sync_wait(struct cache *c)
 {
-    struct waiting_sync ws = {.waiter.done = wake_sync, .c = c};
+    struct waiting_sync ws = {.waiter = {.is_keepers = true, .done = wake_sync}, .c = c};
 
     log_sync(c, &ws.waiter);
     cache_lock(c);
