@@ -353,6 +353,8 @@ static bool set_option(struct backing_spec *spec, const char *key, const char *v
         spec->read_only = value[0] == '1';
     else if (strcmp(key, "reconnect") == 0)
         return text_parse_duration(value, &spec->reconnect_ns) == 0;
+    else if (strcmp(key, "settle") == 0)
+        return text_parse_duration(value, &spec->settle_ns) == 0;
     else if (strcmp(key, "keep") == 0)
         return text_parse_size(value, &spec->keep_bytes) == 0;
     else

@@ -7,13 +7,16 @@
 Serves FILE (its size is read anew for each connection) with simple replies until COUNT requests were
 answered, then FAULT: garbage, truncated (half a reply, then closes), close, hang, shutdown
 (ESHUTDOWN for each request), eio, short (a structured reply that leaves data out).  `mute` says
-nothing at all to whoever connects.  The faults last until FILE.good exists.
+nothing at all to whoever connects.  `late` cuts the connection after the next write, is well from then
+on, and carries that write out when FILE.land exists; FILE.landed says that it has.  The faults last until
+FILE.good exists.
 """
 import os
 import socket
 import struct
 import sys
 import threading
+import time
 
 path, file, fault, count = sys.argv[1], sys.argv[2], sys.argv[3], int((sys.argv + ["0"])[4])
 served = 0
@@ -56,6 +59,21 @@ def negotiate(s):
             reply(s, option, REP_ACK)
         else:
             reply(s, option, REP_ERR_UNSUP)
+
+
+def land(data, offset):
+    while not os.path.exists(file + ".land"):
+        time.sleep(0.01)
+    fd = os.open(file, os.O_WRONLY)
+    os.pwrite(fd, data, offset)
+    os.close(fd)
+    open(file + ".landed", "w").close()
+
+
+def cut(data, offset):
+    threading.Thread(target=land, args=(data, offset), daemon=True).start()
+    open(file + ".good", "w").close()
+    raise EOFError
 
 
 def misbehave(s, cookie, kind):
@@ -115,8 +133,9 @@ def serve(s):
             _, _, kind, cookie, offset, length = struct.unpack(">IHHQQI", receive(s, 28))
             served += 1
             if served > count and not os.path.exists(file + ".good"):
-                if kind == 1:
-                    receive(s, length)
+                data = receive(s, length) if kind == 1 else b""
+                if fault == "late" and kind == 1:
+                    cut(data, offset)
                 misbehave(s, cookie, kind)
             else:
                 answer(s, kind, cookie, offset, length, fd, structured)

@@ -173,6 +173,8 @@ static bool start(struct remote_op *op, bool is_room_refused)
         answer(op, rc);
         return false;
     }
+    if (is_change(op->kind) && doubt_keeps(op->remote, op))
+        return false; /* it waits, and keeps nobody from taking room */
     if (is_change(op->kind) && !op->reserved) {
         rc = is_room_refused ? 0 : take_room(op);
         if (rc < 0)
@@ -376,6 +378,7 @@ static void replay_one(struct remote *r, struct kept_record *record)
     op->length = record->length;
     op->data = record->data;
     op->done = 0;
+    op->record_seq = record->seq;
     r->replay_last = record;
     r->replay_flying++;
     send(op);
@@ -386,7 +389,7 @@ void flight_replay(struct remote *r)
     struct kept_record *next;
 
     while ((next = kept_next(&r->kept, r->replay_last)) && !list_is_empty(&r->spare) &&
-           !is_disturbed(r, next))
+           !is_disturbed(r, next) && !doubt_keeps_record(r, next))
         replay_one(r, next);
     if (!next && !r->replay_flying)
         link_replayed(r);
@@ -405,6 +408,7 @@ static void park(struct remote_op *op, struct list *parked)
     list_append(parked, &op->link);
     if (op->is_kept)
         return;
+    op->is_sent_again = true;
     op->kind = op->io->kind;
     op->length = op->io->length;
     op->done = 0;
@@ -417,6 +421,8 @@ void flight_park(struct remote *r)
     struct list parked;
 
     list_init(&parked);
+    LIST_FOREACH (node, &r->flying)
+        doubt_note(r, LIST_ENTRY(node, struct remote_op, link));
     LIST_FOREACH_SAFE (node, &r->flying)
         park(LIST_ENTRY(node, struct remote_op, link), &parked);
     list_splice(&parked, &r->waiting);

@@ -366,6 +366,7 @@ void link_stop(struct remote *r)
     loop_timer_cancel(r->loop, &r->tick);
     r->transport->disconnect(r, r->state == REMOTE_READY);
     flight_park(r);
+    loop_timer_cancel(r->loop, &r->settled);
     r->end = END_NONE;
     r->state = REMOTE_IDLE;
 }

@@ -7,9 +7,10 @@
  * (NBD protocol, NBD_CMD_TRIM), ours does.
  *
  * What NBD cannot give: when a connection is cut while its server lives on, the server may still
- * carry out what it had received, even after a reconnection and on top of newer writes.  The
- * protocol has no way to fence that; nbdkit children are ended first, iSCSI sessions are
- * reinstated.
+ * carry out what it had received, even after a reconnection.  The protocol has no way to fence
+ * that; nbdkit children are ended first, iSCSI sessions are reinstated.  So newer changes of the
+ * same ranges wait (backing-doubt.c), and a connection that is given up is reset: what this machine
+ * has not sent of it yet is never sent.
  *
  * Everything here runs in the service loop, but for nbd_aio_connect_uri(), which asks the name
  * server and so gets a thread of its own.
@@ -465,6 +466,13 @@ static void connect_uri(struct remote *r)
     remote_down(r, "no thread to look up its name");
 }
 
+static void reset(struct nbd_conn *conn)
+{
+    const struct linger at_once = {.l_onoff = 1};
+
+    setsockopt(nbd_aio_get_fd(conn->handle), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 void nbd_disconnect(struct remote *r, bool is_graceful)
 {
     struct nbd_backing *nb = backing_of(r);
@@ -478,6 +486,8 @@ void nbd_disconnect(struct remote *r, bool is_graceful)
         unwatch(conn);
         if (is_graceful && !is_gone(conn))
             nbd_aio_disconnect(conn->handle, 0);
+        else if (!is_gone(conn))
+            reset(conn);
         nbd_conn_free(conn);
     }
     nb->conn = NULL;
@@ -534,6 +544,7 @@ static int nbd_open(const struct backing_spec *spec, struct backing **out, struc
     if (!nb)
         return err_set(e, ENOMEM, "no memory");
     nb->remote.transport = &uri_transport;
+    nb->remote.settle_ns = spec->settle_ns;
     nb->uri = strdup(spec->uri);
     nb->remote.name = strdup(spec->uri);
     nb->certificates = spec->tls_certificates ? strdup(spec->tls_certificates) : NULL;

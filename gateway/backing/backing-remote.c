@@ -108,7 +108,7 @@ static int prepare(struct remote *r, const struct backing_spec *spec, struct err
     r->reconnect_ns = spec->reconnect_ns;
     link_init(r);
     r->disk = strdup(spec->disk ? spec->disk : "");
-    if (flight_init(r, spec->keep_bytes) < 0 || !r->disk)
+    if (doubt_init(r) < 0 || flight_init(r, spec->keep_bytes) < 0 || !r->disk)
         return err_set(e, ENOMEM, "no memory");
     return service_start(&r->loop, e);
 }
@@ -149,6 +149,7 @@ void remote_close(struct remote *r)
 void remote_destroy(struct remote *r)
 {
     flight_free(r);
+    doubt_free(r);
     pthread_mutex_destroy(&r->status_mutex);
     free(r->disk);
     free(r->name);

@@ -27,6 +27,7 @@
 #include "backing/backing-service.h"
 
 struct remote;
+struct doubt;
 
 /* Replayed at once, where they do not overlap. */
 #define REPLAY_WINDOW 32
@@ -60,10 +61,12 @@ struct remote_op {
     struct extents *extents;
     struct io *io; /* OP_GUEST */
     uint64_t reserved;
-    bool is_kept;       /* its change is a record already */
-    uint64_t flush_seq; /* IO_FLUSH: what it makes stable */
-    uint64_t since_ns;  /* when it was sent, or began to wait for a lost server */
-    struct task task;   /* the transport's */
+    bool is_kept;        /* its change is a record already */
+    bool is_sent_again;  /* it was under way when a line was lost */
+    uint64_t record_seq; /* OP_REPLAY: of its record */
+    uint64_t flush_seq;  /* IO_FLUSH: what it makes stable */
+    uint64_t since_ns;   /* when it was sent, or began to wait for a lost server */
+    struct task task;    /* the transport's */
     _Alignas(max_align_t) unsigned char extra[]; /* the transport's, op_bytes of it */
 };
 
@@ -111,6 +114,7 @@ struct remote {
     char *disk;                        /* [I] */
     bool is_hang_kept;     /* [I] a silent server is never dropped: what it holds would be gone */
     uint64_t reconnect_ns; /* [I] 0: for ever */
+    uint64_t settle_ns;    /* [I] so long after a loss a server may still work; 0: it cannot */
     char identity[256];    /* [I] */
 
     enum remote_state state;     /* [L] */
@@ -129,9 +133,12 @@ struct remote {
     unsigned replay_failed;                /* [L] */
     int sticky;                            /* [L] positive errno */
     uint64_t backoff_ns;                   /* [L] the next pause; 0: the first */
-    struct timer retry;   /* [L] the end of the pause, or of patience with an attempt */
-    struct timer tick;    /* [L] looks for those who waited too long */
-    struct task end_task; /* [L] deals with a loss outside of the transport's callbacks */
+    struct timer retry;         /* [L] the end of the pause, or of patience with an attempt */
+    struct list doubts;         /* [L] see backing-doubt.c */
+    struct doubt *doubt_of_all; /* [L] for want of memory */
+    struct timer settled;       /* [L] the first doubt ends */
+    struct timer tick;          /* [L] looks for those who waited too long */
+    struct task end_task;       /* [L] deals with a loss outside of the transport's callbacks */
     enum { END_NONE, END_RESTART, END_LOST, END_REFUSED } end; /* [L] noted, not yet dealt with */
     bool is_end_posted;                                        /* [L] */
     char reason[200];                                          /* [L] of the loss */
@@ -192,6 +199,14 @@ void link_stop(struct remote *r);
 void link_watch(struct remote *r);
 void link_tell(struct remote *r, int code, const char *text);
 void link_publish(struct remote *r);
+
+int doubt_init(struct remote *r) MUST_CHECK;
+void doubt_free(struct remote *r);
+/* op was sent and not answered when the line was lost. */
+void doubt_note(struct remote *r, const struct remote_op *op);
+/* A change that must not be sent yet, or a record: it is newer than what may still arrive. */
+bool doubt_keeps(const struct remote *r, const struct remote_op *op);
+bool doubt_keeps_record(const struct remote *r, const struct kept_record *record);
 
 int flight_init(struct remote *r, uint64_t keep_bytes);
 void flight_free(struct remote *r);

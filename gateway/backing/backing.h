@@ -44,6 +44,7 @@ struct backing_spec {
 
     uint64_t reconnect_ns; /* keep requests waiting that long for a lost server before EIO; 0: for
                               ever */
+    uint64_t settle_ns;    /* nbd: how long a server may go on with what a lost connection sent */
     uint64_t keep_bytes;   /* nbd, iscsi: unflushed writes kept for replay; 0: default 64 MiB */
 };
 

@@ -161,6 +161,7 @@ struct backing_config {
         const char *plugin;
         struct config_strings arguments, filters; /* "key=value" */
     } nbdkit;
+    uint64_t settle_ns; /* nbd: after a loss the server may go on so long with what it had */
     uint64_t
         keep_bytes; /* nbd, iscsi: unflushed writes kept for replay; 0: the backing's default */
 };

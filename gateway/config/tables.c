@@ -315,6 +315,10 @@ static const struct config_key backing_keys[] = {
     ROW("keep", SLUICE_TYPE_SIZE, 0, 1 << 20, 1ll << 30, NULL, NULL,
         "nbd, iscsi: unflushed writes kept to be written again after a reconnect.", backing_config,
         keep_bytes, PLAN_RESTART),
+    ROW("settle", SLUICE_TYPE_DURATION, 0, 0, MINUTE, "5s", NULL,
+        "nbd: how long after a lost connection its server may still carry out what it had "
+        "received.",
+        backing_config, settle_ns, PLAN_RESTART),
 };
 
 struct backing_word {
@@ -324,7 +328,7 @@ struct backing_word {
 };
 static const struct backing_word backing_words[] = {
     {"file", BACKING_FILE, {"direct"}},
-    {"nbd", BACKING_NBD, {"tls", "keep"}},
+    {"nbd", BACKING_NBD, {"tls", "keep", "settle"}},
     {"iscsi", BACKING_ISCSI, {"chap", "initiator", "keep"}},
     {"nbdkit", BACKING_NBDKIT, {NULL}},
 };

@@ -126,6 +126,7 @@ int config_backing_spec(const struct disk_config *disk, struct backing_spec *out
         .filters = list_or_null(&backing->nbdkit.filters),
         .reconnect_ns = disk->reconnect_ns,
         .keep_bytes = backing->keep_bytes,
+        .settle_ns = backing->settle_ns,
     };
     if (backing->nbdkit.arguments.count)
         out->arguments = backing->nbdkit.arguments.item;

@@ -464,8 +464,9 @@ static void test_backing_specs(void)
     CHECK(spec.kind == BACKING_FILE && spec.direct);
     CHECK_STR(spec.path, in_folder("x.raw"));
     config_free(c);
-    c = load_backing("{nbd: \"nbds://h/e\", tls: pki, keep: 8MiB}", &spec, &chap);
+    c = load_backing("{nbd: \"nbds://h/e\", tls: pki, keep: 8MiB, settle: 1s}", &spec, &chap);
     CHECK(spec.kind == BACKING_NBD && spec.keep_bytes == 8 << 20);
+    CHECK_EQ(spec.settle_ns, 1000000000);
     CHECK_STR(spec.uri, "nbds://h/e");
     CHECK_STR(spec.tls_certificates, in_folder("pki"));
     config_free(c);
