@@ -60,7 +60,7 @@ quit
 truncate -s 8M "$dir/disk"
 drive kind=nbdkit plugin=file arg=file="$dir/disk"
 expect_open ok
-expect "ok nbdkit plugin file" identity
+expect "ok nbdkit plugin file: file=$dir/disk" identity
 (
     while [ ! -e "$dir/enough" ]; do
         sleep "0.$((100 + RANDOM % 200))"

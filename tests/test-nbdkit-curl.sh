@@ -21,6 +21,7 @@ start
 opened() { drive kind=nbdkit plugin=curl ro=1 arg=url="http://127.0.0.1:$port/image" arg=timeout=5; [ "$answer" = ok ]; }
 until_true 10 opened || fail "$answer"
 expect "ok size=4194304 * ro=1 *" info
+expect "ok nbdkit plugin curl: url=http://127.0.0.1:$port/image" identity
 expect ok read 1048576 1048576 5
 expect ok read 0 1048576 0
 kill_server http
@@ -31,3 +32,10 @@ quit
 
 drive kind=nbdkit plugin=curl arg=url="http://127.0.0.1:$port/nothing"
 expect_open "error: driven: nbdkit plugin curl: *"
+
+# Where it is says which one it is; who asks for it, and how, does not, and is no secret any more if it is told.
+cp "$dir/www/image" "$dir/www/image?sign=secret"
+drive kind=nbdkit plugin=curl ro=1 arg=url="http://me:secret@127.0.0.1:$port/image?sign=secret" arg=password=secret
+expect_open ok
+expect "ok nbdkit plugin curl: url=http://127.0.0.1:$port/image" identity
+quit

@@ -77,3 +77,18 @@ serve
 nbdinfo "$(uri device)" >/dev/null 2>&1 && fail "another backing was served"
 sluice status 2>/dev/null | grep -q "device" || fail "status does not name the disk"
 stop
+
+# The same of a plugin's file: the plugin is the same, what it serves is not.
+truncate -s 4M "$work/one.raw" "$work/two.raw"
+disk plugged <<END
+backing: { nbdkit: { plugin: file, args: { file: $work/one.raw } } }
+END
+serve
+io plugged -c "write -P 0x55 0 64k"
+stop
+sed -i "s,one.raw,two.raw," "$config/disks.d/plugged.yaml"
+serve
+nbdinfo "$(uri plugged)" >/dev/null 2>&1 && fail "another file of the plugin was served"
+sluice disk show plugged 2>&1 | grep -q "is another one than before (was nbdkit plugin file: file=$work/one.raw, is .*two.raw)" ||
+    fail "the reason: $(sluice disk show plugged 2>&1)"
+stop

@@ -52,6 +52,65 @@ static bool holds_its_contents(const struct backing_spec *spec)
     return false;
 }
 
+/* --- which one it is ------------------------------------------------------------------------ */
+
+/* What says where the contents are; how they are fetched, and with which secret, may change. */
+static const char *const places[] = {
+    "file",   "dir",    "disk",      "url",   "host",      "port",   "path",   "server",
+    "socket", "uri",    "export",    "vm",    "snapshot",  "bucket", "key",    "pool",
+    "image",  "device", "partition", "range", "tar-entry", "offset", "target", "lun",
+};
+
+static bool is_a_place(const char *argument, size_t key_length)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+        if (strlen(places[i]) == key_length && strncmp(argument, places[i], key_length) == 0)
+            return true;
+    return false;
+}
+
+/* Without USER:PASSWORD@ and what follows '?', where signatures stand. */
+static void add_place(FILE *out, const char *argument)
+{
+    const char *scheme = strstr(argument, "://"), *authority = scheme ? scheme + 3 : argument;
+    size_t host = scheme ? strcspn(authority, "/?") : 0;
+    const char *at = host ? memrchr(authority, '@', host) : NULL;
+
+    fprintf(out, " %.*s", (int)(authority - argument), argument);
+    argument = at ? at + 1 : authority;
+    fprintf(out, "%.*s", (int)(scheme ? strcspn(argument, "?") : strlen(argument)), argument);
+}
+
+/* A text too long for its place ends with a sum of all of it. */
+static void shorten(const char *text, char *out, size_t size)
+{
+    char sum[16];
+
+    if (snprintf(out, size, "%s", text) < (int)size)
+        return;
+    snprintf(sum, sizeof sum, "...%08x", crc32c(0, text, strlen(text)));
+    memcpy(out + size - strlen(sum) - 1, sum, strlen(sum) + 1);
+}
+
+/* "nbdkit plugin file: file=/srv/a.raw". 0 or -ENOMEM. */
+static int make_identity(const struct backing_spec *spec, const char *name, char *out, size_t size)
+{
+    CLEANUP_FREE char *text = NULL;
+    size_t length;
+    FILE *f = open_memstream(&text, &length);
+
+    if (!f)
+        return -ENOMEM;
+    fprintf(f, "%s:", name);
+    for (const char *const *a = spec->arguments; a && *a; a++)
+        if (!strchr(*a, '=') || is_a_place(*a, strcspn(*a, "=")))
+            add_place(f, *a);
+    if (fclose(f) != 0)
+        return -ENOMEM;
+    shorten(text, out, size);
+    return 0;
+}
+
 /* --- the command ---------------------------------------------------------------------------- */
 
 static size_t count(const char *const *words)
@@ -175,7 +234,8 @@ static int nbdkit_open(const struct backing_spec *spec, struct backing **out, st
     nb->remote.name = text_printf("nbdkit plugin %s", spec->plugin);
     nb->before_start.fire = try_start;
     nb->is_volatile = nb->remote.is_hang_kept = holds_its_contents(spec);
-    if (make_command(nb, spec) == 0)
+    if (nb->remote.name && make_command(nb, spec) == 0 &&
+        make_identity(spec, nb->remote.name, nb->remote.identity, sizeof nb->remote.identity) == 0)
         return nbd_backing_open(nb, spec, out, e);
     nbd_backing_free(nb);
     return err_set(e, ENOMEM, "no memory");

@@ -99,7 +99,8 @@ static void fill_info(struct remote *r, bool wants_read_only)
         .can_prefetch = f->can_prefetch,
         .is_rotational = f->is_rotational,
     };
-    snprintf(r->identity, sizeof r->identity, "%s", f->identity[0] ? f->identity : r->name);
+    if (!r->identity[0]) /* else its kind knows better */
+        snprintf(r->identity, sizeof r->identity, "%s", f->identity[0] ? f->identity : r->name);
 }
 
 static int prepare(struct remote *r, const struct backing_spec *spec, struct err *e)

@@ -80,7 +80,8 @@ void backing_status(struct backing *b, struct backing_status *out);
 const char *backing_kind_name(enum backing_kind kind);
 
 /* A word that says what this backing is, to notice that another one is in its place: inode and
- * device for files, UUID or NAA where there is one, the URI else. */
+ * device for files, UUID or NAA where there is one, the URI else; of an nbdkit plugin the
+ * parameters that say where its contents are. */
 void backing_identity(const struct backing *b, char *out, size_t out_size);
 
 /* Any home, any thread; io->home is the calling thread's home. The operation was checked against
