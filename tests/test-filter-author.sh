@@ -92,6 +92,10 @@ sed 's/return sluice_pass_and_tell();/return sluice_complete();/' canary/canary.
 ! cmp -s canary/canary.c broken/canary.c || fail "no bug was planted"
 cp canary/Makefile broken/ && make -s -C broken || fail "make of the broken one"
 refused 'written was' sluice filter check broken/canary.so
+sluice filter check canary/canary.so --json | jq -e '.passed and (.checks | length > 10 and all(.result != "FAIL"))' >/dev/null ||
+    fail "filter check --json: $(sluice filter check canary/canary.so --json)"
+sluice filter check broken/canary.so --json 2>"$work/err" | jq -e '(.passed | not) and any(.checks[]; .result == "FAIL")' >/dev/null ||
+    fail "filter check --json of a broken one: $(cat "$work/err")"
 
 # --- try: a RAM disk that a real client can use, and counters that live
 cd canary

@@ -59,7 +59,7 @@ int cli_filter_new(struct cli *cli)
 #define SETTINGS_MAX 64u
 
 /* One line of the report; an exit code. */
-static int check_manifest(struct cli *cli, const char *path)
+static int check_manifest(struct cli *cli, const char *path, FILE *report)
 {
     const struct sluice_filter *filter;
     struct err e = {0};
@@ -70,21 +70,73 @@ static int check_manifest(struct cli *cli, const char *path)
         return cli_fail(cli, EXIT_ERROR, "%s", e.text);
     r = config_manifest_check(path, filter, &e);
     if (r == -ENOENT) {
-        printf("note  there is no manifest beside it\n");
+        fprintf(report, "note  there is no manifest beside it\n");
         return EXIT_OK;
     }
-    printf("%s  its manifest says what the filter says%s%s\n", r < 0 ? "FAIL" : "ok  ",
-           r < 0 ? ": " : "", r < 0 ? e.text : "");
+    fprintf(report, "%s  its manifest says what the filter says%s%s\n", r < 0 ? "FAIL" : "ok  ",
+            r < 0 ? ": " : "", r < 0 ? e.text : "");
     return r < 0 ? cli_fail(cli, EXIT_ERROR, "%s", e.text) : EXIT_OK;
 }
 
 /* The driver first: it loads the filter in a process of its own, whatever that does. */
+static int check_and_report(struct cli *cli, const char *path, const char *const *words,
+                            unsigned count, FILE *report)
+{
+    struct err e = {0};
+
+    if (host_kit_check(path, words, count, report, &e) < 0)
+        return cli_fail(cli, EXIT_ERROR, "%s", e.text);
+    return check_manifest(cli, path, report);
+}
+
+/* "ok    writes of every size", "FAIL  the same: why"; other lines only sum up. */
+static void add_check(json_t *checks, char *line)
+{
+    static const char *const results[] = {"ok", "FAIL", "note"};
+    const char *text = line + strcspn(line, " ");
+
+    line[strcspn(line, "\n")] = 0;
+    text += strspn(text, " ");
+    for (unsigned i = 0; i < ARRAY_SIZE(results); i++)
+        if (strncmp(line, results[i], strlen(results[i])) == 0 && line[strlen(results[i])] == ' ')
+            json_array_append_new(checks,
+                                  json_pack("{s:s, s:s}", "result", results[i], "text", text));
+}
+
+static void print_report_as_json(const char *path, FILE *report, int status)
+{
+    json_t *checks = json_array(), *document;
+    CLEANUP_FREE char *line = NULL;
+    size_t size = 0;
+
+    rewind(report);
+    while (getline(&line, &size, report) > 0)
+        add_check(checks, line);
+    document = json_pack("{s:i, s:s, s:b, s:o}", "schema_version", 1, "file", path, "passed",
+                         status == EXIT_OK, "checks", checks);
+    cli_print_json(document);
+    json_decref(document);
+}
+
+static int check_as_json(struct cli *cli, const char *path, const char *const *words,
+                         unsigned count)
+{
+    FILE *report = tmpfile(); /* the driver is another process */
+    int status;
+
+    if (!report)
+        return cli_fail(cli, EXIT_ERROR, "cannot make a temporary file: %s", strerror(errno));
+    status = check_and_report(cli, path, words, count, report);
+    print_report_as_json(path, report, status);
+    fclose(report);
+    return status;
+}
+
 int cli_filter_check(struct cli *cli)
 {
     const char *words[SETTINGS_MAX], *word;
     char path[PATH_MAX];
     unsigned count = 0;
-    struct err e = {0};
     int r;
 
     while ((word = cli_take_option(cli, "--set")) != NULL) {
@@ -99,6 +151,6 @@ int cli_filter_check(struct cli *cli)
         return r;
     /* A file, not the name of one that is installed. */
     snprintf(path, sizeof path, "%s%s", strchr(cli->argv[0], '/') ? "" : "./", cli->argv[0]);
-    r = host_kit_check(path, words, count, stdout, &e);
-    return r < 0 ? cli_fail(cli, EXIT_ERROR, "%s", e.text) : check_manifest(cli, path);
+    return cli->is_json ? check_as_json(cli, path, words, count)
+                        : check_and_report(cli, path, words, count, stdout);
 }

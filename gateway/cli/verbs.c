@@ -54,7 +54,7 @@ const struct cli_verb cli_verbs[] = {
     {"filter new", "NAME --class CLASS",
      "Make the folder NAME with the source, Makefile, test, manifest and manual page of a filter.",
      cli_filter_new},
-    {"filter check", "./FILE.so [--set OPTION=VALUE]...",
+    {"filter check", "./FILE.so [--set OPTION=VALUE]... [--json]",
      "Drive a filter through every operation, event and cancel; no gateway needed.",
      cli_filter_check},
     {"filter try", "FILTER|./FILE.so [--size SIZE] [--set OPTION=VALUE]... [--for DURATION]",
