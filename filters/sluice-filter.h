@@ -467,6 +467,7 @@ struct sluice_host {
     int (*file_try)(struct sluice_file *, struct sluice_file_io *);
     int (*channel_send_soon)(struct sluice_channel *, const void *data, size_t length);
     uint32_t (*group_disks)(struct sluice_disk *);
+    bool (*gate_is_drained)(struct sluice_disk *);
 };
 
 /* The disk as one instance sees it; handed to open() and valid until close(). */
@@ -726,6 +727,14 @@ static inline int sluice_role_request(struct sluice_disk *disk, uint32_t role, u
 static inline void sluice_gate(struct sluice_disk *disk, bool is_closed, const char *reason)
 {
     disk->host->gate(disk, is_closed, reason);
+}
+/* The gate is closed, and none of the guests' requests that had passed it is under way any more, above this
+ * filter or below.  From any thread but that of a request's callback; to be asked again, nothing tells. */
+static inline bool sluice_gate_is_drained(struct sluice_disk *disk)
+{
+    return disk->host->struct_size <
+               offsetof(struct sluice_host, gate_is_drained) + sizeof disk->host->gate_is_drained ||
+           disk->host->gate_is_drained(disk);
 }
 /* With a sentence: -ENOTSUP where no peer can be had, -ENOENT (no such peer), -EEXIST (the channel is
  * open already).  From open() on. */

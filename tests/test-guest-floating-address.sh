@@ -38,6 +38,8 @@ in_machine() {
 }
 boot_machine() { # NAME: with its own address alone
     in_machine "$1" ip address flush dev eth0 || fail "no eth0"
+    in_machine "$1" sh -c 'echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_ignore && echo 2 >/proc/sys/net/ipv4/conf/eth0/arp_announce' ||
+        fail "no setting of eth0"
     in_machine "$1" ip address add "$(address_of "$1")/24" dev eth0 && in_machine "$1" ip link set eth0 up && in_machine "$1" ip link set lo up ||
         fail "no address"
 }

@@ -53,11 +53,24 @@ static bool has_numbers(struct replica *r)
     return r->seq + SEQ_MARGIN < r->saved_seq_limit;
 }
 
+/* A side that steps down lets nobody in, and what is in already out: refused, it would be an error
+ * to a guest that is still there. */
+static bool is_taking(const struct replica *r)
+{
+    return r->is_serving || (r->is_demoting && r->super.role == REPLICA_PRIMARY && !r->role_change);
+}
+
+/* Its client was cut off: nobody waits for it, and it may not wait for another reign. */
+static bool is_left_over(const struct replica *r, const struct captured *c)
+{
+    return r->super.role == REPLICA_SECONDARY && (c->member->guests_left || r->is_promoting);
+}
+
 static bool may_begin(struct replica *r, struct captured *c)
 {
     uint64_t bytes = c->request->length;
 
-    if (!r->is_serving || !has_numbers(r))
+    if (!is_taking(r) || !has_numbers(r))
         return false;
     if (!link_mirrors(r) && r->link != LINK_AHEAD && !r->is_alone)
         return false;
@@ -118,7 +131,7 @@ static void capture(struct replica *r, struct captured *c)
 
 static const char *why_waiting(const struct replica *r)
 {
-    if (!r->is_serving)
+    if (!is_taking(r))
         return "replication: this side does not serve the disk";
     return r->link == LINK_DOWN || r->link == LINK_RESTING ? "replication: waits for its peer"
                                                            : NULL;
@@ -166,7 +179,9 @@ struct sluice_verdict capture_start(struct member *m, struct sluice_request *req
     c->request = request;
     c->member = m;
     c->offset = m->base + request->offset;
-    v = request->op == SLUICE_OP_FLUSH ? start_flush(r, c) : start_change(r, c);
+    v = is_left_over(r, c)               ? sluice_fail(ESHUTDOWN)
+        : request->op == SLUICE_OP_FLUSH ? start_flush(r, c)
+                                         : start_change(r, c);
     replica_unlock(r);
     return v;
 }
@@ -230,7 +245,9 @@ struct sluice_verdict capture_end(struct replica *r, struct sluice_request *q, s
         if (r->is_closing)
             replica_wake(&r->changed);
     }
-    if (!may_end(r, c)) {
+    if (!may_end(r, c) && is_left_over(r, c)) {
+        v = sluice_fail(ESHUTDOWN);
+    } else if (!may_end(r, c)) {
         append(&r->unacked_last, c);
         if (!link_mirrors(r))
             sluice_hold(c->member->disk, q, "replication: waits for its peer");
@@ -253,20 +270,23 @@ void capture_release(struct replica *r)
     }
 }
 
-static void refuse_all(struct captured ***last, struct captured **first)
+static void refuse_all(struct captured ***last, struct captured *first, const struct member *of)
 {
-    while (*first) {
-        struct captured *c = *first;
+    struct captured *next;
 
+    for (struct captured *c = first; c; c = next) {
+        next = c->next;
+        if (of && c->member != of)
+            continue;
         take_out(last, c);
         sluice_resume(c->member->disk, c->request, sluice_fail(ESHUTDOWN));
     }
 }
 
-void capture_abandon(struct replica *r)
+void capture_abandon(struct replica *r, const struct member *of)
 {
-    refuse_all(&r->waiting_last, &r->waiting);
-    refuse_all(&r->unacked_last, &r->unacked);
+    refuse_all(&r->waiting_last, r->waiting, of);
+    refuse_all(&r->unacked_last, r->unacked, of);
 }
 
 enum sluice_cancel_answer capture_cancel(struct replica *r, struct captured *c)

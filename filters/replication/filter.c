@@ -274,47 +274,22 @@ static enum sluice_cancel_answer cancel(void *instance, struct sluice_request *r
  * ----------------------------------------------------------------------------------------------------------
  */
 
-/* Until the role is this one and nothing changes it, or the deadline. */
-static bool wait_for_role(struct replica *r, uint8_t role, uint64_t deadline_ns)
-{
-    while ((r->super.role != role || r->is_promoting || r->is_demoting) && !r->is_closing &&
-           sluice_now_ns(r->disk) < deadline_ns && (r->is_promoting || r->is_demoting))
-        replica_sleep(&r->changed, &r->mutex);
-    return r->super.role == role;
-}
-
-/* The disks of a group are told one after the other, each in its time: the group may have gone on
- * to another role meanwhile. */
-static bool is_outdated(const struct replica *r, const struct sluice_event *event)
-{
-    uint64_t epoch = lineage_tip(&r->super.lineage).epoch;
-
-    return !r->is_formed || (event->kind == SLUICE_EVENT_PROMOTE
-                                 ? r->super.role == REPLICA_SECONDARY && event->epoch <= epoch
-                                 : r->super.role == REPLICA_PRIMARY && event->epoch < epoch);
-}
-
+/* The gateway follows: this filter has changed its own role and asked for it, of one disk of the
+ * group after the other.  What it asked for in another time changes nothing any more. */
 static int on_role(struct member *m, const struct sluice_event *event, struct sluice_error *error)
 {
     struct replica *r = m->r;
-    bool is_promotion = event->kind == SLUICE_EVENT_PROMOTE;
-    bool is_there = false;
+    bool is_promotion = event->kind == SLUICE_EVENT_PROMOTE, is_late;
 
-    if (event->phase != SLUICE_PHASE_PREPARE)
-        return 0;
     replica_lock(r);
-    if (!is_outdated(r, event)) {
-        if (is_promotion)
-            roles_promote(r);
-        else
-            roles_demote(r);
-        is_there = wait_for_role(r, is_promotion ? REPLICA_PRIMARY : REPLICA_SECONDARY,
-                                 event->deadline_ns);
-    }
+    is_late =
+        is_promotion && (!r->is_formed || r->super.role != REPLICA_PRIMARY || r->is_promoting);
+    if (event->phase == SLUICE_PHASE_COMMIT && !is_promotion)
+        roles_left(m);
     replica_unlock(r);
-    return is_there ? 0
-                    : sluice_refuse(m->disk, error, EBUSY, "the role cannot be changed now: %s",
-                                    link_name(r->link));
+    return event->phase == SLUICE_PHASE_PREPARE && is_late
+               ? sluice_refuse(m->disk, error, EBUSY, "it is not the primary")
+               : 0;
 }
 
 static bool is_busy(const struct replica *r)

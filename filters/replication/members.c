@@ -195,7 +195,21 @@ void members_request_role(struct replica *r, uint32_t role, uint64_t epoch)
         sluice_role_request(r->members[i]->disk, role, epoch, NULL);
 }
 
-static bool have_role(struct replica *r, bool is_primary)
+bool members_are_drained(struct replica *r)
+{
+    for (unsigned i = 0; i < r->member_count; i++)
+        if (!sluice_gate_is_drained(r->members[i]->disk))
+            return false;
+    return true;
+}
+
+void members_set_guests_left(struct replica *r, bool have_left)
+{
+    for (unsigned i = 0; i < r->member_count; i++)
+        r->members[i]->guests_left = have_left;
+}
+
+bool members_have_role(struct replica *r, bool is_primary)
 {
     for (unsigned i = 0; i < r->member_count; i++)
         if ((sluice_role(r->members[i]->disk, NULL) == SLUICE_ROLE_PRIMARY) != is_primary)
@@ -209,7 +223,7 @@ void members_await_role(struct replica *r, bool is_primary)
     struct timespec nap = {.tv_nsec = 1000000};
     uint64_t until = sluice_now_ns(r->disk) + HOST_LIMIT_NS;
 
-    while (!have_role(r, is_primary) && sluice_now_ns(r->disk) < until)
+    while (!members_have_role(r, is_primary) && sluice_now_ns(r->disk) < until)
         nanosleep(&nap, NULL);
 }
 

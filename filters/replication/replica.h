@@ -203,6 +203,7 @@ struct member {
     struct settings settings;
     uint64_t base; /* where it begins in the group; a multiple of an extent */
     bool is_parked, is_lone;
+    bool guests_left; /* whoever still waits here, or comes, has no client any more */
 };
 #define MEMBERS_MAX 64u
 
@@ -298,7 +299,9 @@ struct replica {
         is_discarding, discard_is_all, discard_is_whole;
     uint64_t discard_change; /* as role_change: what was given up is durably forgotten */
     uint64_t role_change;    /* super_changes that makes the new role durable; 0: none under way */
-    uint64_t opened_ns, abandon_ns; /* abandon_ns: 0: nothing to abandon */
+    uint64_t opened_ns;
+    uint64_t demoting_ns; /* since when */
+    uint64_t role_asked_ns;
     struct sluice_work work;
     bool work_is_queued, work_again;
     struct sluice_timer timer;
@@ -369,6 +372,9 @@ int members_submit(struct replica *r, struct sluice_io *io);
 int members_wait(struct replica *r, struct sluice_io *io);
 void members_gate(struct replica *r, bool is_closed, const char *reason);
 void members_request_role(struct replica *r, uint32_t role, uint64_t epoch);
+bool members_have_role(struct replica *r, bool is_primary);
+bool members_are_drained(struct replica *r); /* sluice_gate_is_drained() of all */
+void members_set_guests_left(struct replica *r, bool have_left);
 /* Blocks, in a verb and without the mutex, until the gateway has taken it over for all disks, or
  * for some seconds. */
 void members_await_role(struct replica *r, bool is_primary);
@@ -469,8 +475,9 @@ enum sluice_cancel_answer capture_cancel(struct replica *r, struct captured *c);
 /* Something changed: those that waited to begin, those that waited for the peer. */
 void capture_admit(struct replica *r);
 void capture_release(struct replica *r);
-/* This side serves no more: whatever still waits for it is refused. */
-void capture_abandon(struct replica *r);
+/* The guests of this disk, NULL: of all, have left this side: whatever still waits for it is
+ * refused. */
+void capture_abandon(struct replica *r, const struct member *of);
 
 /* --- resync.c
  * --------------------------------------------------------------------------------------------------------
@@ -580,6 +587,7 @@ void roles_demote(struct replica *r);  /* begins: is_demoting until everything i
 void roles_on_lost(struct replica *r);
 void roles_tick(struct replica *r);
 void roles_pump(struct replica *r); /* without the mutex */
+void roles_left(struct member *m);
 void roles_serve(struct replica *r, bool is_serving, const char *reason);
 void roles_split(struct replica *r);
 /* This side gives up what only it has written: it is sealed, or with is_whole the whole disk, then

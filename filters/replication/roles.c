@@ -18,7 +18,9 @@
 #define TICK_NS 500000000ull
 #define CLEAN_NS 5000000000ull
 #define SEQ_STEP (1u << 20)
-#define ABANDON_NS 2000000000ull /* the front ends have cut their clients by then */
+#define DRAIN_NS 1000000000ull /* for what was under way when a side was to step down */
+#define DRAIN_TICK_NS 2000000ull
+#define ASK_NS 5000000000ull
 
 /* --- serving
  * ------------------------------------------------------------------------------------------------------
@@ -228,7 +230,8 @@ void roles_promote(struct replica *r)
     seal_stop(r);
     /* What was meant for an earlier reign must not come after what was written since. */
     if (!MUTANT(16))
-        capture_abandon(r);
+        capture_abandon(r, NULL);
+    members_set_guests_left(r, false);
     if (r->link == LINK_TARGET) {
         target_stop(r);
         link_set(r, LINK_RESTING);
@@ -253,10 +256,21 @@ static void open_epoch(struct replica *r)
     r->super.tip_is_shared = false;
 }
 
+/* What guests of an earlier reign sent is gone: they are cut off, and nothing of it is still on its
+ * way to this filter, where it would come after what was written since. */
+static bool is_free_of_the_past(struct replica *r)
+{
+    return members_have_role(r, false) && members_are_drained(r);
+}
+
 static void promote_step(struct replica *r)
 {
     if (!r->is_promoting)
         return;
+    if (!r->role_change && !is_free_of_the_past(r)) {
+        replica_tick_in(r, DRAIN_TICK_NS);
+        return;
+    }
     /* Whoever becomes primary knows that it has had an activity log. */
     if (!r->super.log_generation) {
         r->evidence.log_wanted = true;
@@ -305,6 +319,7 @@ void roles_demote(struct replica *r)
     if (r->is_demoting || r->super.role != REPLICA_PRIMARY)
         return;
     r->is_demoting = true;
+    r->demoting_ns = sluice_now_ns(r->disk);
     roles_serve(r, false, "replication: hands the disk over");
     replica_kick(r);
 }
@@ -324,7 +339,7 @@ static void become_secondary(struct replica *r)
     r->super.role = REPLICA_SECONDARY;
     r->is_alone = r->alone_wanted = false;
     r->role_change = super_change(r);
-    r->abandon_ns = sluice_now_ns(r->disk) + ABANDON_NS;
+    members_set_guests_left(r, false);
 }
 
 static void end_demotion(struct replica *r)
@@ -334,6 +349,8 @@ static void end_demotion(struct replica *r)
 
     r->role_change = 0;
     r->is_demoting = false;
+    if (MUTANT(66))
+        members_set_guests_left(r, true);
     members_request_role(r, SLUICE_ROLE_SECONDARY, f.epoch);
     sluice_log(r->disk, SLUICE_LOG_NOTICE, "replication: secondary");
     if (r->is_handing_over)
@@ -344,10 +361,22 @@ static void end_demotion(struct replica *r)
     replica_wake(&r->changed);
 }
 
+/* Also what is on its way to this filter, if it comes soon: what is held longer is sent again
+ * by its client, to the other side. */
+static bool is_drained(struct replica *r)
+{
+    return MUTANT(66) || (!r->waiting && members_are_drained(r)) ||
+           sluice_now_ns(r->disk) - r->demoting_ns > DRAIN_NS;
+}
+
 static void demote_step(struct replica *r)
 {
     if (!r->is_demoting)
         return;
+    if (!r->role_change && !is_drained(r)) {
+        replica_tick_in(r, DRAIN_TICK_NS);
+        return;
+    }
     if (r->role_change && r->super_saved >= r->role_change)
         end_demotion(r);
     else if (!r->role_change && r->link == LINK_STREAMING && !is_anything_writing(r) &&
@@ -567,16 +596,39 @@ void roles_pump(struct replica *r)
         on_cleaned(&r->clean_io, EIO);
 }
 
+/* DEMOTE is committed: the front ends have cut their clients. */
+void roles_left(struct member *m)
+{
+    if (m->r->super.role != REPLICA_SECONDARY || m->r->is_promoting)
+        return;
+    m->guests_left = true;
+    capture_abandon(m->r, m);
+}
+
+/* The gateway could not note the role, for instance, or two wishes overtook each other. */
+static void ask_again(struct replica *r)
+{
+    const struct lineage_entry tip = lineage_tip(&r->super.lineage);
+    bool is_primary = r->super.role == REPLICA_PRIMARY;
+    uint64_t now = sluice_now_ns(r->disk);
+
+    if (r->is_promoting || r->is_demoting || r->role_change || !tip.epoch ||
+        members_have_role(r, is_primary)) {
+        r->role_asked_ns = now;
+        return;
+    }
+    if (now - r->role_asked_ns < ASK_NS)
+        return;
+    r->role_asked_ns = now;
+    members_request_role(r, is_primary ? SLUICE_ROLE_PRIMARY : SLUICE_ROLE_SECONDARY, tip.epoch);
+}
+
 void roles_tick(struct replica *r)
 {
     r->sync_is_armed = false;
 
     evidence_commit(r);
-    if (r->abandon_ns && sluice_now_ns(r->disk) >= r->abandon_ns &&
-        r->super.role == REPLICA_SECONDARY) {
-        r->abandon_ns = 0;
-        capture_abandon(r);
-    }
+    ask_again(r);
     /* Left behind, and the link has drained: from the beginning. */
     if (r->link == LINK_AHEAD && !r->out_first && r->sent_bytes == r->peer_journaled_bytes)
         link_greet(r);

@@ -139,7 +139,8 @@ static void judge_gate(struct gateway_export *x, const struct windows *w, struct
 
     disk_gate_reason(x->disk, gate, sizeof gate);
     snprintf(remedy, sizeof remedy, "sluice disk show %s --tasks", x->name);
-    if (gate[0])
+    /* A secondary has no guests: what is wrong with it, its filters say. */
+    if (gate[0] && disk_role(x->disk, NULL) != SLUICE_ROLE_SECONDARY)
         trouble(h, "suspended", remedy, "guests are held: %s", gate);
     snprintf(remedy, sizeof remedy,
              "commit what was prepared, or: sluice disk event %s snapshot --abort", x->name);

@@ -139,9 +139,8 @@ int disk_stop(struct disk *disk, uint64_t deadline_ns, struct err *e) MUST_CHECK
 uint32_t disk_role(const struct disk *disk, uint64_t *epoch);
 /*
  * Tells the filters PROMOTE or DEMOTE and keeps the role over a restart.  Demotion holds new
- * requests, waits for those in flight (-EBUSY when they do not end; a deposed disk does not wait),
- * calls the hook, and refuses what is held and what comes; promotion lets them in and then calls
- * the hook. Blocks.
+ * requests, waits a second for those in flight, calls the hook, and refuses what is held and what
+ * comes; promotion lets them in and then calls the hook. Blocks.
  */
 int disk_set_role(struct disk *disk, uint32_t role, uint64_t epoch, struct err *e) MUST_CHECK;
 /* A disk that never had a role is nobody's yet: it serves when it is first promoted. */
@@ -152,6 +151,8 @@ typedef void disk_role_hook(void *context, struct disk *disk, uint32_t role, uin
 void disk_set_role_hook(disk_role_hook *hook, void *context);
 /* A filter or the role holds guest requests; the reason (copied) shows in status. */
 void disk_gate(struct disk *disk, bool is_closed, const char *reason);
+/* It is closed, and no request of a client that had passed it is under way. Any thread. */
+bool disk_gate_is_drained(struct disk *disk);
 /* Copies the reason of the closed gate, "" when open. */
 void disk_gate_reason(struct disk *disk, char *out, size_t out_size);
 

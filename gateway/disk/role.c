@@ -6,7 +6,8 @@
  *
  * Demotion never fails a request that a client could lose: new requests are held, what is in flight
  * ends, then the room above ends the clients' connections (the hook), and only then are the held
- * ones, whose answers nobody can receive any more, and all later ones, refused.  None of them may
+ * ones, whose answers nobody can receive any more, and all later ones, refused; those that a filter
+ * holds it refuses itself, when DEMOTE is committed.  None of them may
  * wait for the next promotion: the client has long since sent it to the other gateway.
  */
 #include "internal.h"
@@ -17,6 +18,7 @@
 #include <string.h>
 
 #define ROLE_FILE "role.json"
+#define DEMOTION_WAIT_NS (UINT64_C(1) * 1000000000u)
 
 static _Atomic(disk_role_hook *) role_hook;
 static _Atomic(void *) role_hook_context;
@@ -137,14 +139,17 @@ static struct sluice_event make_event(uint32_t role, uint64_t epoch)
     return event;
 }
 
-/* A primary that was deposed has no choice: what does not end is refused when it does. */
-static int hold_clients(struct disk *disk, uint32_t role, struct err *e)
+/* Who asks has stepped down already, so there is no way back.  Before a planned change it has
+ * waited for what was in flight; what a filter holds without a peer ends when the clients are gone.
+ */
+static void hold_clients(struct disk *disk)
 {
+    uint64_t limit_ns = MIN(disk->quiesce_limit_ns, DEMOTION_WAIT_NS);
+
     engine_gate_close(disk->engine, GATE_DEMOTED);
-    if (engine_drain(disk->engine, clock_now_ns() + disk->quiesce_limit_ns) == 0 ||
-        role == SLUICE_ROLE_DEPOSED)
-        return 0;
-    return err_set(e, EBUSY, "%s: requests are in flight that do not end", disk->name);
+    if (engine_drain(disk->engine, clock_now_ns() + limit_ns) < 0)
+        log_line(LOG_LEVEL_NOTICE,
+                 "clients are sent away although requests of theirs are held disk=%s", disk->name);
 }
 
 static void serve_clients(struct disk *disk)
@@ -158,10 +163,11 @@ static int demote(struct disk *disk, uint32_t role, uint64_t epoch, struct err *
 {
     bool was_primary = disk_role(disk, NULL) == SLUICE_ROLE_PRIMARY;
     struct sluice_event event = make_event(role, epoch);
-    int r = was_primary ? hold_clients(disk, role, e) : 0;
+    int r;
 
-    if (r == 0)
-        r = disk_event_prepare(disk, &event, e);
+    if (was_primary)
+        hold_clients(disk);
+    r = disk_event_prepare(disk, &event, e);
     if (r == 0) {
         r = store_role(disk, role, epoch, e);
         if (r < 0 && disk_event_abort(disk, event.kind, NULL) < 0)
@@ -226,6 +232,11 @@ void disk_gate(struct disk *disk, bool is_closed, const char *reason)
         engine_gate_open(disk->engine, GATE_ROLE);
     disk_notify(disk, is_closed ? "gated" : "ungated", "reason:%s",
                 is_closed && reason ? reason : "");
+}
+
+bool disk_gate_is_drained(struct disk *disk)
+{
+    return engine_gate(disk->engine) & GATE_ROLE && engine_guests_in_flight(disk->engine) == 0;
 }
 
 void disk_gate_reason(struct disk *disk, char *out, size_t out_size)

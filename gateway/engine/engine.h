@@ -138,6 +138,9 @@ void engine_gate_open(struct engine *engine, uint32_t reason);
  * false: they are held by it again. */
 void engine_gate_refuse(struct engine *engine, bool is_refusing);
 uint32_t engine_gate(const struct engine *engine);
+/* Requests of clients that have passed the gate and not ended.  None while it is closed: there will
+ * be none until it is opened. Any thread; looks at each request in flight. */
+uint64_t engine_guests_in_flight(struct engine *engine);
 /* With the gate closed: waits until nothing is in flight.  0 or -ETIMEDOUT. Blocks. */
 int engine_drain(struct engine *engine, uint64_t deadline_ns) MUST_CHECK;
 /* With GATE_SWAP closed and drained: puts `chain` in place and returns the old one. */

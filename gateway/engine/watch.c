@@ -332,6 +332,38 @@ static void fill_view(struct request *r, struct request_view *v)
     snprintf(v->client, sizeof v->client, "%s %s", c ? c->front_end : "", c ? c->address : "");
 }
 
+struct guests {
+    struct engine *engine;
+    uint64_t count;
+};
+
+static void count_guests(struct home *home, void *arg)
+{
+    struct guests *g = arg;
+    struct home_engine *he = home->engine;
+
+    if (!he)
+        return;
+    lock_list(he);
+    LIST_FOREACH (node, &he->in_flight) {
+        const struct request *r = LIST_ENTRY(node, struct request, link);
+
+        g->count += r->engine == g->engine && !r->parent && !r->entry && !r->passes_gate &&
+                    request_place(r) != PLACE_GATE;
+    }
+    unlock_list(he);
+}
+
+/* Who is in the list has looked at the gate after it was closed, or is counted: a request joins
+ * before it looks. */
+uint64_t engine_guests_in_flight(struct engine *engine)
+{
+    struct guests g = {.engine = engine};
+
+    home_for_each(count_guests, &g);
+    return g.count;
+}
+
 static void list_home(struct home *home, void *arg)
 {
     struct listing *l = arg;

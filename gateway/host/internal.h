@@ -59,6 +59,8 @@ struct seat {
     struct list files;        /* [M] sluice_file.link */
     struct list channels;     /* [M] sluice_channel.link */
     bool is_open;             /* [M] open() has returned */
+    struct list role_changes; /* [M] wished for and not begun, in order */
+    bool role_is_changing;    /* [M] a worker goes through them */
     struct list shares;       /* under the registry's mutex */
     struct list timers;       /* [T] set ones */
     struct list tiers;        /* under the tiers' mutex */

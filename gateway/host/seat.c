@@ -85,6 +85,7 @@ static void init_sync(struct seat *seat)
     list_init(&seat->locks);
     list_init(&seat->files);
     list_init(&seat->channels);
+    list_init(&seat->role_changes);
     list_init(&seat->shares);
     list_init(&seat->timers);
     list_init(&seat->tiers);

@@ -145,6 +145,11 @@ static uint32_t do_group_disks(struct sluice_disk *disk)
     return disk_group_disks(seat_of(disk)->disk);
 }
 
+static bool do_gate_is_drained(struct sluice_disk *disk)
+{
+    return disk_gate_is_drained(seat_of(disk)->disk);
+}
+
 static int do_channel_open(struct sluice_disk *disk, const struct sluice_channel_handlers *handlers,
                            struct sluice_channel **out, struct sluice_error *error)
 {
@@ -251,6 +256,7 @@ const struct sluice_host host_table = {
     .role = do_role,
     .role_request = do_role_request,
     .gate = do_gate,
+    .gate_is_drained = do_gate_is_drained,
     .state_read = do_state_read,
     .state_write = do_state_write,
     .state_remove = do_state_remove,

@@ -4,7 +4,7 @@
 # the writes of a guest.
 #
 #   start_pair                   both gateways, gw-a primary; @PEER@ in the policy is filled in
-#   fail_over_amid_writes KILLS  to and fro by plan, then KILLS times kill -9 and force; $primary serves then
+#   fail_over_amid_writes KILLS  PLANNED times (1) to and fro by plan, then KILLS times kill -9 and force; $primary serves then
 #   end_guest_load LEAST REGEX   the guest's files and records are right, it has not said such a thing, and both images are
 #                                equal, with a clean file system
 #
@@ -75,8 +75,10 @@ kill_primary() {
 
 fail_over_amid_writes() {
     local i
-    hand_over_to gw-b
-    hand_over_to gw-a
+    for ((i = 0; i < ${PLANNED:-1}; i++)); do
+        hand_over_to gw-b
+        hand_over_to gw-a
+    done
     for ((i = 0; i < $1; i++)); do kill_primary; done
     amid_writes "the end"
 }

@@ -16,7 +16,7 @@ int memory_node;
 
 /* --- events ---------------------------------------------------------------------------------- */
 
-enum event_kind { EV_FILE, EV_IO, EV_PASSED, EV_RESUMED, EV_WORK };
+enum event_kind { EV_FILE, EV_IO, EV_PASSED, EV_RESUMED, EV_WORK, EV_ABOVE, EV_DEMOTED };
 struct event {
     enum event_kind kind;
     struct node *node;
@@ -115,6 +115,13 @@ void node_submit(struct guest_request *q)
     take_verdict(q, handler_of(q->pub.op)->start(n->members[q->disk], &q->pub, q->scratch));
 }
 
+/* It has passed the gate, and a filter above has it for a while. */
+void node_submit_later(struct guest_request *q)
+{
+    memset(q->scratch, 0, sizeof q->scratch);
+    add_event(EV_ABOVE, &nodes[q->node], q, NULL);
+}
+
 static bool do_resume(struct sluice_disk *disk, struct sluice_request *pub, struct sluice_verdict v)
 {
     struct guest_request *q = (struct guest_request *)(void *)pub;
@@ -154,7 +161,7 @@ static void end_passed(struct guest_request *q, uint64_t mark)
     if (!q->pub.error && changes(q->pub.op))
         pair_written(n, q);
     if (!q->pub.error && q->pub.flags & SLUICE_FLAG_FUA)
-        apply(n, q->disk, SLUICE_OP_FLUSH, 0, 0, NULL, n->image.number);
+        q->pub.error = apply(n, q->disk, SLUICE_OP_FLUSH, 0, 0, NULL, n->image.number);
     q->is_deferred = q->is_resumed = false;
     take_verdict(q, handler_of(q->pub.op)->completion(n->members[q->disk], &q->pub, q->scratch));
 }
@@ -349,8 +356,21 @@ static const char *do_state_folder(struct sluice_disk *disk)
 static int do_role_request(struct sluice_disk *disk, uint32_t role, uint64_t epoch,
                            struct sluice_error *error)
 {
-    (void)disk, (void)role, (void)epoch, (void)error;
+    (void)epoch, (void)error;
+    if (role != SLUICE_ROLE_PRIMARY)
+        add_event(EV_DEMOTED, node_of(disk), NULL, NULL);
     return 0;
+}
+static uint32_t do_role(struct sluice_disk *disk, uint64_t *epoch)
+{
+    const struct replica *r = node_of(disk)->r;
+
+    (void)epoch;
+    return r && r->super.role == REPLICA_PRIMARY ? SLUICE_ROLE_PRIMARY : SLUICE_ROLE_SECONDARY;
+}
+static bool do_gate_is_drained(struct sluice_disk *disk)
+{
+    return node_of(disk)->is_gated && guests_are_drained(node_of(disk)->number);
 }
 static void do_gate(struct sluice_disk *disk, bool is_closed, const char *reason)
 {
@@ -444,8 +464,10 @@ static const struct sluice_host host = {
     .state_write = do_state_write,
     .state_remove = do_state_remove,
     .state_folder = do_state_folder,
+    .role = do_role,
     .role_request = do_role_request,
     .gate = do_gate,
+    .gate_is_drained = do_gate_is_drained,
     .channel_open = line_open,
     .channel_send = line_send,
     .channel_send_soon = line_send,
@@ -639,6 +661,8 @@ static void tear(const struct event *e)
         const struct guest_request *q = e->what;
         uint8_t op = e->kind == EV_IO ? io->op : q->pub.op;
 
+        if (e->kind == EV_IO && op != SLUICE_OP_READ && op != SLUICE_OP_FLUSH)
+            pair_overwritten(e->node, io->offset, io->length, io->data);
         if (op == SLUICE_OP_WRITE || op == SLUICE_OP_ZERO || op == SLUICE_OP_TRIM)
             device_write_torn(e->device,
                               windows[e->kind == EV_IO ? e->disk : q->disk].begins +
@@ -683,6 +707,18 @@ void node_kill(struct node *n, bool is_power)
 
 /* --- the run of events ----------------------------------------------------------------------- */
 
+/* The front ends have cut their clients, unless this side is to be primary again. */
+static void commit_demotion(struct node *n)
+{
+    const struct sluice_event event = {.kind = SLUICE_EVENT_DEMOTE, .phase = SLUICE_PHASE_COMMIT};
+
+    if (n->r->super.role != REPLICA_SECONDARY || n->r->is_promoting)
+        return;
+    guests_leave(n->number);
+    for (unsigned i = 0; i < n->disk_count; i++)
+        sluice_filter_table()->event(n->members[i], &event, NULL);
+}
+
 static void happen(struct event e)
 {
     memory_node = e.node->number;
@@ -701,6 +737,12 @@ static void happen(struct event e)
         break;
     case EV_RESUMED:
         end_hold(e.what);
+        break;
+    case EV_ABOVE:
+        (pair_below(16) ? node_submit_later : node_submit)(e.what);
+        break;
+    case EV_DEMOTED:
+        commit_demotion(e.node);
         break;
     default:
         ((struct sluice_work *)e.what)->run(e.what);

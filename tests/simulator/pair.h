@@ -136,6 +136,7 @@ void node_submit(struct guest_request *q);
 /* The disk of the group that has all of these blocks; node.disk_count: none has. */
 unsigned node_disk_of(const struct node *n, uint64_t block, uint64_t count);
 uint64_t node_disk_begins(unsigned disk);
+void node_submit_later(struct guest_request *q);
 /* One event, by chance; false: nothing is left to happen, not even a timer. */
 bool pair_step(void);
 unsigned pair_pending(void);
@@ -152,6 +153,10 @@ void line_deliver(int to); /* the next message */
 unsigned line_count(int to);
 void line_forget(int node);
 void line_is_dead(int node); /* it is told nothing any more, and the link breaks */
+/* None that passed the gate of this node is under way. */
+bool guests_are_drained(int node);
+/* The connections to this node are cut. */
+void guests_leave(int node);
 /* The guest's request has ended. */
 void guest_done(struct guest_request *q, int32_t error);
 void memory_forget(int node);

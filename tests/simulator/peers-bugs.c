@@ -34,6 +34,20 @@ void guest_done(struct guest_request *q, int32_t error)
         expected[q->block] = q->data[0];
 }
 
+bool guests_are_drained(int node)
+{
+    for (unsigned i = 0; i < REQUESTS; i++)
+        if (requests[i].is_used && requests[i].node == node)
+            return false;
+    return true;
+}
+
+void guests_leave(int node)
+{
+    for (unsigned i = 0; i < REQUESTS; i++)
+        requests[i].is_orphan |= requests[i].is_used && requests[i].node == node;
+}
+
 void pair_written(struct node *n, const struct guest_request *q)
 {
     (void)n, (void)q;

@@ -103,6 +103,10 @@ static void issue(void)
     pair_say("   guest op %u version %u block %u count %u at %d", q->pub.op, (unsigned)q->version,
              (unsigned)q->block, (unsigned)q->count, home);
     memory_node = home;
+    if (pair_one_in(4)) {
+        node_submit_later(q);
+        return;
+    }
     node_submit(q);
     note_capture(q);
 }
@@ -115,6 +119,8 @@ void guest_done(struct guest_request *q, int32_t error)
     if (q->is_orphan)
         return;
     note_capture(q);
+    if (error == ESHUTDOWN)
+        pair_violation("side %d refuses a request of a guest that is there", q->node);
     if (error) {
         if (q->pub.op != SLUICE_OP_FLUSH)
             history_doubt(q->version);
@@ -237,6 +243,19 @@ static void kill_node(int n, bool is_power)
         /* What it lost may be lost on the other side too, once a batch from it is there. */
         peer_was_cut |= is_power;
     }
+}
+
+bool guests_are_drained(int node)
+{
+    for (unsigned i = 0; i < REQUESTS; i++)
+        if (requests[i].is_used && requests[i].node == node)
+            return false;
+    return true;
+}
+
+void guests_leave(int node)
+{
+    forget_requests(node);
 }
 
 static void start_node(int n)
