@@ -205,7 +205,7 @@ static void plugin_dump(void)
 
     printf("sluice_version=%s\n", PACKAGE_VERSION);
     printf("sluice_filter_api=%u\n", SLUICE_FILTER_API_VERSION);
-    printf("sluice_front_ends=nbd\n");
+    printf("sluice_front_ends=nbd,iscsi\n");
     printf("sluice_backings=file,nbd,iscsi,nbdkit\n");
     if (gateway_set_filter_path(&e) == 0)
         host_for_each_filter(print_filter, NULL);

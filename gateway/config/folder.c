@@ -34,12 +34,12 @@ char *folder_read_file(const char *path, size_t *length)
     CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     char *text;
-    ssize_t n;
+    ssize_t n = 0;
 
     if (fd < 0 || fstat(fd, &st) < 0)
         return NULL;
     if (!S_ISREG(st.st_mode) || st.st_size > YAML_BYTES_MAX) {
-        errno = S_ISREG(st.st_mode) ? EFBIG : EINVAL;
+        errno = S_ISREG(st.st_mode) ? EFBIG : S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
         return NULL;
     }
     text = malloc((size_t)st.st_size + 1);
@@ -47,7 +47,10 @@ char *folder_read_file(const char *path, size_t *length)
     while (text && *length < (size_t)st.st_size &&
            (n = read(fd, text + *length, (size_t)st.st_size - *length)) > 0)
         *length += (size_t)n;
-    return text;
+    if (n >= 0)
+        return text;
+    free(text); /* half a file may well be a policy, another one */
+    return NULL;
 }
 
 static bool make_room(struct folder *folder)

@@ -293,9 +293,14 @@ const struct config_node *yaml_parse(struct binder *b, const char *file, const c
                                      size_t length)
 {
     struct reader reader = {.binder = b, .file = file, .text = text, .length = length};
+    static const char byte_order_mark[] = "\xef\xbb\xbf";
     struct config_origin at = {file, 1, 1};
     const struct config_node *root;
 
+    if (length >= 3 && memcmp(text, byte_order_mark, 3) == 0) {
+        binder_say(b, &at, "begins with a byte order mark; save it as UTF-8 without one");
+        return NULL;
+    }
     if (length > YAML_BYTES_MAX) {
         binder_say(b, &at, "larger than %u bytes", YAML_BYTES_MAX);
         return NULL;

@@ -653,6 +653,21 @@ static void test_folder_that_is_not_there(void)
     config_plan_free(NULL);
 }
 
+static void test_folder_in_a_files_place(void)
+{
+    struct gateway_config *c;
+    char path[300];
+
+    snprintf(path, sizeof path, "%s", in_folder("placed"));
+    CHECK_EQ(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s", in_folder("placed/gateway.yaml"));
+    CHECK_EQ(mkdir(path, 0700), 0);
+    CHECK_EQ(config_load(in_folder("placed"), &lookup, &c, &problems), -EINVAL);
+    CHECK(said("cannot be read: Is a directory"));
+    CHECK_EQ(rmdir(path), 0);
+    CHECK_EQ(rmdir(in_folder("placed")), 0);
+}
+
 static void test_filter_by_path_and_without_names(void)
 {
     struct gateway_config *c =
@@ -762,6 +777,7 @@ int main(void)
     RUN(test_documents_are_bounded);
     RUN(test_little_memory_is_an_error);
     RUN(test_folder_that_is_not_there);
+    RUN(test_folder_in_a_files_place);
     RUN(test_filter_by_path_and_without_names);
     RUN(test_effective_tells_every_origin);
     RUN(test_loads_share_nothing);
