@@ -87,7 +87,7 @@ end_guest_load() {
     local records
     records=$(guest 180 'touch /tmp/enough; until grep -q . /tmp/records && grep -q . /tmp/unpack; do sleep 0.1; done; cat /tmp/records') ||
         guest_fail "the load does not end"
-    guest 10 'cat /tmp/unpack; ! grep -v "^unpacked" /tmp/unpack' || guest_fail "a wrong file"
+    guest 10 'cat /tmp/unpack; ! grep -v "^unpacked" /tmp/unpack' || { guest 20 'dmesg | tail -n 30'; guest_fail "a wrong file"; }
     [ "$records" -ge "$1" ] || guest_fail "a record was refused: $records"
     guest 120 'cd /mnt/unpacked && sha256sum -c SHA256SUMS >/tmp/sums || { grep -v ": OK$" /tmp/sums; exit 1; }; cd /; umount /mnt' || guest_fail "a wrong byte"
     guest 60 'dmesg' >"$work/dmesg"
