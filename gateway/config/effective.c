@@ -193,6 +193,9 @@ static void write_table(struct writer *w, unsigned indent, const struct config_t
             write_filters(w);
         else if (table == &config_disk_table && strcmp(key->option.name, "policy") == 0)
             continue; /* it is all here */
+        else if (is_absent(value) && table->has_default &&
+                 !table->has_default(node, key->option.name))
+            continue;
         else if (table == &config_disk_table && strcmp(key->option.name, "deadline") == 0 &&
                  is_absent(value))
             write_deadline(w);

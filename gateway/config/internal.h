@@ -160,6 +160,8 @@ struct config_table {
     size_t struct_bytes; /* NAMED: of one item, which begins with const char *name */
     /* After all keys: combinations. node may be NULL: not written. */
     void (*check)(struct binder *b, const struct config_node *node, void *base);
+    /* Whether a key that is not written has its default beside those that are; NULL: each has. */
+    bool (*has_default)(const struct config_node *node, const char *key);
 };
 extern const struct config_table config_gateway_table, config_disk_table, config_instance_table;
 

@@ -395,7 +395,20 @@ static void check_backing(struct binder *b, const struct config_node *node, void
                        word->kind_key);
     }
 }
-static const struct config_table backing_table = {TABLE(backing_keys), .check = check_backing};
+
+/* What goes with another kind has no meaning here, and written out it would be refused. */
+static bool backing_has_default(const struct config_node *node, const char *key)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(backing_words); i++) {
+        const struct backing_word *word = &backing_words[i];
+
+        if (node_get(node, word->kind_key) && !find_other_kind(word, key, backing_words))
+            return true;
+    }
+    return false;
+}
+static const struct config_table backing_table = {TABLE(backing_keys), .check = check_backing,
+                                                  .has_default = backing_has_default};
 
 static const struct config_key nbd_keys[] = {
     ROW("enabled", SLUICE_TYPE_BOOL, 0, 0, 0, "true", NULL,
