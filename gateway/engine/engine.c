@@ -27,6 +27,7 @@ struct engine *engine_create(const char *disk_name, struct chain *chain, uint64_
     pthread_cond_init(&e->drained, NULL);
     list_init(&e->held);
     atomic_store(&e->chain, chain);
+    atomic_store(&e->info, chain->info);
     return e;
 }
 
@@ -61,6 +62,7 @@ struct chain *engine_swap_chain(struct engine *engine, struct chain *chain)
     SCOPED_LOCK(&engine->gate_mutex); /* nobody is reading the old one's counts */
 
     assert(engine_gate(engine) & GATE_SWAP);
+    atomic_store(&engine->info, chain->info);
     return atomic_exchange(&engine->chain, chain);
 }
 

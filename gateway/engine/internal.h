@@ -73,6 +73,8 @@ struct engine_shard {
 struct engine {
     char name[64];                 /* [I] */
     _Atomic(struct chain *) chain; /* replaced under GATE_SWAP, drained */
+    /* The chain's: for who has not been admitted, and may find the chain gone. */
+    _Atomic(const struct backing_info *) info;
     _Atomic uint64_t size_bytes;
     bool is_refusing;           /* under gate_mutex */
     _Atomic uint32_t gate;      /* GATE_* bits */

@@ -256,7 +256,7 @@ int request_error(const struct request *r)
 static int check(const struct request *r)
 {
     const struct engine *e = r->engine;
-    const struct backing_info *info = atomic_load(&e->chain)->info;
+    const struct backing_info *info = atomic_load(&e->info);
     uint64_t size = atomic_load_explicit(&e->size_bytes, memory_order_relaxed);
     bool changes = op_changes_data(r->op);
 
