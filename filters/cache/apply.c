@@ -45,6 +45,38 @@ void cache_forget(struct cache *c, const struct index_item *item)
     index_remove(&c->index, item->block);
 }
 
+#define FOUND_MOST 64u
+
+/* The index must not change while it is gone through, so some are noted and then forgotten. */
+struct sweep {
+    bool (*matches)(const struct index_item *item, const void *arg);
+    const void *arg;
+    struct index_item found[FOUND_MOST];
+    unsigned count;
+};
+
+static void note_match(const struct index_item *item, void *arg)
+{
+    struct sweep *s = arg;
+
+    if (s->count < FOUND_MOST && s->matches(item, s->arg))
+        s->found[s->count++] = *item;
+}
+
+void cache_forget_matching(struct cache *c, unsigned shard,
+                           bool (*matches)(const struct index_item *item, const void *arg),
+                           const void *arg)
+{
+    struct sweep s = {.matches = matches, .arg = arg};
+
+    do {
+        s.count = 0;
+        index_for_shard(&c->index, shard, note_match, &s);
+        for (unsigned i = 0; i < s.count; i++)
+            cache_forget(c, &s.found[i]);
+    } while (s.count);
+}
+
 /* [M] 0, or ENOMEM: the log has it, the index not. */
 static int32_t apply_dirty(struct cache *c, uint64_t block, uint32_t slot)
 {

@@ -269,6 +269,10 @@ void log_for_entries(const struct log *log, const uint8_t *segment_data, uint64_
 int32_t log_apply(struct cache *c, const struct chunk *chunk);
 /* [M] This block's entry goes. */
 void cache_forget(struct cache *c, const struct index_item *item);
+/* [M] All that match in one shard of the index. */
+void cache_forget_matching(struct cache *c, unsigned shard,
+                           bool (*matches)(const struct index_item *item, const void *arg),
+                           const void *arg);
 /* [M] So many more entries of the index lie in the segment of this slot. */
 void log_count_entries(struct cache *c, uint32_t slot, int change);
 

@@ -69,24 +69,21 @@ static void answer(struct change *ch, int32_t error)
 
 static void look_again(struct stranded *s);
 
-struct sweep {
-    struct cache *c;
+struct blocks {
     uint64_t first, end;
-    struct index_item found[64];
-    unsigned count;
 };
-static void note_found(const struct index_item *item, void *arg)
-{
-    struct sweep *s = arg;
 
-    if (item->block >= s->first && item->block < s->end && s->count < 64)
-        s->found[s->count++] = *item;
+static bool is_among(const struct index_item *item, const void *arg)
+{
+    const struct blocks *b = arg;
+
+    return item->block >= b->first && item->block < b->end;
 }
 
 /* [M] Forgets all that is known of the blocks, looking at each or through the whole index. */
 static void forget_all(struct cache *c, uint64_t block, uint64_t count)
 {
-    struct sweep s = {.c = c, .first = block, .end = block + count};
+    const struct blocks blocks = {block, block + count};
     struct index_item item;
 
     for (uint64_t i = 0; i < count && count <= c->index.count; i++)
@@ -94,12 +91,7 @@ static void forget_all(struct cache *c, uint64_t block, uint64_t count)
             cache_forget(c, &item);
     for (unsigned shard = 0; shard < index_shard_count(&c->index) && count > c->index.count;
          shard++)
-        do {
-            s.count = 0;
-            index_for_shard(&c->index, shard, note_found, &s);
-            for (unsigned i = 0; i < s.count; i++)
-                cache_forget(c, &s.found[i]);
-        } while (s.count);
+        cache_forget_matching(c, shard, is_among, &blocks);
 }
 
 /* [M] WAIT: it is stranded. */

@@ -93,35 +93,27 @@ static void forget(void *arg, const struct chunk_entry *entry, uint32_t slot, co
 
 /* A header that has rotted hides its entries: they are looked for in the index, all of it, because
  * their slots will hold other blocks. */
-struct sweep {
+struct hidden {
     const struct log *log;
     uint32_t place;
-    struct index_item found[64];
-    unsigned count;
 };
 
-static void note_hidden(const struct index_item *item, void *arg)
+static bool is_hidden(const struct index_item *item, const void *arg)
 {
-    struct sweep *s = arg;
+    const struct hidden *h = arg;
 
-    if (!item->is_in_ram && log_place_of_slot(s->log, item->place) == s->place && s->count < 64)
-        s->found[s->count++] = *item;
+    return !item->is_in_ram && log_place_of_slot(h->log, item->place) == h->place;
 }
 
 /* [M] */
 static void forget_hidden(struct reclaim *r)
 {
     struct cache *c = r->c;
-    struct sweep s = {.log = &c->log, .place = log_place_of(&c->log, r->segment)};
+    const struct hidden h = {.log = &c->log, .place = log_place_of(&c->log, r->segment)};
 
-    for (unsigned shard = 0; shard < index_shard_count(&c->index) && c->log.entries_in[s.place];
+    for (unsigned shard = 0; shard < index_shard_count(&c->index) && c->log.entries_in[h.place];
          shard++)
-        do {
-            s.count = 0;
-            index_for_shard(&c->index, shard, note_hidden, &s);
-            for (unsigned i = 0; i < s.count; i++)
-                cache_forget(c, &s.found[i]);
-        } while (s.count);
+        cache_forget_matching(c, shard, is_hidden, &h);
 }
 
 static void make_copies(struct reclaim *r)

@@ -204,34 +204,19 @@ static int write_note(struct cache *c, uint64_t most, bool gives_up, uint64_t *b
     return r;
 }
 
-struct sweep {
-    bool gives_up;
-    struct index_item found[64];
-    unsigned count;
-};
-
 /* On the tier, and not in the note. */
-static void note_void(const struct index_item *item, void *arg)
+static bool is_void(const struct index_item *item, const void *gives_up)
 {
-    struct sweep *s = arg;
-    bool is_noted = item->is_dirty && !(item->is_bad && s->gives_up);
+    bool is_noted = item->is_dirty && !(item->is_bad && *(const bool *)gives_up);
 
-    if (!item->is_in_ram && !is_noted && s->count < 64)
-        s->found[s->count++] = *item;
+    return !item->is_in_ram && !is_noted;
 }
 
 static void forget_void(struct cache *c, bool gives_up)
 {
-    struct sweep s = {.gives_up = gives_up};
-
     for (unsigned shard = 0; shard < index_shard_count(&c->index); shard++) {
         cache_lock(c);
-        do {
-            s.count = 0;
-            index_for_shard(&c->index, shard, note_void, &s);
-            for (unsigned i = 0; i < s.count; i++)
-                cache_forget(c, &s.found[i]);
-        } while (s.count);
+        cache_forget_matching(c, shard, is_void, &gives_up);
         cache_unlock(c);
     }
 }
