@@ -224,5 +224,5 @@ int plugin_is_rotational(void *handle)
 {
     const struct connection *c = handle;
 
-    return backing_info(chain_backing(engine_chain(c->engine)))->is_rotational;
+    return c->can.is_rotational;
 }

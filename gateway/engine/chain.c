@@ -159,11 +159,6 @@ struct station *chain_station(const struct chain *chain, unsigned index)
     return index < chain->count ? chain->station[index] : NULL;
 }
 
-struct backing *chain_backing(const struct chain *chain)
-{
-    return chain->backing;
-}
-
 /* The index in `path` at which I/O made by `station` enters: the first edge below it. */
 unsigned path_entry_below(const struct path *path, const struct chain *chain,
                           const struct station *station)

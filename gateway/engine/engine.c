@@ -27,7 +27,7 @@ struct engine *engine_create(const char *disk_name, struct chain *chain, uint64_
     pthread_cond_init(&e->drained, NULL);
     list_init(&e->held);
     atomic_store(&e->chain, chain);
-    atomic_store(&e->info, chain->info);
+    e->info = chain->info;
     return e;
 }
 
@@ -59,10 +59,9 @@ struct chain *engine_chain(const struct engine *engine)
 
 struct chain *engine_swap_chain(struct engine *engine, struct chain *chain)
 {
-    SCOPED_LOCK(&engine->gate_mutex); /* nobody is reading the old one's counts */
+    SCOPED_LOCK(&engine->gate_mutex); /* nobody is looking into the old one */
 
     assert(engine_gate(engine) & GATE_SWAP);
-    atomic_store(&engine->info, chain->info);
     return atomic_exchange(&engine->chain, chain);
 }
 
@@ -86,12 +85,15 @@ void engine_set_size(struct engine *engine, uint64_t size_bytes)
 
 uint32_t engine_unit(const struct engine *engine)
 {
+    struct engine *e = (struct engine *)(uintptr_t)engine;
+    SCOPED_LOCK(&e->gate_mutex);
+
     return engine_chain(engine)->unit;
 }
 
 void engine_capabilities(const struct engine *engine, struct engine_capabilities *out)
 {
-    const struct backing_info *info = engine_chain(engine)->info;
+    const struct backing_info *info = engine->info;
 
     *out = (struct engine_capabilities){
         .can_flush = true,
@@ -101,6 +103,7 @@ void engine_capabilities(const struct engine *engine, struct engine_capabilities
         .can_extents = true,
         .knows_extents = info->can_extents,
         .can_prefetch = true,
+        .is_rotational = info->is_rotational,
     };
 }
 

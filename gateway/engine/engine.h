@@ -80,7 +80,6 @@ struct chain *chain_create(struct station *const *stations, unsigned count,
 void chain_destroy(struct chain *chain);
 unsigned chain_count(const struct chain *chain);
 struct station *chain_station(const struct chain *chain, unsigned index);
-struct backing *chain_backing(const struct chain *chain);
 /* All that a station has counted, in `chain` and before. Exact while nothing is in flight. */
 void chain_station_counts(const struct chain *chain, const struct station *station,
                           struct station_counts *out);
@@ -112,9 +111,10 @@ void engine_set_size(struct engine *engine, uint64_t size_bytes);
 /* Read-modify-write unit: 1, or what the backing or a filter needs. */
 uint32_t engine_unit(const struct engine *engine);
 
-/* What front ends may promise for the chain in place. */
+/* What front ends may promise, whichever chain is in place. */
 struct engine_capabilities {
     bool can_flush, can_trim, can_zero, can_fast_zero, can_extents, can_prefetch;
+    bool is_rotational;
     bool knows_extents; /* without it the answer to extents is always: all of it is data */
 };
 void engine_capabilities(const struct engine *engine, struct engine_capabilities *out);

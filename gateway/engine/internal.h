@@ -71,10 +71,9 @@ struct engine_shard {
 };
 
 struct engine {
-    char name[64];                 /* [I] */
-    _Atomic(struct chain *) chain; /* replaced under GATE_SWAP, drained */
-    /* The chain's: for who has not been admitted, and may find the chain gone. */
-    _Atomic(const struct backing_info *) info;
+    char name[64];                   /* [I] */
+    _Atomic(struct chain *) chain;   /* replaced under GATE_SWAP, drained */
+    const struct backing_info *info; /* [I] of the backing, which all its chains have in common */
     _Atomic uint64_t size_bytes;
     bool is_refusing;           /* under gate_mutex */
     _Atomic uint32_t gate;      /* GATE_* bits */

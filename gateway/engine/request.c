@@ -256,7 +256,6 @@ int request_error(const struct request *r)
 static int check(const struct request *r)
 {
     const struct engine *e = r->engine;
-    const struct backing_info *info = atomic_load(&e->info);
     uint64_t size = atomic_load_explicit(&e->size_bytes, memory_order_relaxed);
     bool changes = op_changes_data(r->op);
 
@@ -266,12 +265,12 @@ static int check(const struct request *r)
         return changes ? ENOSPC : EINVAL;
     if (!changes)
         return 0;
-    if (info->is_read_only ||
+    if (e->info->is_read_only ||
         (atomic_load_explicit(&e->is_read_only, memory_order_relaxed) && !r->entry))
         return EROFS;
-    if (r->op == SLUICE_OP_TRIM && !info->can_trim)
+    if (r->op == SLUICE_OP_TRIM && !e->info->can_trim)
         return EOPNOTSUPP;
-    if ((r->pub.flags & SLUICE_FLAG_FAST_ONLY) && !info->can_fast_zero)
+    if ((r->pub.flags & SLUICE_FLAG_FAST_ONLY) && !e->info->can_fast_zero)
         return EOPNOTSUPP;
     return 0;
 }
