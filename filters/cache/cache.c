@@ -83,9 +83,8 @@ static const struct sluice_option options[] = {
     {"ssd.path", SLUICE_TYPE_PATH, 0, 0, 0, NULL, NULL,
      "A file or block device for this disk alone, in place of a tier."},
     {"ssd.given_up", SLUICE_TYPE_STRING, 0, 0, 0, NULL, NULL,
-     "A tier that is gone for good, as the refusal to start without it names it: what was on it "
-     "alone "
-     "is lost."},
+     "A tier that is gone for good, as the refusal to start without it names it: what was on "
+     "it alone is lost."},
     {"policy", SLUICE_TYPE_ENUM, 0, 0, 0, "s3-fifo", "s3-fifo|lru|arc",
      "Which blocks leave RAM first."},
     {"dirty.soft", SLUICE_TYPE_INTEGER, LIVE, 1, 90, "40", NULL,

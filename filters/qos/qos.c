@@ -97,9 +97,8 @@ static const struct sluice_option options[] = {
     {"burst", SLUICE_TYPE_DURATION, LIVE, 0, INT64_C(60000000000), "50ms", NULL,
      "After a pause, what the limits allow in this time may come at once."},
     {"window", SLUICE_TYPE_INTEGER, LIVE, 1, 65536, NULL, NULL,
-     "Requests a client has in flight at most, if not what its front end gives; one eighth of them "
-     "is "
-     "kept for what has no limit."},
+     "Requests a client has in flight at most, if not what its front end gives; one eighth of "
+     "them is kept for what has no limit."},
     {"share", SLUICE_TYPE_STRING, 0, 0, 0, NULL, NULL,
      "Disks that name the same share have these limits together."},
     {"at", SLUICE_TYPE_ENUM, 0, 0, 0, "guest", "guest|backing",

@@ -231,7 +231,7 @@ static bool may_end(const struct replica *r, const struct captured *c)
 
 struct sluice_verdict capture_end(struct replica *r, struct sluice_request *q, struct captured *c)
 {
-    struct sluice_verdict v = sluice_pass();
+    struct sluice_verdict v;
 
     replica_lock(r);
     if (!c->is_flush) {
@@ -245,9 +245,11 @@ struct sluice_verdict capture_end(struct replica *r, struct sluice_request *q, s
         if (r->is_closing)
             replica_wake(&r->changed);
     }
-    if (!may_end(r, c) && is_left_over(r, c)) {
+    if (may_end(r, c)) {
+        v = sluice_pass();
+    } else if (is_left_over(r, c)) {
         v = sluice_fail(ESHUTDOWN);
-    } else if (!may_end(r, c)) {
+    } else {
         append(&r->unacked_last, c);
         if (!link_mirrors(r))
             sluice_hold(c->member->disk, q, "replication: waits for its peer");
