@@ -7,8 +7,8 @@
  * The played server lives in the service loop like a real transport.  The time that a doubt lasts
  * is longer than it holds anything back; both are timers of that loop, which fire in their order.
  */
-#include "backing/backing-remote.h"
 #include "backing-test.h"
+#include "played-line.h"
 #include "unit.h"
 
 #define SIZE (256u << 10)
@@ -17,20 +17,13 @@
 #define SETTLE_NS (50 * MS)
 
 struct server {
-    struct remote remote; /* first */
+    struct played_line line; /* first */
     unsigned char bytes[SIZE];
-    struct list pending; /* received over the connection that is */
-    struct list late;    /* and over those that were */
-    struct timer answer, up, landing;
-    bool is_connected, is_silent;
-    uint32_t random;
+    struct list late; /* received over the connections that were */
+    struct timer landing;
+    bool is_silent;
     unsigned cut_one_in; /* commands; 0: never */
     unsigned cuts, landed;
-};
-
-struct server_op {
-    struct list link;
-    struct remote_op *op;
 };
 
 struct late {
@@ -38,19 +31,6 @@ struct late {
     uint64_t due_ns, offset, length;
     unsigned char data[];
 };
-
-static struct server *server_of(struct remote *r)
-{
-    return CONTAINER_OF(r, struct server, remote);
-}
-
-static uint32_t server_random(struct server *s)
-{
-    s->random ^= s->random << 13;
-    s->random ^= s->random >> 17;
-    s->random ^= s->random << 5;
-    return s->random;
-}
 
 /* --- playing ---------------------------------------------------------------------------------- */
 
@@ -76,7 +56,7 @@ static void land(struct server *s, bool all)
         struct late *l = LIST_ENTRY(node, struct late, link);
 
         if (!all && l->due_ns > clock_now_ns()) {
-            loop_timer_set(s->remote.loop, &s->landing, l->due_ns);
+            loop_timer_set(s->line.remote.loop, &s->landing, l->due_ns);
             return;
         }
         memcpy(s->bytes + l->offset, l->data, l->length);
@@ -103,7 +83,7 @@ static void hold_back(struct server *s, const struct remote_op *op, uint64_t due
         memcpy(l->data, op->data + op->done, op->chunk);
     list_append(&s->late, &l->link);
     if (!s->landing.due_ns)
-        loop_timer_set(s->remote.loop, &s->landing, due_ns);
+        loop_timer_set(s->line.remote.loop, &s->landing, due_ns);
 }
 
 static void server_cut(struct server *s)
@@ -111,31 +91,24 @@ static void server_cut(struct server *s)
     uint64_t due_ns = clock_now_ns() + LATE_MS * MS;
 
     s->cuts++;
-    LIST_FOREACH (node, &s->pending) {
-        const struct remote_op *op = LIST_ENTRY(node, struct server_op, link)->op;
+    LIST_FOREACH (node, &s->line.pending) {
+        const struct remote_op *op = LIST_ENTRY(node, struct played_op, link)->op;
 
         if (op->kind == IO_WRITE || op->kind == IO_ZERO || op->kind == IO_TRIM)
             hold_back(s, op, due_ns);
     }
-    list_init(&s->pending);
-    s->is_connected = false;
-    remote_down(&s->remote, "cut");
-}
-
-static void arm(struct server *s)
-{
-    if (!s->answer.due_ns && !list_is_empty(&s->pending))
-        loop_timer_set(s->remote.loop, &s->answer, clock_now_ns() + server_random(s) % 100000);
+    line_forget(&s->line);
+    remote_down(&s->line.remote, "cut");
 }
 
 static void answer_fire(struct timer *timer)
 {
-    struct server *s = CONTAINER_OF(timer, struct server, answer);
+    struct server *s = CONTAINER_OF(timer, struct server, line.answer);
 
-    while (!list_is_empty(&s->pending) && !s->is_silent) {
-        struct server_op *x = LIST_ENTRY(s->pending.next, struct server_op, link);
+    while (!list_is_empty(&s->line.pending) && !s->is_silent) {
+        struct played_op *x = LIST_ENTRY(s->line.pending.next, struct played_op, link);
 
-        if (s->cut_one_in && server_random(s) % s->cut_one_in == 0) {
+        if (s->cut_one_in && line_random(&s->line) % s->cut_one_in == 0) {
             server_cut(s);
             return;
         }
@@ -146,61 +119,25 @@ static void answer_fire(struct timer *timer)
 
 static void up_fire(struct timer *timer)
 {
-    static const struct remote_facts facts = {
-        .size_bytes = SIZE,
-        .block_bytes = 512,
-        .preferred_bytes = 4096,
-        .max_transfer_bytes = 8192,
-        .max_zero_bytes = 16384,
-        .max_trim_bytes = 16384,
-        .max_extents_bytes = 65536,
-        .can_flush = true,
-        .can_fua = true,
-        .can_fua_zero = true,
-        .can_trim = true,
-        .can_zero = true,
-    };
-    struct server *s = CONTAINER_OF(timer, struct server, up);
+    struct remote_facts facts = line_facts(SIZE);
+    struct server *s = CONTAINER_OF(timer, struct server, line.up);
 
-    s->is_connected = true;
-    remote_up(&s->remote, &facts);
+    s->line.is_connected = true;
+    remote_up(&s->line.remote, &facts);
 }
 
 static void server_connect(struct remote *r)
 {
-    loop_timer_set(r->loop, &server_of(r)->up, clock_now_ns() + MS / 10);
-}
-
-static void server_disconnect(struct remote *r, bool is_graceful)
-{
-    struct server *s = server_of(r);
-
-    (void)is_graceful;
-    loop_timer_cancel(r->loop, &s->up);
-    loop_timer_cancel(r->loop, &s->answer);
-    list_init(&s->pending);
-    s->is_connected = false;
-}
-
-static void server_send(struct remote *r, struct remote_op *op)
-{
-    struct server *s = server_of(r);
-    struct server_op *x = (struct server_op *)(void *)op->extra;
-
-    if (!s->is_connected)
-        return;
-    x->op = op;
-    list_append(&s->pending, &x->link);
-    arm(s);
+    loop_timer_set(r->loop, &line_of(r)->up, clock_now_ns() + MS / 10);
 }
 
 static const struct transport played = {
-    .op_bytes = sizeof(struct server_op),
+    .op_bytes = sizeof(struct played_op),
     .connect_timeout_ns = 200 * MS,
     .backoff_ns = MS / 10,
     .connect = server_connect,
-    .disconnect = server_disconnect,
-    .send = server_send,
+    .disconnect = line_disconnect,
+    .send = line_send,
 };
 
 /* --- set-up ----------------------------------------------------------------------------------- */
@@ -213,17 +150,14 @@ static struct server *server_open(uint64_t settle_ns, uint32_t seed)
     struct server *s = calloc(1, sizeof *s);
     struct err e = {0};
 
-    s->random = seed * 2654435761u + 1;
-    s->answer.fire = answer_fire;
-    s->up.fire = up_fire;
+    line_init(&s->line, &played, seed);
+    s->line.answer.fire = answer_fire;
+    s->line.up.fire = up_fire;
     s->landing.fire = landing_fire;
-    list_init(&s->pending);
     list_init(&s->late);
-    s->remote.transport = &played;
-    s->remote.name = strdup("play");
-    s->remote.settle_ns = settle_ns;
-    CHECK_EQ(remote_open(&s->remote, &spec, &e), 0);
-    s->remote.backing.ops = &ops;
+    s->line.remote.settle_ns = settle_ns;
+    CHECK_EQ(remote_open(&s->line.remote, &spec, &e), 0);
+    s->line.remote.backing.ops = &ops;
     return s;
 }
 
@@ -241,20 +175,20 @@ static void order_run(void *arg)
 
 static void server_do(struct server *s, void (*how)(struct server *s))
 {
-    service_call(s->remote.loop, order_run, &(struct order){s, how});
+    service_call(s->line.remote.loop, order_run, &(struct order){s, how});
 }
 
 static void land_all(struct server *s)
 {
-    loop_timer_cancel(s->remote.loop, &s->landing);
+    loop_timer_cancel(s->line.remote.loop, &s->landing);
     land(s, true);
 }
 
 static void server_close(struct server *s)
 {
     server_do(s, land_all);
-    remote_close(&s->remote);
-    remote_destroy(&s->remote);
+    remote_close(&s->line.remote);
+    remote_destroy(&s->line.remote);
     free(s);
 }
 
@@ -263,12 +197,13 @@ static char block[BLOCK];
 static int write_block(struct server *s, uint64_t number, uint32_t stamp)
 {
     contents_make(block, number * BLOCK, BLOCK, stamp);
-    return request_run(&s->remote.backing, IO_WRITE, 0, number * BLOCK, BLOCK, block, NULL);
+    return request_run(&s->line.remote.backing, IO_WRITE, 0, number * BLOCK, BLOCK, block, NULL);
 }
 
 static bool block_is(struct server *s, uint64_t number, uint32_t stamp)
 {
-    return request_run(&s->remote.backing, IO_READ, 0, number * BLOCK, BLOCK, block, NULL) == 0 &&
+    return request_run(&s->line.remote.backing, IO_READ, 0, number * BLOCK, BLOCK, block, NULL) ==
+               0 &&
            contents_are(block, number * BLOCK, BLOCK, stamp);
 }
 
@@ -291,7 +226,7 @@ static void *let_it_be_well(void *arg)
     struct server *s = arg;
     struct backing_status status = {0};
 
-    while (remote_status(&s->remote.backing, &status), status.generation == 0)
+    while (remote_status(&s->line.remote.backing, &status), status.generation == 0)
         sched_yield();
     server_do(s, cut_no_more);
     return NULL;
@@ -328,7 +263,7 @@ static void test_what_does_not_overlap_does_not_wait(void)
     CHECK_EQ(write_block(s, 4, 1), 0);
     CHECK(block_is(s, 4, 1));
     CHECK(block_is(s, 3, 2));
-    CHECK_EQ(request_run(&s->remote.backing, IO_FLUSH, 0, 0, 0, NULL, NULL), 0);
+    CHECK_EQ(request_run(&s->line.remote.backing, IO_FLUSH, 0, 0, 0, NULL, NULL), 0);
     server_close(s);
 }
 
@@ -349,7 +284,7 @@ static void read_stable(void *arg, void *data, uint64_t offset, uint64_t length)
 {
     struct server *s = arg;
 
-    service_call(s->remote.loop, look_run, &(struct look){s, data, offset, length});
+    service_call(s->line.remote.loop, look_run, &(struct look){s, data, offset, length});
 }
 
 /* Cut again and again, amid replays too. */
@@ -357,7 +292,7 @@ static void test_cut_under_a_load_nothing_old_lands(void)
 {
     struct server *s = server_open(10 * SETTLE_NS, 3);
     struct load load = {
-        .backing = &s->remote.backing,
+        .backing = &s->line.remote.backing,
         .blocks = SIZE / BLOCK,
         .threads = 8,
         .seed = 11,

@@ -8,8 +8,8 @@
  * The played server lives in the service loop like a real transport; `stable` is looked at there
  * too.
  */
-#include "backing/backing-remote.h"
 #include "backing-test.h"
+#include "played-line.h"
 #include "unit.h"
 
 #define SIZE (2u << 20)
@@ -17,15 +17,10 @@
 #define SECTOR 512
 
 struct server {
-    struct remote remote; /* first */
+    struct played_line line; /* first */
     unsigned char stable[SIZE], cache[SIZE];
     uint64_t change[SIZE / SECTOR]; /* the last one of each sector */
     uint64_t changes;
-    struct list pending;
-    bool is_connected;
-    struct timer timer;
-    struct timer up_timer;
-    uint32_t random;
     struct remote_facts facts;
 
     unsigned kill_one_in;    /* commands; 0: never */
@@ -39,28 +34,13 @@ struct server {
 };
 
 struct server_op {
-    struct list link;
-    struct remote_op *op;
+    struct played_op received; /* first */
     uint64_t changes; /* what a flush covers: the changes made when it was received, no more */
 };
 
 static struct server *server_of(struct remote *r)
 {
-    return CONTAINER_OF(r, struct server, remote);
-}
-
-static uint32_t server_random(struct server *s)
-{
-    s->random ^= s->random << 13;
-    s->random ^= s->random >> 17;
-    s->random ^= s->random << 5;
-    return s->random;
-}
-
-static void arm(struct server *s)
-{
-    if (!s->timer.due_ns && !list_is_empty(&s->pending))
-        loop_timer_set(s->remote.loop, &s->timer, clock_now_ns() + server_random(s) % 100000);
+    return CONTAINER_OF(r, struct server, line.remote);
 }
 
 /* --- playing ------------------------------------------------------------------------------------
@@ -87,7 +67,7 @@ static void save_through(struct server *s, uint64_t changes)
 
 static int apply(struct server *s, const struct server_op *x)
 {
-    const struct remote_op *op = x->op;
+    const struct remote_op *op = x->received.op;
     uint64_t at = op->offset + op->done;
 
     if (op->kind != IO_FLUSH)
@@ -127,94 +107,76 @@ static int apply(struct server *s, const struct server_op *x)
 
 static struct server_op *take(struct server *s)
 {
-    struct list *node = s->pending.next;
+    struct list *node = s->line.pending.next;
     unsigned n = 0;
 
-    LIST_FOREACH (counted, &s->pending)
+    LIST_FOREACH (counted, &s->line.pending)
         n++;
-    for (n = server_random(s) % n; n; n--)
+    for (n = line_random(&s->line) % n; n; n--)
         node = node->next;
     list_remove(node);
-    return LIST_ENTRY(node, struct server_op, link);
+    return LIST_ENTRY(node, struct server_op, received.link);
 }
 
 /* Any part of the cache may have become stable, any part of what was under way may have arrived. */
 static void server_die(struct server *s)
 {
     s->kills++;
-    LIST_FOREACH (node, &s->pending)
-        if (server_random(s) & 1 && LIST_ENTRY(node, struct server_op, link)->op->kind == IO_WRITE)
-            apply(s, LIST_ENTRY(node, struct server_op, link));
+    LIST_FOREACH (node, &s->line.pending)
+        if (line_random(&s->line) & 1 &&
+            LIST_ENTRY(node, struct played_op, link)->op->kind == IO_WRITE)
+            apply(s, LIST_ENTRY(node, struct server_op, received.link));
     for (uint64_t at = 0; at < SIZE; at += 512)
-        if (server_random(s) & 1)
+        if (line_random(&s->line) & 1)
             save(s, at, 512);
     memcpy(s->cache, s->stable, SIZE);
-    list_init(&s->pending);
-    s->is_connected = false;
-    remote_down(&s->remote, "killed");
+    line_forget(&s->line);
+    remote_down(&s->line.remote, "killed");
 }
 
 static void answer_fire(struct timer *timer)
 {
-    struct server *s = CONTAINER_OF(timer, struct server, timer);
-    unsigned n = 1 + server_random(s) % 8;
+    struct server *s = CONTAINER_OF(timer, struct server, line.answer);
+    unsigned n = 1 + line_random(&s->line) % 8;
 
-    while (n-- && !list_is_empty(&s->pending) && !s->is_silent) {
+    while (n-- && !list_is_empty(&s->line.pending) && !s->is_silent) {
         struct server_op *x;
 
-        if (s->kill_one_in && server_random(s) % s->kill_one_in == 0) {
+        if (s->kill_one_in && line_random(&s->line) % s->kill_one_in == 0) {
             server_die(s);
             return;
         }
         x = take(s);
-        remote_done(x->op, apply(s, x));
+        remote_done(x->received.op, apply(s, x));
     }
     if (!s->is_silent)
-        arm(s);
+        line_arm(&s->line);
 }
 
 static void up_fire(struct timer *timer)
 {
-    struct server *s = CONTAINER_OF(timer, struct server, up_timer);
+    struct server *s = CONTAINER_OF(timer, struct server, line.up);
 
-    if (s->is_away || (s->refuse_one_in && server_random(s) % s->refuse_one_in == 0)) {
-        remote_down(&s->remote, "connection refused");
+    if (s->is_away || (s->refuse_one_in && line_random(&s->line) % s->refuse_one_in == 0)) {
+        remote_down(&s->line.remote, "connection refused");
         return;
     }
-    s->is_connected = true;
+    s->line.is_connected = true;
     s->connects++;
-    remote_up(&s->remote, &s->facts);
+    remote_up(&s->line.remote, &s->facts);
 }
 
 static void server_connect(struct remote *r)
 {
     struct server *s = server_of(r);
 
-    loop_timer_set(r->loop, &s->up_timer, clock_now_ns() + server_random(s) % 1000000);
-}
-
-static void server_disconnect(struct remote *r, bool is_graceful)
-{
-    struct server *s = server_of(r);
-
-    (void)is_graceful;
-    loop_timer_cancel(r->loop, &s->up_timer);
-    loop_timer_cancel(r->loop, &s->timer);
-    list_init(&s->pending);
-    s->is_connected = false;
+    loop_timer_set(r->loop, &s->line.up, clock_now_ns() + line_random(&s->line) % 1000000);
 }
 
 static void server_send(struct remote *r, struct remote_op *op)
 {
-    struct server *s = server_of(r);
-    struct server_op *x = (struct server_op *)(void *)op->extra;
-
-    if (!s->is_connected)
-        return;
-    x->op = op;
-    x->changes = s->changes;
-    list_append(&s->pending, &x->link);
-    arm(s);
+    ((struct server_op *)(void *)op->extra)->changes = server_of(r)->changes;
+    line_send(r, op);
 }
 
 static const struct transport played = {
@@ -222,40 +184,21 @@ static const struct transport played = {
     .connect_timeout_ns = UINT64_C(200000000),
     .backoff_ns = UINT64_C(1000000),
     .connect = server_connect,
-    .disconnect = server_disconnect,
+    .disconnect = line_disconnect,
     .send = server_send,
 };
 
 /* --- set-up -------------------------------------------------------------------------------------
  */
 
-static const struct remote_facts all_there = {
-    .size_bytes = SIZE,
-    .block_bytes = 512,
-    .preferred_bytes = 4096,
-    .max_transfer_bytes = 8192,
-    .max_zero_bytes = 16384,
-    .max_trim_bytes = 16384,
-    .max_extents_bytes = 65536,
-    .can_flush = true,
-    .can_fua = true,
-    .can_fua_zero = true,
-    .can_trim = true,
-    .can_zero = true,
-    .can_extents = true,
-};
-
 static struct server *server_new(uint32_t seed)
 {
     struct server *s = calloc(1, sizeof *s);
 
-    s->facts = all_there;
-    s->random = seed * 2654435761u + 1;
-    s->timer.fire = answer_fire;
-    s->up_timer.fire = up_fire;
-    list_init(&s->pending);
-    s->remote.transport = &played;
-    s->remote.name = strdup("play");
+    s->facts = line_facts(SIZE);
+    line_init(&s->line, &played, seed);
+    s->line.answer.fire = answer_fire;
+    s->line.up.fire = up_fire;
     return s;
 }
 
@@ -267,15 +210,15 @@ static struct backing *server_open(struct server *s, uint64_t reconnect_ns, uint
         .disk = "d", .reconnect_ns = reconnect_ns, .keep_bytes = keep_bytes};
     struct err e = {0};
 
-    CHECK_EQ(remote_open(&s->remote, &spec, &e), 0);
-    s->remote.backing.ops = &ops;
-    return &s->remote.backing;
+    CHECK_EQ(remote_open(&s->line.remote, &spec, &e), 0);
+    s->line.remote.backing.ops = &ops;
+    return &s->line.remote.backing;
 }
 
 static void server_close(struct server *s)
 {
-    remote_close(&s->remote);
-    remote_destroy(&s->remote);
+    remote_close(&s->line.remote);
+    remote_destroy(&s->line.remote);
     free(s);
 }
 
@@ -294,7 +237,7 @@ static void change_run(void *arg)
 
 static void server_do(struct server *s, void (*how)(struct server *s))
 {
-    service_call(s->remote.loop, change_run, &(struct change){s, how});
+    service_call(s->line.remote.loop, change_run, &(struct change){s, how});
 }
 
 struct look {
@@ -314,7 +257,7 @@ static void read_stable(void *arg, void *data, uint64_t offset, uint64_t length)
 {
     struct server *s = arg;
 
-    service_call(s->remote.loop, look_run, &(struct look){s, data, offset, length});
+    service_call(s->line.remote.loop, look_run, &(struct look){s, data, offset, length});
 }
 
 static struct backing_status status_of(struct backing *b)
@@ -378,7 +321,7 @@ static void load_with(struct server *s, uint64_t keep_bytes, double seconds)
         .backing = b,
         .blocks = SIZE / BLOCK,
         .threads = 8,
-        .seed = s->random,
+        .seed = s->line.random,
         .read_stable = read_stable,
         .arg = s,
     };
@@ -446,9 +389,8 @@ static void die(struct server *s)
 static void lose_all(struct server *s)
 {
     memcpy(s->cache, s->stable, SIZE);
-    list_init(&s->pending);
-    s->is_connected = false;
-    remote_down(&s->remote, "killed");
+    line_forget(&s->line);
+    remote_down(&s->line.remote, "killed");
 }
 
 static void go_away(struct server *s)
@@ -634,7 +576,7 @@ static void be_silent(struct server *s)
 static void speak(struct server *s)
 {
     s->is_silent = false;
-    arm(s);
+    line_arm(&s->line);
 }
 
 static void test_a_silent_server_is_left_at_the_deadline(void)
@@ -686,7 +628,7 @@ static void expect_refusal(uint32_t seed, void (*how)(struct server *), const ch
     CHECK(!status_of(b).is_connected);
     CHECK(strstr(status_of(b).sentence, words) != NULL);
     CHECK_EQ(remote_reopen(b, &e), -EIO);
-    s->facts = all_there;
+    s->facts = line_facts(SIZE);
     snprintf(s->facts.identity, sizeof s->facts.identity, "naa.1");
     CHECK_EQ(remote_reopen(b, &e), 0);
     CHECK(stable_block_is(s, 3, 1));
@@ -749,9 +691,9 @@ static void test_a_server_that_is_not_there_is_an_error(void)
     struct err e = {0};
 
     s->is_away = true;
-    CHECK_EQ(remote_open(&s->remote, &spec, &e), -ENOTCONN);
+    CHECK_EQ(remote_open(&s->line.remote, &spec, &e), -ENOTCONN);
     CHECK_STR(e.text, "play: connection refused");
-    remote_destroy(&s->remote);
+    remote_destroy(&s->line.remote);
     free(s);
 }
 
