@@ -4,11 +4,11 @@
  * on.  It may carry them out at any time after that, on top of what is sent over the next
  * connection: the NBD protocol knows no way to end them.
  *
- * To carry out the same bytes once more does no harm, so whoever was under way is sent again at
+ * To carry out the same bytes once more does no harm, so what was under way is sent again at
  * once.  But a newer change of the same range waits until `settle_ns` after the loss: by then the
  * server is taken to have ended what it had.  What else the disk's clients do goes on.  Likewise a
  * record that is to be written again waits for an older one that was being written again when the
- * line was lost once more.
+ * line was lost once more; and so does what was under way, which is newer than any record.
  *
  * A server that lets in one client at a time needs none of it: its next connection begins when the
  * last one has ended.  Everything here runs in the service loop; no lock.
@@ -43,9 +43,11 @@ void doubt_note(struct remote *r, const struct remote_op *op)
     if (!r->settle_ns || !is_change)
         return;
     d = doubt_new(r);
-    d->offset = d == r->doubt_of_all ? 0 : op->offset + op->done;
-    d->end = d == r->doubt_of_all ? UINT64_MAX : op->offset + op->length;
+    d->offset = op->offset + op->done;
+    d->end = op->offset + op->length;
     d->seq = op->purpose == OP_REPLAY ? op->record_seq : 0;
+    if (d == r->doubt_of_all)
+        d->offset = 0, d->end = UINT64_MAX, d->seq = 1; /* it may stand for the oldest record too */
     d->until_ns = clock_now_ns() + r->settle_ns;
     list_append(&r->doubts, &d->link);
     if (r->settled.due_ns == 0)
@@ -54,11 +56,12 @@ void doubt_note(struct remote *r, const struct remote_op *op)
 
 bool doubt_keeps(const struct remote *r, const struct remote_op *op)
 {
-    if (op->is_sent_again)
-        return false;
     LIST_FOREACH (node, &r->doubts) {
         const struct doubt *d = LIST_ENTRY(node, struct doubt, link);
 
+        /* What is sent again was under way with the other changes, and is newer than any record. */
+        if (op->is_sent_again && !d->seq)
+            continue;
         if (op->offset < d->end && d->offset < op->offset + op->length)
             return true;
     }

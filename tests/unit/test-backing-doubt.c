@@ -290,7 +290,7 @@ static void read_stable(void *arg, void *data, uint64_t offset, uint64_t length)
 /* Cut again and again, amid replays too. */
 static void test_cut_under_a_load_nothing_old_lands(void)
 {
-    struct server *s = server_open(10 * SETTLE_NS, 3);
+    struct server *s = server_open(SETTLE_NS, 3);
     struct load load = {
         .backing = &s->line.remote.backing,
         .blocks = SIZE / BLOCK,
