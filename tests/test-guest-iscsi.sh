@@ -152,12 +152,18 @@ is_amid_writes() {
     sluice disk show tools --json 2>/dev/null | jq -e '.io.operations.write.bytes > 0' >/dev/null || return 1
     sluice disk show ext4 --json 2>/dev/null | jq -e '.io.in_flight > 0' >/dev/null
 }
+not_amid_writes() {
+    for d in ext4 xfs qemu tools; do echo "$d: $(sluice disk show $d --json | jq -c '[.io.in_flight, .io.operations.write]')"; done
+    sluice disk show ext4 --tasks
+    guest 20 'tail -n 3 /tmp/sg /tmp/records /tmp/unpack-? /tmp/fio-?; dmesg | tail -n 20; ps | grep -v "\["'
+    guest_fail "$1"
+}
 for i in $(seq "$kills"); do
-    within 180 is_amid_writes || guest_fail "kill $i: the guest does not write"
+    within 180 is_amid_writes || not_amid_writes "kill $i: the guest does not write"
     stop KILL
     serve
 done
-within 180 is_amid_writes || guest_fail "the guest does not write after the last kill"
+within 180 is_amid_writes || not_amid_writes "the guest does not write after the last kill"
 echo "$kills kills amid writes: $SECONDS s"
 guest 400 'touch /tmp/enough; wait; cat /tmp/unpack-? /tmp/fio-? /tmp/sg; ! cat /tmp/unpack-? | grep -v "^unpacked"' ||
     guest_fail "a wrong file"
