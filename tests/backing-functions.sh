@@ -12,7 +12,8 @@ driver=$top_builddir/tests/backing-driver
 # that source both.
 end_servers() {
     touch "$dir/enough"
-    kill $(jobs -p) 2>/dev/null
+    # Of those that run: the number of one that has ended may be somebody else's by now.
+    kill $(jobs -pr) 2>/dev/null
     for file in "$dir"/*.pid; do
         [ -s "$file" ] && kill -9 "$(cat "$file")" 2>/dev/null
     done
