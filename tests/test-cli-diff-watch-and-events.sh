@@ -54,9 +54,21 @@ children=$!
 seen() { jq -e -n --arg e "$1" --arg d "$2" '[inputs | select(.event == $e and .name == $d)] | length == 1' "$work/events" >/dev/null 2>&1; }
 within 30 seen exists a || fail "watch does not say that a exists: $(cat "$work/events" "$work/watch.err")"
 ! seen create new || fail "new before it was added"
-run 0 disk add new --file "$work/new.raw" --size 1MiB
+run 0 disk add new --file "$work/new.raw" --size 1MiB --json
+jq -e --arg file "$config/disks.d/new.yaml" \
+    '.schema_version == 1 and .disk == "new" and .file == $file and .reloaded' "$work/out" >/dev/null ||
+    fail "disk add --json: $(cat "$work/out")"
+run 0 check --effective new --json
+jq -e --arg raw "$work/new.raw" '.effective.backing.file == $raw and
+    (.origins["backing.file"] | test("disks.d/new.yaml:[0-9]+:[0-9]+$"))' "$work/out" >/dev/null ||
+    fail "check --effective --json: $(cat "$work/out")"
+run 0 disk resize new 2MiB --json
+jq -e '.disk == "new" and .size_bytes == 2097152 and .reloaded' "$work/out" >/dev/null ||
+    fail "disk resize --json: $(cat "$work/out")"
 within 30 seen create new || fail "watch does not say that new was added: $(cat "$work/events")"
-run 0 disk remove new
+run 0 disk remove new --json
+jq -e --arg aside "$config/disks.d/new.yaml.removed" '.disk == "new" and .put_aside == $aside and .reloaded and
+    (.state_forgotten | not)' "$work/out" >/dev/null || fail "disk remove --json: $(cat "$work/out")"
 within 30 seen destroy new || fail "watch does not say that new is gone: $(cat "$work/events")"
 jq -n -e '[inputs | select(.name == "new") | .event] | (index("create") < index("destroy"))' "$work/events" >/dev/null ||
     fail "the order of events: $(cat "$work/events")"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # From every old configuration of tests/config/plan.cases to the new one leads exactly the plan that
-# stands there; and a disk printed by --effective is the same disk: from it to its source leads none.
+# stands there; and a disk printed by --effective is the same disk: from it to its source leads none.  As JSON
+# it says the same, value by value and place by place, and as the schema of a disk file has it.
 set -eu
 : "${top_srcdir:=$(dirname "$0")/..}" "${top_builddir:=.}"
 check=$top_builddir/tests/unit/config-check
@@ -36,6 +37,8 @@ while read -r name; do
         disk=$(basename "$file" .yaml)
         "$check" --effective "$disk" "$conf" >"$tmp/$name/again/disks.d/$disk.yaml" ||
             fail "--effective $disk: exit $?"
+        "$check" --effective-json "$disk" "$conf" >"$tmp/$name/again/$disk.json" ||
+            fail "--effective-json $disk: exit $?"
     done
     "$check" --plan "$conf" "$tmp/$name/again" >"$tmp/$name/none" 2>&1 || fail "effective: exit $?"
     [ ! -s "$tmp/$name/none" ] || {
@@ -43,5 +46,10 @@ while read -r name; do
         fail "what --effective prints is another disk"
     }
 done <"$tmp/names"
+if python3 -c 'import yaml, jsonschema' 2>/dev/null; then
+    "$check" --schema disk >"$tmp/disk.schema.json"
+    python3 "$top_srcdir/tests/config/compare-effective.py" "$tmp/disk.schema.json" "$tmp"/*/again ||
+        failed=$((failed + 1))
+fi
 echo "$cases plans, $failed not as they should be"
 [ "$cases" -ge 30 ] && [ "$failed" -eq 0 ]

@@ -1,24 +1,35 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * check.c: `sluice check`: the loader itself, and nothing else; `--effective DISK` prints what a
- * disk ends up with, each value with where it was written.
+ * disk ends up with, each value with where it was written, as YAML or JSON.
  */
 #include "cli.h"
 
 #include <stdio.h>
 
+static int effective_document(const struct gateway_config *config, const char *disk, struct err *e)
+{
+    json_t *document = config_effective(config, disk, e);
+
+    if (!document)
+        return -1;
+    cli_print_answer(document);
+    json_decref(document);
+    return 0;
+}
+
 static int print_effective(struct cli *cli, const char *disk)
 {
     struct gateway_config *config = cli_load_config(cli);
     struct err e = {0};
-    int r = EXIT_OK;
+    int r;
 
     if (!config)
         return EXIT_ERROR;
-    if (config_print_effective(stdout, config, disk, &e) < 0)
-        r = cli_fail(cli, EXIT_ERROR, "%s", e.text);
+    r = cli->is_json ? effective_document(config, disk, &e)
+                     : config_print_effective(stdout, config, disk, &e);
     config_free(config);
-    return r;
+    return r < 0 ? cli_fail(cli, EXIT_ERROR, "%s", e.text) : EXIT_OK;
 }
 
 static json_t *list_problems(const struct config_problems *problems)
@@ -71,8 +82,6 @@ int cli_check(struct cli *cli)
 
     if (r)
         return r;
-    if (disk && cli->is_json)
-        return cli_usage_error(cli, "--effective prints YAML, with origins as comments; no --json");
     if (disk)
         return print_effective(cli, disk);
     problems = calloc(1, sizeof *problems);

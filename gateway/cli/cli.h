@@ -89,8 +89,11 @@ int cli_open_gateway(struct cli *cli, struct control_client **client) MUST_CHECK
 int cli_call(struct cli *cli, json_t *request, json_t **reply);
 /* DIR/disks.d/DISK.yaml; 0 or an exit code. */
 int cli_policy_path(struct cli *cli, const char *disk, char *out, size_t size) MUST_CHECK;
-/* Checks the configuration, and reloads the gateway if one runs. An exit code. */
-int cli_reload_if_running(struct cli *cli, bool force) MUST_CHECK;
+/* Checks the configuration, and reloads the gateway if one runs: *did_reload. An exit code. */
+int cli_reload_if_running(struct cli *cli, bool force, bool *did_reload) MUST_CHECK;
+/* What a verb that changed a policy file says: `text` alone on a line, or with --json `document`,
+ * to which whether a gateway runs with it is added.  Steals `document`. */
+void cli_print_change(const struct cli *cli, const char *text, json_t *document, bool did_reload);
 void cli_print_help(FILE *out);
 /* `sluice --complete WORD...`: what may stand in the place of the last word, one a line. */
 int cli_complete(int argc, char **argv);

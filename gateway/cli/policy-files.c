@@ -34,18 +34,18 @@ static bool is_running(const struct gateway_config *config)
     return true;
 }
 
-int cli_reload_if_running(struct cli *cli, bool force)
+int cli_reload_if_running(struct cli *cli, bool force, bool *did_reload)
 {
     struct gateway_config *config = cli_load_config(cli);
     json_t *request, *reply;
-    bool runs;
     int code;
 
+    *did_reload = false;
     if (!config)
         return EXIT_ERROR;
-    runs = is_running(config);
+    *did_reload = is_running(config);
     config_free(config);
-    if (!runs) {
+    if (!*did_reload) {
         fprintf(stderr, "no gateway is running; 'sluice serve' will find it\n");
         return EXIT_OK;
     }
@@ -54,6 +54,16 @@ int cli_reload_if_running(struct cli *cli, bool force)
     json_decref(request);
     json_decref(reply);
     return code;
+}
+
+void cli_print_change(const struct cli *cli, const char *text, json_t *document, bool did_reload)
+{
+    json_object_set_new(document, "reloaded", json_boolean(did_reload));
+    if (cli->is_json)
+        cli_print_answer(document);
+    else
+        printf("%s\n", text);
+    json_decref(document);
 }
 
 static int write_sample(struct cli *cli, const char *path, const struct config_sample *sample)
@@ -95,6 +105,7 @@ int cli_disk_add(struct cli *cli)
 {
     struct config_sample sample = {.file = NULL};
     char path[PATH_MAX];
+    bool did_reload;
     int r = take_sample(cli, &sample);
 
     if (r == 0)
@@ -103,12 +114,13 @@ int cli_disk_add(struct cli *cli)
         r = write_sample(cli, path, &sample);
     if (r)
         return r;
-    r = cli_reload_if_running(cli, false);
+    r = cli_reload_if_running(cli, false, &did_reload);
     if (r != EXIT_OK) {
         unlink(path);
         return r;
     }
-    printf("%s\n", path);
+    cli_print_change(cli, path, json_pack("{s:s, s:s}", "disk", cli->argv[0], "file", path),
+                     did_reload);
     return EXIT_OK;
 }
 
@@ -129,6 +141,7 @@ static int forget_state(struct cli *cli, const char *disk)
 int cli_disk_remove(struct cli *cli)
 {
     bool force = cli_take_flag(cli, "--force"), forget = cli_take_flag(cli, "--forget-state");
+    bool did_reload;
     char path[PATH_MAX], aside[PATH_MAX + 16];
     int r = cli_expect_positions(cli, 1, 1);
 
@@ -139,7 +152,7 @@ int cli_disk_remove(struct cli *cli)
     snprintf(aside, sizeof aside, "%s.removed", path);
     if (rename(path, aside) < 0)
         return cli_fail(cli, EXIT_ERROR, "cannot put %s aside: %s", path, strerror(errno));
-    r = cli_reload_if_running(cli, force);
+    r = cli_reload_if_running(cli, force, &did_reload);
     if (r != EXIT_OK) {
         if (rename(aside, path) < 0)
             cli_fail(cli, EXIT_ERROR, "cannot put %s back: %s", path, strerror(errno));
@@ -148,6 +161,9 @@ int cli_disk_remove(struct cli *cli)
     if (forget)
         r = forget_state(cli, cli->argv[0]);
     if (r == EXIT_OK)
-        printf("%s\n", aside);
+        cli_print_change(cli, aside,
+                         json_pack("{s:s, s:s, s:b}", "disk", cli->argv[0], "put_aside", aside,
+                                   "state_forgotten", forget),
+                         did_reload);
     return r;
 }

@@ -21,7 +21,8 @@ struct resize {
     const char *disk, *size_text;
     uint64_t size_bytes;
     char path[PATH_MAX]; /* the policy file itself, behind all links */
-    struct stat st;      /* as it was */
+    bool did_reload;
+    struct stat st; /* as it was */
 };
 
 /* --- the file
@@ -149,7 +150,7 @@ static int rewrite(struct resize *r)
         return code;
     code = check_written(r);
     if (code == 0)
-        code = cli_reload_if_running(r->cli, false);
+        code = cli_reload_if_running(r->cli, false, &r->did_reload);
     if (code != EXIT_OK && replace_file(r, before) != 0)
         return cli_fail(r->cli, EXIT_ERROR, "%s still says the new size", r->path);
     return code;
@@ -174,6 +175,17 @@ static int take_arguments(struct resize *r)
     return code;
 }
 
+static void print_done(const struct resize *r)
+{
+    char text[128]; /* a name has at most 63 */
+
+    snprintf(text, sizeof text, "%s: %llu bytes", r->disk, (unsigned long long)r->size_bytes);
+    cli_print_change(r->cli, text,
+                     json_pack("{s:s, s:s, s:I}", "disk", r->disk, "file", r->path, "size_bytes",
+                               (json_int_t)r->size_bytes),
+                     r->did_reload);
+}
+
 int cli_disk_resize(struct cli *cli)
 {
     struct resize r = {.cli = cli};
@@ -184,6 +196,6 @@ int cli_disk_resize(struct cli *cli)
     if (code == 0)
         code = rewrite(&r);
     if (code == 0)
-        printf("%s: %llu bytes\n", r.disk, (unsigned long long)r.size_bytes);
+        print_done(&r);
     return code;
 }

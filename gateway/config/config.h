@@ -288,6 +288,10 @@ int config_backing_spec(const struct disk_config *disk, struct backing_spec *out
  * such disk. */
 int config_print_effective(FILE *out, const struct gateway_config *config, const char *disk,
                            struct err *e) MUST_CHECK;
+/* The same for programs: {"disk", "file", "policy", "effective": as the schema of a disk file has
+ * it, "origins": {"backing.file": "FILE:LINE:COLUMN", ...}}; owned by the caller.  NULL with *e. */
+struct json_t *config_effective(const struct gateway_config *config, const char *disk,
+                                struct err *e) MUST_CHECK;
 
 /* --- from one configuration to another
  * --------------------------------------------------------------------- */

@@ -1,112 +1,69 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * effective: the policy a disk ends up with, as YAML, each value with the place it comes from.
- *
- * What is printed is itself a disk file: loaded again it means the same, without any policy.
+ * effective: the policy a disk ends up with, told value by value: what was written wherever it was
+ * written, defaults where nothing was.
  */
-#include "config/internal.h"
+#include "config/effective.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
-#define COMMENT_COLUMN 40
-
 struct writer {
-    FILE *out;
-    struct arena *arena; /* for printing; ends with the writer */
+    const struct effective_teller *ops;
+    void *teller;
+    struct arena *arena;
     const struct gateway_config *config;
     const struct disk_config *disk;
 };
 
-/* --- lines -------------------------------------------------------------------------------------
- */
-
-static const char *comment_of(struct writer *w, const struct config_origin *at)
+static const char *origin_of(struct writer *w, const struct config_origin *at)
 {
     return at && at->line ? arena_printf(w->arena, "%s:%u:%u", at->file, at->line, at->column)
                           : "default";
 }
 
-static void write_line(struct writer *w, unsigned indent, const char *text, const char *comment)
+static void begin(struct writer *w, const char *key, enum node_kind kind, const char *origin)
 {
-    int width = (int)indent + (int)strlen(text);
-
-    if (comment)
-        fprintf(w->out, "%*s%s%*s # %s\n", (int)indent, "", text,
-                width < COMMENT_COLUMN ? COMMENT_COLUMN - width : 0, "", comment);
-    else
-        fprintf(w->out, "%*s%s\n", (int)indent, "", text);
+    w->ops->begin(w->teller, &(struct effective_value){.key = key, .kind = kind, .origin = origin});
 }
 
-/* YAML 1.2, 5.7: the escapes of double quotes. */
-const char *yaml_quote(struct arena *arena, const char *text)
+static void end(struct writer *w)
 {
-    char *out = arena_alloc(arena, 4 * strlen(text) + 3), *p = out;
-
-    if (!out)
-        return "";
-    *p++ = '"';
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        if (c < 0x20 || c == 0x7f)
-            p += sprintf(p, "\\x%02x", c);
-        else if (c == '"' || c == '\\')
-            p += sprintf(p, "\\%c", c);
-        else
-            *p++ = (char)c;
-    }
-    *p = '"';
-    return out;
-}
-
-static const char *scalar_text(struct writer *w, const struct config_node *node)
-{
-    return node->is_plain && !strchr(node->text, '\n') ? node->text
-                                                       : yaml_quote(w->arena, node->text);
-}
-
-static const char *key_text(struct writer *w, const char *key)
-{
-    static const char simple[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
-
-    return key[0] != '-' && key[0] != '\0' && key[strspn(key, simple)] == '\0'
-               ? key
-               : yaml_quote(w->arena, key);
+    w->ops->end(w->teller);
 }
 
 /* --- what was written --------------------------------------------------------------------------
  */
 
-static void write_node(struct writer *w, unsigned indent, const char *lead,
-                       const struct config_node *node);
-
-static void write_children(struct writer *w, unsigned indent, const struct config_node *node)
+static bool has_parts(const struct config_node *node)
 {
-    for (const struct config_node *child = node->children; child; child = child->next)
-        write_node(w, indent,
-                   node->kind == NODE_LIST ? "-"
-                                           : arena_printf(w->arena, "%s:", key_text(w, child->key)),
-                   child);
+    return node->kind != NODE_SCALAR && node->children;
 }
 
-/* lead: "key:" or "-". */
-static void write_node(struct writer *w, unsigned indent, const char *lead,
-                       const struct config_node *node)
+static void tell_leaf(struct writer *w, const char *key, const struct config_node *node)
 {
-    const char *empty = node->kind == NODE_LIST ? "[]" : "{}";
+    struct effective_value v = {.key = key,
+                                .kind = node->kind,
+                                .text = node->text,
+                                .is_plain = node->is_plain,
+                                .origin = origin_of(w, &node->at)};
 
     if (node->kind == NODE_SCALAR)
-        write_line(w, indent, arena_printf(w->arena, "%s %s", lead, scalar_text(w, node)),
-                   comment_of(w, &node->at));
-    else if (!node->children)
-        write_line(w, indent, arena_printf(w->arena, "%s %s", lead, empty),
-                   comment_of(w, &node->at));
-    else {
-        write_line(w, indent, lead, NULL);
-        write_children(w, indent + 2, node);
+        w->ops->value(w->teller, &v);
+    else
+        w->ops->empty(w->teller, &v);
+}
+
+/* key NULL: an item of a list.  As deep as the tree: YAML_DEPTH_MAX. */
+static void tell_node(struct writer *w, const char *key, const struct config_node *node)
+{
+    if (!has_parts(node)) {
+        tell_leaf(w, key, node);
+        return;
     }
+    begin(w, key, node->kind, NULL);
+    for (const struct config_node *child = node->children; child; child = child->next)
+        tell_node(w, node->kind == NODE_LIST ? NULL : child->key, child);
+    end(w);
 }
 
 static bool is_text(uint32_t type)
@@ -114,15 +71,18 @@ static bool is_text(uint32_t type)
     return type == SLUICE_TYPE_STRING || type == SLUICE_TYPE_PATH || type == SLUICE_TYPE_SECRET;
 }
 
-static void write_default(struct writer *w, unsigned indent, const char *name,
-                          const struct sluice_option *option)
+static void tell_text(struct writer *w, const char *key, const struct sluice_option *option,
+                      const char *text, const char *origin)
 {
-    const char *text = option->default_text;
+    struct effective_value v = {
+        .key = key, .text = text, .is_plain = !is_text(option->type), .origin = origin};
 
-    write_line(w, indent,
-               arena_printf(w->arena, "%s: %s", name,
-                            is_text(option->type) ? yaml_quote(w->arena, text) : text),
-               "default");
+    w->ops->value(w->teller, &v);
+}
+
+static void tell_default(struct writer *w, const char *key, const struct sluice_option *option)
+{
+    tell_text(w, key, option, option->default_text, "default");
 }
 
 /* --- tables ------------------------------------------------------------------------------------
@@ -147,27 +107,25 @@ static bool table_has_lines(const struct config_table *table, const struct confi
     return false;
 }
 
-static void write_table(struct writer *w, unsigned indent, const struct config_table *table,
-                        const struct config_node *node);
+static void tell_table(struct writer *w, const struct config_table *table,
+                       const struct config_node *node);
 
-static void write_key(struct writer *w, unsigned indent, const struct config_key *key,
-                      const struct config_node *node)
+static void tell_key(struct writer *w, const struct config_key *key, const struct config_node *node)
 {
-    const char *lead = arena_printf(w->arena, "%s:", key->option.name);
-
     if (key->option.type == TYPE_MAP) {
         if ((key->not_yet && is_absent(node)) || !table_has_lines(key->table, node))
             return;
-        write_line(w, indent, lead, NULL);
-        write_table(w, indent + 2, key->table, is_absent(node) ? NULL : node);
+        begin(w, key->option.name, NODE_MAP, NULL);
+        tell_table(w, key->table, is_absent(node) ? NULL : node);
+        end(w);
     } else if (!is_absent(node)) {
-        write_node(w, indent, lead, node);
+        tell_node(w, key->option.name, node);
     } else if (key->option.default_text) {
-        write_default(w, indent, key->option.name, &key->option);
+        tell_default(w, key->option.name, &key->option);
     }
 }
 
-static void write_deadline(struct writer *w)
+static void tell_deadline(struct writer *w)
 {
     const struct config_node *limit = node_find(w->config->document, "limits.deadline");
     static const struct sluice_option option = {.type = SLUICE_TYPE_DURATION};
@@ -175,22 +133,22 @@ static void write_deadline(struct writer *w)
     const char *text = scalar_print(w->arena, &option, &value);
 
     if (w->config->state) /* an inline disk has no gateway.yaml to take it from */
-        write_line(w, 0, arena_printf(w->arena, "deadline: %s", text),
-                   arena_printf(w->arena, "%s, limits.deadline",
-                                comment_of(w, limit ? &limit->at : NULL)));
+        tell_text(
+            w, "deadline", &option, text,
+            arena_printf(w->arena, "%s, limits.deadline", origin_of(w, limit ? &limit->at : NULL)));
 }
 
-static void write_filters(struct writer *w);
+static void tell_filters(struct writer *w);
 
-static void write_table(struct writer *w, unsigned indent, const struct config_table *table,
-                        const struct config_node *node)
+static void tell_table(struct writer *w, const struct config_table *table,
+                       const struct config_node *node)
 {
     for (unsigned i = 0; i < table->count; i++) {
         const struct config_key *key = &table->keys[i];
         const struct config_node *value = node_get(node, key->option.name);
 
         if (key->option.type == TYPE_FILTERS)
-            write_filters(w);
+            tell_filters(w);
         else if (table == &config_disk_table && strcmp(key->option.name, "policy") == 0)
             continue; /* it is all here */
         else if (is_absent(value) && table->has_default &&
@@ -198,9 +156,9 @@ static void write_table(struct writer *w, unsigned indent, const struct config_t
             continue;
         else if (table == &config_disk_table && strcmp(key->option.name, "deadline") == 0 &&
                  is_absent(value))
-            write_deadline(w);
+            tell_deadline(w);
         else
-            write_key(w, indent, key, value);
+            tell_key(w, key, value);
     }
 }
 
@@ -220,8 +178,8 @@ static bool is_first_below(const struct sluice_option *options, unsigned which, 
     return true;
 }
 
-static void write_options(struct writer *w, unsigned indent, const struct sluice_option *options,
-                          const char *prefix, const struct config_node *node)
+static void tell_options(struct writer *w, const struct sluice_option *options, const char *prefix,
+                         const struct config_node *node)
 {
     size_t length = strlen(prefix), skip = length ? length + 1 : 0;
 
@@ -234,21 +192,21 @@ static void write_options(struct writer *w, unsigned indent, const struct sluice
         if (!strchr(name, '.')) {
             value = node_get(node, name);
             if (!is_absent(value) && value->kind == NODE_SCALAR)
-                write_node(w, indent, arena_printf(w->arena, "%s:", name), value);
+                tell_node(w, name, value);
             else if (options[i].default_text)
-                write_default(w, indent, name, &options[i]);
+                tell_default(w, name, &options[i]);
         } else if (is_first_below(options, i, prefix, skip)) {
             const char *group = arena_strndup(w->arena, name, strcspn(name, "."));
 
-            write_line(w, indent, arena_printf(w->arena, "%s:", group), NULL);
-            write_options(w, indent + 2, options,
-                          arena_strndup(w->arena, options[i].name, skip + strlen(group)),
-                          node_get(node, group));
+            begin(w, group, NODE_MAP, NULL);
+            tell_options(w, options, arena_strndup(w->arena, options[i].name, skip + strlen(group)),
+                         node_get(node, group));
+            end(w);
         }
     }
 }
 
-static void write_filter(struct writer *w, const struct filter_config *filter)
+static void tell_filter(struct writer *w, const struct filter_config *filter)
 {
     const struct config_node *item = filter_find_item(w->disk, filter);
     const struct config_node *options = NULL;
@@ -256,39 +214,32 @@ static void write_filter(struct writer *w, const struct filter_config *filter)
 
     if (item)
         (void)filter_item_split(item, &word, &options);
-    write_line(w, 2, arena_printf(w->arena, "- %s:", key_text(w, word)),
-               comment_of(w, &filter->origin));
-    write_options(w, 6, filter->filter->options, "", options);
+    begin(w, NULL, NODE_MAP, NULL);
+    begin(w, word, NODE_MAP, origin_of(w, &filter->origin));
+    tell_options(w, filter->filter->options, "", options);
     for (unsigned i = 0; i < config_instance_table.count; i++) {
         const struct config_key *key = &config_instance_table.keys[i];
 
-        write_key(w, 6, key, node_get(options, key->option.name));
+        tell_key(w, key, node_get(options, key->option.name));
     }
+    end(w);
+    end(w);
 }
 
-static void write_filters(struct writer *w)
+static void tell_filters(struct writer *w)
 {
     if (w->disk->filter_count == 0)
         return;
-    write_line(w, 0, "filters:", NULL);
+    begin(w, "filters", NODE_LIST, NULL);
     for (unsigned i = 0; i < w->disk->filter_count; i++)
-        write_filter(w, &w->disk->filters[i]);
+        tell_filter(w, &w->disk->filters[i]);
+    end(w);
 }
 
-int config_print_effective(FILE *out, const struct gateway_config *config, const char *name,
-                           struct err *e)
+void effective_walk(const struct effective_teller *ops, void *teller, struct arena *arena,
+                    const struct gateway_config *config, const struct disk_config *disk)
 {
-    const struct disk_config *disk = config_find_disk(config, name);
-    struct writer writer = {.out = out, .config = config, .disk = disk};
+    struct writer w = {ops, teller, arena, config, disk};
 
-    if (!disk)
-        return err_set(e, ENOENT, "there is no disk %s", name);
-    writer.arena = arena_create(CONFIG_MEMORY_MAX);
-    if (!writer.arena)
-        return err_set(e, ENOMEM, "out of memory");
-    fprintf(out, "# disk %s: %s%s%s\n", disk->name, disk->origin.file,
-            disk->policy ? " over the policy " : "", disk->policy ? disk->policy : "");
-    write_table(&writer, 0, &config_disk_table, disk->document);
-    arena_destroy(writer.arena);
-    return ferror(out) ? err_set(e, EIO, "cannot write") : 0;
+    tell_table(&w, &config_disk_table, disk->document);
 }

@@ -218,7 +218,7 @@ const char *key_print(struct arena *arena, const struct config_key *key, const v
 json_t *key_schema(const struct config_key *key);
 json_t *key_default_json(const struct sluice_option *option);
 
-/* effective.c: in YAML's double quotes. */
+/* effective-yaml.c: in YAML's double quotes. */
 const char *yaml_quote(struct arena *arena, const char *text);
 
 /* filters.c */

@@ -4,6 +4,7 @@
  *
  *     config-check DIR                    what is wrong, one line each; exit 1 if anything is
  *     config-check --effective DISK DIR   the policy with the place of each value
+ *     config-check --effective-json DISK DIR
  *     config-check --plan OLD NEW         what a reload would do
  *     config-check --inline TEXT          one disk document
  *     config-check --schema gateway|disk|policy [--real FILTER.so...]   JSON Schema
@@ -52,6 +53,21 @@ static int effective(char **args)
         fprintf(stderr, "%s\n", e.text);
     config_free(config);
     return r < 0;
+}
+
+static int effective_json(char **args)
+{
+    struct gateway_config *config = args[1] ? load(args[1]) : NULL;
+    struct err e = {0};
+    json_t *document = config ? config_effective(config, args[0], &e) : NULL;
+
+    if (document)
+        json_dumpf(document, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    else if (config)
+        fprintf(stderr, "%s\n", e.text);
+    json_decref(document);
+    config_free(config);
+    return !document;
 }
 
 static int plan(char **args)
@@ -219,8 +235,10 @@ static const struct form {
     int (*run)(char **args);
     bool has_argument;
 } forms[] = {
-    {"--effective", effective, true}, {"--plan", plan, true},      {"--inline", check_inline, true},
-    {"--schema", schema, true},       {"--sample", sample, false}, {"--keys", keys, true},
+    {"--effective", effective, true}, {"--effective-json", effective_json, true},
+    {"--plan", plan, true},           {"--inline", check_inline, true},
+    {"--schema", schema, true},       {"--sample", sample, false},
+    {"--keys", keys, true},
 };
 
 int main(int argc, char **argv)

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * effective-yaml: the policy a disk ends up with, as YAML, each value with the place it comes from.
+ *
+ * What is printed is itself a disk file: loaded again it means the same, without any policy.
+ */
+#include "config/effective.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COMMENT_COLUMN 40
+
+struct yaml_teller {
+    FILE *out;
+    struct arena *arena;
+    unsigned indent;
+    bool begins_item; /* the next line is the first of a list's item */
+};
+
+/* YAML 1.2, 5.7: the escapes of double quotes. */
+const char *yaml_quote(struct arena *arena, const char *text)
+{
+    char *out = arena_alloc(arena, 4 * strlen(text) + 3), *p = out;
+
+    if (!out)
+        return "";
+    *p++ = '"';
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+
+        if (c < 0x20 || c == 0x7f)
+            p += sprintf(p, "\\x%02x", c);
+        else if (c == '"' || c == '\\')
+            p += sprintf(p, "\\%c", c);
+        else
+            *p++ = (char)c;
+    }
+    *p = '"';
+    return out;
+}
+
+static const char *key_text(struct yaml_teller *t, const char *key)
+{
+    static const char simple[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+
+    return key[0] != '-' && key[0] != '\0' && key[strspn(key, simple)] == '\0'
+               ? key
+               : yaml_quote(t->arena, key);
+}
+
+/* "KEY: TEXT", in a list "- TEXT"; text "": what follows stands below it. */
+static void write_line(struct yaml_teller *t, const struct effective_value *v, const char *text)
+{
+    unsigned indent = t->indent - (t->begins_item ? 2 : 0);
+    const char *line = arena_printf(
+        t->arena, "%s%s%s%s", t->begins_item ? "- " : "",
+        v->key ? arena_printf(t->arena, "%s:", key_text(t, v->key)) : "-", *text ? " " : "", text);
+    int width = (int)(indent + strlen(line));
+
+    t->begins_item = false;
+    if (v->origin)
+        fprintf(t->out, "%*s%s%*s # %s\n", (int)indent, "", line,
+                width < COMMENT_COLUMN ? COMMENT_COLUMN - width : 0, "", v->origin);
+    else
+        fprintf(t->out, "%*s%s\n", (int)indent, "", line);
+}
+
+static void tell_value(void *teller, const struct effective_value *v)
+{
+    struct yaml_teller *t = teller;
+
+    write_line(t, v,
+               v->is_plain && !strchr(v->text, '\n') ? v->text : yaml_quote(t->arena, v->text));
+}
+
+/* A map in a list begins on the line of its first key; a list in a list has no such short form. */
+static void tell_begin(void *teller, const struct effective_value *v)
+{
+    struct yaml_teller *t = teller;
+
+    if (v->key || v->kind != NODE_MAP || t->begins_item)
+        write_line(t, v, "");
+    else
+        t->begins_item = true;
+    t->indent += 2;
+}
+
+static void tell_end(void *teller)
+{
+    struct yaml_teller *t = teller;
+
+    t->indent -= 2;
+}
+
+static void tell_empty(void *teller, const struct effective_value *v)
+{
+    write_line(teller, v, v->kind == NODE_LIST ? "[]" : "{}");
+}
+
+int config_print_effective(FILE *out, const struct gateway_config *config, const char *name,
+                           struct err *e)
+{
+    static const struct effective_teller ops = {tell_value, tell_begin, tell_end, tell_empty};
+    const struct disk_config *disk = config_find_disk(config, name);
+    struct yaml_teller teller = {.out = out};
+
+    if (!disk)
+        return err_set(e, ENOENT, "there is no disk %s", name);
+    teller.arena = arena_create(CONFIG_MEMORY_MAX);
+    if (!teller.arena)
+        return err_set(e, ENOMEM, "out of memory");
+    fprintf(out, "# disk %s: %s%s%s\n", disk->name, disk->origin.file,
+            disk->policy ? " over the policy " : "", disk->policy ? disk->policy : "");
+    effective_walk(&ops, &teller, teller.arena, config, disk);
+    arena_destroy(teller.arena);
+    return ferror(out) ? err_set(e, EIO, "cannot write") : 0;
+}
