@@ -464,6 +464,48 @@ static void check_age(struct replica *r)
     evidence_mark_all(r);
 }
 
+static int write_page(struct replica *r, uint64_t page)
+{
+    struct sluice_file_io io = {.op = SLUICE_OP_WRITE,
+                                .offset = BITMAP_AT + page * BLOCK_BYTES,
+                                .length = BLOCK_BYTES,
+                                .data = r->evidence.dirty + page * BLOCK_BYTES};
+
+    return sluice_file_wait(r->disk, r->evidence.file, &io);
+}
+
+/* The disk is larger than when it was last open: what the backing has there nobody has compared
+ * yet.  That is on disk before the state says the new size. */
+static int take_growth(struct replica *r)
+{
+    struct sluice_file_io flush = {.op = SLUICE_OP_FLUSH};
+    uint64_t was = r->super.size_bytes, page = was / GRAIN_BYTES / 8 / BLOCK_BYTES;
+    int error = 0;
+
+    if (was >= r->size_bytes)
+        return 0;
+    evidence_mark(r, was, r->size_bytes - was, false);
+    for (; !error && page < r->evidence.pages; page++)
+        error = write_page(r, page);
+    if (!error)
+        error = sluice_file_wait(r->disk, r->evidence.file, &flush);
+    if (!error)
+        r->super.size_bytes = r->size_bytes; /* journal_open() has it written */
+    return error;
+}
+
+/* Pages that the file has: those of what a disk has grown by are not there yet. */
+static int read_pages(struct replica *r)
+{
+    struct evidence *e = &r->evidence;
+    uint64_t size = sluice_file_size(r->disk, e->file);
+    int error = 0;
+
+    for (uint64_t p = 0; !error && p < e->pages && BITMAP_AT + (p + 1) * BLOCK_BYTES <= size; p++)
+        error = read_at(r, BITMAP_AT + p * BLOCK_BYTES, BLOCK_BYTES, e->dirty + p * BLOCK_BYTES);
+    return error;
+}
+
 static int load(struct replica *r)
 {
     struct evidence *e = &r->evidence;
@@ -471,8 +513,8 @@ static int load(struct replica *r)
     uint64_t generation[2];
     int error = read_at(r, 0, sizeof blocks, blocks);
 
-    for (uint64_t p = 0; !error && p < e->pages; p++)
-        error = read_at(r, BITMAP_AT + p * BLOCK_BYTES, BLOCK_BYTES, e->dirty + p * BLOCK_BYTES);
+    if (!error)
+        error = read_pages(r);
     if (error || is_foreign(blocks))
         return error ? error : EBADMSG;
     for (uint64_t g = e->grains; g < e->pages * BLOCK_BYTES * 8; g++)
@@ -483,7 +525,7 @@ static int load(struct replica *r)
     if (e->generation)
         take_log(r, blocks[generation[1] > generation[0]]);
     check_age(r);
-    return 0;
+    return take_growth(r);
 }
 
 int evidence_open(struct replica *r, struct sluice_error *error)

@@ -347,8 +347,10 @@ int replica_resize(struct member *m, const struct sluice_event *event, struct sl
     if (event->phase != SLUICE_PHASE_PREPARE || event->size_bytes == m->disk->size_bytes)
         return 0;
     return sluice_refuse(m->disk, error, ENOTSUP,
-                         "a replicated disk cannot be resized while it is replicated: take the "
-                         "filter out on both sides first");
+                         m->is_lone
+                             ? "a replicated disk cannot be resized while its gateway runs: stop "
+                               "it, `sluice disk resize`, start it, the secondary's first"
+                             : "a replicated disk cannot be resized when it is one of a group");
 }
 
 /* The others would no longer be an instant of the same group.  Where there is none yet, one may. */

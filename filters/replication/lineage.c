@@ -231,7 +231,7 @@ enum plan connect_decide(const struct hello *mine, const struct hello *theirs, u
         return PLAN_REFUSE;
     }
     if (mine->size_bytes != theirs->size_bytes) {
-        *reason = "the two disks have different sizes";
+        *reason = "the two disks have different sizes: the smaller one is to grow";
         return PLAN_REFUSE;
     }
     if (mine->role == REPLICA_PRIMARY && theirs->role == REPLICA_PRIMARY)
