@@ -10,7 +10,7 @@ status=0
 for each in 55:stale_disk_reattached 54:settled_before_it_was_durable 41:dirty_bits_outrank_equal_lineages \
     50:verify_while_the_peer_drops 41:resync_source_becomes_target 41:second_failover_before_the_failback_ends \
     2:last_common_epoch_pruned 1:epoch_created_and_never_received 9:both_crash_and_only_one_had_flushed \
-    8:crash_between_acknowledgement_and_bitmap_clear; do
+    73:epoch_received_and_never_acknowledged 8:crash_between_acknowledgement_and_bitmap_clear; do
     if "$simulator" --seeds 500 --mutant "${each%%:*}" "${each#*:}" | grep -q "^VIOLATION: ${each#*:}"; then
         echo "${each#*:} goes wrong without rule ${each%%:*}"
     else

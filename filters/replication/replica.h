@@ -99,7 +99,7 @@ struct super {
     bool was_alone, is_split;
     bool has_own; /* was primary, and what it wrote is neither sealed nor known to be with the peer
                    */
-    bool tip_is_shared; /* a peer has taken over the last epoch of the lineage */
+    bool tip_is_shared; /* a peer has, or may have, taken over the last epoch of the lineage */
     uint64_t seq_limit; /* no sequence number at or above it has been used */
     uint64_t size_bytes;
     uint64_t journal_tail, journal_term; /* where redo begins; marks records of this life */
@@ -255,6 +255,7 @@ struct replica {
     uint8_t *todo; /* extents still to be copied, a bit each */
     uint64_t todo_at, todo_left, todo_total;
     uint64_t commit_seq;
+    uint64_t share_change; /* super_changes that makes tip_is_shared durable */
     bool commit_is_sent, must_unstage;
     uint64_t batch_nonce; /* of the READY that this batch answers */
     uint64_t rate_at_ns;

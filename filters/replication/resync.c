@@ -266,6 +266,17 @@ static void send_commit(struct replica *r)
     link_send(r, &f, payload, length);
 }
 
+/* From here on the peer may have taken over the last epoch, also when we are killed before we hear
+ * of it: one that begins then follows that epoch, and does not stand in its place. */
+static bool is_epoch_kept(struct replica *r)
+{
+    if (!r->super.tip_is_shared && !MUTANT(73)) {
+        r->super.tip_is_shared = true;
+        r->share_change = super_change(r);
+    }
+    return r->super_saved >= r->share_change;
+}
+
 /* Everything is with the peer: true: it has to be flushed here before that counts. */
 static bool end_batch(struct replica *r)
 {
@@ -273,7 +284,7 @@ static bool end_batch(struct replica *r)
         return false;
     if (seed_wants_flush(r))
         return true;
-    if (r->seed.is_flushed)
+    if (r->seed.is_flushed && is_epoch_kept(r))
         send_commit(r);
     return false;
 }
@@ -326,7 +337,6 @@ void resync_on_committed(struct replica *r)
     r->alone_wanted = false;
     r->alone_until = MUTANT(22) ? 0 : r->seq;
     r->super.is_split = false;
-    r->super.tip_is_shared = true;
     super_change(r);
     link_set(r, LINK_STREAMING);
     sluice_event_emit(r->disk, "resync", "state:done seq:%llu", (unsigned long long)seq);

@@ -301,6 +301,22 @@ static void settled_before_it_was_durable(void)
     heal(0);
 }
 
+/* The peer has taken over the epoch of a primary that goes alone, and that is killed before it
+ * hears of it: its next epoch is no other one from the same point. */
+static void epoch_received_and_never_acknowledged(void)
+{
+    be_alone(0);
+    kill_side(0, false);
+    start_side(0);
+    UNTIL(is_alone(0));
+    link_up();
+    UNTIL(nodes[1].r->super_saved >= nodes[1].r->super_changes &&
+          lineage_tip(&nodes[1].r->super.lineage).id == lineage_tip(&nodes[0].r->super.lineage).id);
+    kill_side(0, pair_one_in(2));
+    start_side(0);
+    heal(0);
+}
+
 static void resize_during_resync(void)
 {
     struct sluice_event event = {
@@ -500,6 +516,7 @@ static const struct {
     HISTORY(resync_end_missed_by_one_side),
     HISTORY(crash_between_acknowledgement_and_bitmap_clear),
     HISTORY(epoch_created_and_never_received),
+    HISTORY(epoch_received_and_never_acknowledged),
     HISTORY(both_crash_and_only_one_had_flushed),
     HISTORY(settled_before_it_was_durable),
     HISTORY(resize_during_resync),
