@@ -282,9 +282,9 @@ static void fail(struct replica *r, int error, const char *what, uint64_t bytes)
 
     replica_lock(r);
     snprintf(r->seals.error, sizeof r->seals.error,
-             "%llu KiB that only this side has cannot be sealed in %.60s: %s%s",
-             (unsigned long long)(bytes >> 10), folder ? folder : "the state folder", what,
-             error ? strerror(error) : "");
+             "%llu KiB that only this side has cannot be sealed: %s%s (in %s)",
+             (unsigned long long)(bytes >> 10), what, error ? strerror(error) : "",
+             folder ? folder : "the state folder");
     r->seals.retry_ns = sluice_now_ns(r->disk) + RETRY_NS;
     sluice_log(r->disk, SLUICE_LOG_ERROR, "replication: %s", r->seals.error);
     roles_keep(r);
