@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""replication-files.py FOLDER [IMAGE]: a reader of what replication keeps, written from docs/replication-format.md alone.
+
+Prints `super`, `evidence`, `journal` and `seal N` lines.  With an IMAGE it spoils
+what the journal is about there and carries out the redo.  Exits 1 when
+a file is not what the page says.
+"""
+import glob
+import os
+import sys
+
+GRAIN, EXTENT, BLOCK, RECORD = 1 << 16, 1 << 20, 4096, 88
+BEGIN, WRITE, ZERO, TRIM, COMMIT = 3, 4, 5, 6, 8
+TABLE = []
+for byte in range(256):
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+    TABLE.append(byte)
+
+
+def crc(data):
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = value >> 8 ^ TABLE[(value ^ byte) & 255]
+    return value ^ 0xFFFFFFFF
+
+
+def number(data, at, length=8):
+    return int.from_bytes(data[at : at + length], "little")
+
+
+def refuse(sentence):
+    sys.exit(f"replication-files: {sentence}")
+
+
+def is_whole(data, magic, end=None):
+    return number(data, 0, 4) == magic and number(data, 4, 4) == crc(data[8:end])
+
+
+def read_super(data):
+    if not is_whole(data, 0x31505253) or number(data, 8) != 2:
+        refuse("super is damaged or of another version")
+    count = number(data, 80)
+    if count > 64 or len(data) != 88 + 24 * count:
+        refuse("super has another length than its lineage says")
+    epochs = [[number(data, 88 + 24 * i + 8 * k) for k in range(3)] for i in range(count)]
+    found = {"role": ("secondary", "primary")[data[16]], "data": ("none", "half", "consistent")[data[17]],
+             "alone": data[18] & 1, "split": data[18] >> 1 & 1, "epoch": epochs[-1][0] if epochs else 0,
+             "size": number(data, 32), "tail": number(data, 40), "term": number(data, 48), "life": number(data, 56),
+             "log": number(data, 64)}
+    print("super", *(f"{key}={value}" for key, value in found.items()))
+    return found
+
+
+def read_evidence(data, head):
+    logs = [block for block in (data[:BLOCK], data[BLOCK : 2 * BLOCK]) if is_whole(block, 0x314C4153)]
+    if not logs and any(data[: 2 * BLOCK]):
+        refuse("no activity log counts")
+    grains = {g for g in range(head["size"] // GRAIN + 1) if 2 * BLOCK + g // 8 < len(data) and data[2 * BLOCK + g // 8] >> g % 8 & 1}
+    active = []
+    generation = 0
+    if logs:
+        log = max(logs, key=lambda block: number(block, 8))
+        generation = number(log, 8)
+        if log != data[generation % 2 * BLOCK :][:BLOCK] or number(log, 16) > 500:
+            refuse("the activity log is not in its place")
+        active = sorted(number(log, 24 + 8 * i) for i in range(number(log, 16)))
+    if generation < head["log"]:
+        refuse("the activity log is older than super says")
+    print(f"evidence generation={generation} active={','.join(map(str, active))} dirty={','.join(map(str, sorted(grains)))}")
+
+
+def record_at(ring, position, term):
+    at = position % len(ring)
+    head = ring[at : at + RECORD]
+    if len(head) < RECORD or not is_whole(head, 0x3352524A, 40) or number(head, 8) != position or number(head, 16) < term:
+        return None
+    kind = head[46]
+    payload = number(head, 72) if kind in (WRITE, COMMIT) else 0
+    frame = ring[at + 40 : at + RECORD + payload]
+    bare = frame[:40] + bytes(4) + frame[44:]
+    if number(frame, 0, 4) != 0x31465253 or number(frame, 4, 2) != 1 or number(frame, 40, 4) != crc(bare):
+        return None
+    return {"kind": kind, "seq": number(frame, 16), "offset": number(frame, 24), "bytes": number(frame, 32), "data": frame[48:],
+            "term": number(head, 16), "after": number(head, 24), "end": position + (RECORD + payload + 7) // 8 * 8}
+
+
+def read_journal(ring, head):
+    position, term, records, begun = head["tail"], head["term"], [], None
+    while True:
+        found = record_at(ring, position, term)
+        if not found:
+            found = record_at(ring, position + len(ring) - position % len(ring), term)
+            if not found or found["after"] != position:
+                break
+        if found["kind"] == BEGIN:
+            begun = len(records)
+        elif found["kind"] == COMMIT:
+            begun = None
+        position, term = found["end"], found["term"]
+        records.append(found)
+    kept = records if begun is None else records[:begun]
+    kinds = {name: sum(r["kind"] == kind for r in kept) for name, kind in (("writes", WRITE), ("zeros", ZERO), ("trims", TRIM))}
+    print(f"journal end={position} records={len(records)} cut={len(records) - len(kept)}", *(f"{k}={n}" for k, n in kinds.items()))
+    return kept
+
+
+def redo(records, path):
+    with open(path, "r+b") as image:
+        for r in records: # nothing but the journal is to have it
+            if r["kind"] in (WRITE, ZERO, TRIM):
+                image.seek(r["offset"])
+                image.write(b"\xee" * r["bytes"])
+        for r in records:
+            if r["kind"] in (WRITE, ZERO, TRIM):
+                image.seek(r["offset"])
+                image.write(r["data"] if r["kind"] == WRITE else bytes(r["bytes"]))
+
+
+def read_seal(path, head):
+    data = open(path, "rb").read()
+    if not is_whole(data, 0x314C5353) or number(data, 8) != 1 or number(data, 64) != GRAIN or number(data, 56) != head["size"]:
+        refuse(f"{path} is damaged or of another version")
+    grains = [g for g in range((len(data) - 160) * 8) if data[160 + g // 8] >> g % 8 & 1]
+    if len(grains) != number(data, 144):
+        refuse(f"{path} counts {number(data, 144)} grains and names {len(grains)}")
+    print(f"seal epoch={number(data, 80)} reason={number(data, 136)} grains={','.join(map(str, grains))}")
+
+
+folder = sys.argv[1]
+state = read_super(open(os.path.join(folder, "super"), "rb").read())
+read_evidence(open(os.path.join(folder, "evidence"), "rb").read(), state)
+kept_records = read_journal(open(os.path.join(folder, "journal"), "rb").read(), state)
+for seal in sorted(glob.glob(os.path.join(folder, "seal-*[0-9]"))):
+    read_seal(seal, state)
+if len(sys.argv) > 2:
+    redo(kept_records, sys.argv[2])
