@@ -317,6 +317,8 @@ static void fall_to(struct replica *r, enum link_state state, const char *reason
     forget_queue(r);
     snprintf(r->link_reason, sizeof r->link_reason, "%s", reason);
     link_set(r, state);
+    if (state == LINK_DOWN)
+        r->down_ns = sluice_now_ns(r->disk);
     roles_on_lost(r);
     sluice_count(r->disk, COUNT_LOST, 1);
 }

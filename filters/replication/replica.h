@@ -249,6 +249,7 @@ struct replica {
     bool is_alone;         /* has acknowledged what the peer may lack; durable in super.was_alone */
     uint64_t alone_until;  /* streaming: it has everything when it has this number */
     bool alone_wanted;
+    uint64_t down_ns;  /* when the channel was lost; 0: it never was there */
     uint64_t lost_ns;  /* when the peer went; 0: it is here */
     uint64_t asked_ns; /* when it was asked to be READY */
     struct copying copies[COPIES];

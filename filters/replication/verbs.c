@@ -6,6 +6,7 @@
 #include "replica.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define ROLE_WAIT_NS 60000000000ull
@@ -239,12 +240,44 @@ static int run_discard(void *instance, int argc, const char *const *argv,
     return status;
 }
 
+/* Before the name is typed: what a promotion by force may cost, and what it does not do. */
+static void tell_force(struct replica *r, struct sluice_reply *reply)
+{
+    unsigned long long next = lineage_tip(&r->super.lineage).epoch + 1;
+    char heard[64] = "is connected: without --force nothing is lost";
+
+    if (r->super.role == REPLICA_PRIMARY)
+        return;
+    if (r->link == LINK_DOWN && r->down_ns)
+        snprintf(heard, sizeof heard, "was lost %llu s ago",
+                 (unsigned long long)((sluice_now_ns(r->disk) - r->down_ns) / 1000000000u));
+    else if (r->link == LINK_DOWN)
+        snprintf(heard, sizeof heard, "was not heard since this gateway started");
+    sluice_reply_text(
+        r->disk, reply,
+        "by force: %u disk%s; %s %s; the copy here has everything up to sequence %llu",
+        r->member_count, r->member_count > 1 ? "s, one instant" : "", r->settings.peer, heard,
+        (unsigned long long)r->has_seq);
+    sluice_reply_text(r->disk, reply, "may be lost: writes that were acknowledged after that%s",
+                      r->settings.is_async ? "" : ", which a synchronous primary does only alone");
+    sluice_reply_text(r->disk, reply,
+                      "%s is NOT fenced: if it still runs, clients that reach it can write until "
+                      "it hears of epoch %llu",
+                      r->settings.peer, next);
+}
+
 /* `sluice failover` says it once for a whole group. */
 static int run_failover(void *instance, int argc, const char *const *argv,
                         struct sluice_reply *reply, struct sluice_error *error)
 {
-    if (is_said(argc, argv, "--dry-run"))
-        return run_status(instance, 0, NULL, reply, error);
+    if (is_said(argc, argv, "--dry-run")) {
+        run_status(instance, 0, NULL, reply, error);
+        replica_lock(instance);
+        if (is_said(argc, argv, "--force"))
+            tell_force(instance, reply);
+        replica_unlock(instance);
+        return 0;
+    }
     return is_said(argc, argv, "--force") ? run_promote(instance, argc, argv, reply, error)
                                           : run_takeover(instance, argc, argv, reply, error);
 }
