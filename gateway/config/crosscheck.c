@@ -148,17 +148,6 @@ static void claim_backing(struct binder *b, struct claims *claims, const struct 
                node_deepest(disk->document, keys[backing->kind]));
 }
 
-/* What is not there yet may be made, or be mounted by the time it is opened. */
-static void check_storage(struct binder *b, const char *storage, const char *path,
-                          const struct config_node *node)
-{
-    struct stat st;
-
-    if (stat(storage, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-        binder_say_at(b, &node->at, path, "%s is %s; give a file or a block device", storage,
-                      S_ISDIR(st.st_mode) ? "a folder" : "neither a file nor a block device");
-}
-
 static void check_backings(struct binder *b, const struct gateway_config *config)
 {
     struct claims claims;
@@ -170,20 +159,12 @@ static void check_backings(struct binder *b, const struct gateway_config *config
         const char *path = arena_printf(b->arena, "tiers.%s.path", tier->name);
 
         if (tier->path)
-            check_storage(b, tier->path, path, node_deepest(config->document, path));
-        if (tier->path)
             claims_add(&claims, file_identity(b, tier->path), NULL,
                        arena_printf(b->arena, "tier %s", tier->name), path,
                        node_deepest(config->document, path));
     }
-    for (unsigned i = 0; i < config->disk_count; i++) {
-        const struct disk_config *disk = &config->disks[i];
-
-        if (disk->backing.kind == BACKING_FILE && disk->backing.file)
-            check_storage(b, disk->backing.file, "backing.file",
-                          node_deepest(disk->document, "backing.file"));
-        claim_backing(b, &claims, disk);
-    }
+    for (unsigned i = 0; i < config->disk_count; i++)
+        claim_backing(b, &claims, &config->disks[i]);
     claims_check(b, &claims, "the storage of");
 }
 
