@@ -34,6 +34,10 @@ try_each 1:4 2:4 3:26 4:1479 5:15 6:5 7:4 8:87 9:15 11:12 13:66 15:32 16:5589 17
     50:12 51:39 52:12 53:2199 60:11 61:32 62:6 63:263 64:38 65:67 66:118
 # Of a group: a flush is one of all its disks; it is settled when all are; a batch is taken over by all at once.
 kind=--group
-try_each 70:1 71:94 72:9
+try_each 70:1 71:94 72:27
+# Of the asynchronous tiers: what is new goes behind what waits; what was sent is kept until it is durable; a record that is
+# torn is none; what the peer may have comes as one change; marks go when it has all; a crash may have lost the end.
+kind=--spill
+try_each 80:3:2000 81:6:2000 82:1164:2000 83:1879:2000 84:4109:2000 85:3:2000
 echo "$count broken rules"
 exit $status

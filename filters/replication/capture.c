@@ -81,14 +81,29 @@ static bool may_begin(struct replica *r, struct captured *c)
 
 static bool is_left_behind(struct replica *r)
 {
-    return r->settings.is_async && (r->out_bytes > r->settings.ram_bytes ||
-                                    r->sent_bytes - r->peer_journaled_bytes > WINDOW_BYTES);
+    return r->settings.is_async &&
+           (r->out_bytes > r->settings.ram_bytes ||
+            r->sent_bytes - r->peer_journaled_bytes > WINDOW_BYTES || spill_is_full(r));
 }
 
 static const uint8_t frame_of_op[SLUICE_OP_COUNT] = {
     [SLUICE_OP_WRITE] = FRAME_WRITE, [SLUICE_OP_ZERO] = FRAME_ZERO, [SLUICE_OP_TRIM] = FRAME_TRIM};
 
-static void send_parts(struct replica *r, const struct captured *c)
+/* The way that its frames take: with those that were sent, behind those that wait on SSD. */
+static bool goes_to_link(const struct replica *r)
+{
+    return link_mirrors(r) && ((!r->spill.is_spilling && !r->spill.is_replaying) || MUTANT(80));
+}
+
+static bool put_part(struct replica *r, const struct frame *f, const void *data, size_t length)
+{
+    if (!goes_to_link(r))
+        return spill_append(r, f, data, length);
+    spill_send(r, f, data, length);
+    return true;
+}
+
+static void send_parts(struct replica *r, struct captured *c)
 {
     const struct sluice_request *q = c->request;
     uint64_t most = q->op == SLUICE_OP_WRITE ? FRAME_DATA_MAX : UINT64_MAX;
@@ -102,29 +117,38 @@ static void send_parts(struct replica *r, const struct captured *c)
                           .offset = c->offset + at,
                           .bytes = bytes};
 
-        link_send(r, &f, q->data ? (const uint8_t *)q->data + at : NULL,
-                  q->op == SLUICE_OP_WRITE ? bytes : 0);
+        c->numbers++;
+        if (!put_part(r, &f, q->data ? (const uint8_t *)q->data + at : NULL,
+                      q->op == SLUICE_OP_WRITE ? bytes : 0))
+            return; /* in no stream: the evidence has it */
         at += bytes;
     }
+}
+
+/* It has too much under way, and there is no room for more in order: writes are only marked. */
+static void leave_behind(struct replica *r)
+{
+    spill_drop(r);
+    resync_stop(r);
+    evidence_mark_after(r, r->acked_stable);
+    link_set(r, LINK_AHEAD);
+    sluice_event_emit(r->disk, "ahead", "seq:%llu", (unsigned long long)r->seq);
 }
 
 static void capture(struct replica *r, struct captured *c)
 {
     const struct sluice_request *q = c->request;
 
-    if (link_mirrors(r) && !is_left_behind(r)) {
-        send_parts(r, c);
-    } else {
-        if (link_mirrors(r)) {
-            resync_stop(r);
-            evidence_mark_after(r, r->acked_stable);
-            link_set(r, LINK_AHEAD);
-            sluice_event_emit(r->disk, "ahead", "seq:%llu", (unsigned long long)r->seq);
-        }
+    if (goes_to_link(r) && is_left_behind(r) && !spill_begin(r) && link_mirrors(r))
+        leave_behind(r);
+    if (!goes_to_link(r) && !r->spill.is_spilling)
         r->seq++;
+    else
+        send_parts(r, c);
+    if (r->link != LINK_STREAMING && !goes_to_link(r))
         evidence_mark(r, c->offset, q->length, false);
-    }
     c->seq = r->seq;
+    spill_note(r, c->seq);
     evidence_begin_write(r, c->offset, q->length, c->seq);
     sluice_count(c->member->disk, COUNT_CAPTURED, 1);
 }

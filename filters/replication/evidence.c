@@ -63,6 +63,7 @@ void evidence_mark(struct replica *r, uint64_t offset, uint64_t bytes, bool is_a
 
 void evidence_mark_all(struct replica *r)
 {
+    spill_drop(r); /* it does not say all of it */
     for (uint64_t g = 0; g < r->evidence.grains; g++)
         mark_grain(r, g, false);
 }
@@ -87,6 +88,16 @@ void evidence_settle(struct replica *r)
 
     memcpy(e->dirty, e->again, (e->grains + 7) / 8);
     memset(e->again, 0, (e->grains + 7) / 8);
+    memset(e->page_changed, 1, e->pages);
+    e->pages_wanted = true;
+    evidence_commit(r);
+}
+
+void evidence_forget_explained(struct replica *r)
+{
+    struct evidence *e = &r->evidence;
+
+    memcpy(e->dirty, e->again, (e->grains + 7) / 8);
     memset(e->page_changed, 1, e->pages);
     e->pages_wanted = true;
     evidence_commit(r);

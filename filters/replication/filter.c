@@ -19,6 +19,8 @@ enum {
     O_RAM,
     O_JOURNAL_SIZE,
     O_JOURNAL_PATH,
+    O_SPILL_SIZE,
+    O_SPILL_PATH,
     O_RATE
 };
 static const struct sluice_option options[] = {
@@ -41,6 +43,10 @@ static const struct sluice_option options[] = {
      "Of the journal of the side that follows; a batch larger than half of it is copied unstaged."},
     {"journal.path", SLUICE_TYPE_PATH, 0, 0, 0, NULL, NULL,
      "Its file; default: in the state folder."},
+    {"spill.size", SLUICE_TYPE_SIZE, 0, 0, 1ll << 44, "0", NULL,
+     "async: of the file for what ram does not hold or a lost peer lacks, in order; 0: none."},
+    {"spill.path", SLUICE_TYPE_PATH, 0, 0, 0, NULL, NULL,
+     "That file; default: in the state folder."},
     {"max_rate", SLUICE_TYPE_RATE, 0, 0, INT64_MAX, NULL, NULL, "Limit of a resync."},
     SLUICE_OPTIONS_END,
 };
@@ -78,6 +84,7 @@ void replica_work(struct replica *r)
     resync_pump(r);
     verify_pump(r);
     compare_pump(r);
+    spill_pump(r);
     super_save(r);
     roles_pump(r);
     target_pump(r);
@@ -133,16 +140,22 @@ static void read_settings(struct settings *s, const struct sluice_value *v)
     s->peer_wait_ns = (uint64_t)v[O_WAIT].integer;
     s->ram_bytes = (uint64_t)v[O_RAM].integer;
     s->journal_bytes = (uint64_t)v[O_JOURNAL_SIZE].integer & ~4095ull;
+    s->spill_bytes = (uint64_t)v[O_SPILL_SIZE].integer & ~4095ull;
+    if (s->spill_bytes && s->spill_bytes < SPILL_LEAST)
+        s->spill_bytes = SPILL_LEAST;
     s->max_rate = v[O_RATE].is_set ? (uint64_t)v[O_RATE].integer : 0;
     snprintf(s->peer, sizeof s->peer, "%s", v[O_PEER].string);
     snprintf(s->journal_path, sizeof s->journal_path, "%s",
              v[O_JOURNAL_PATH].is_set ? v[O_JOURNAL_PATH].string : "");
+    snprintf(s->spill_path, sizeof s->spill_path, "%s",
+             v[O_SPILL_PATH].is_set ? v[O_SPILL_PATH].string : "");
 }
 
 void replica_forget(struct replica *r)
 {
     evidence_close(r);
     journal_close(r);
+    spill_close(r);
     verify_close(r);
     seal_close(r);
     free(r->todo);
@@ -190,6 +203,8 @@ int replica_open(struct replica *r, struct sluice_error *error)
     if (status == 0)
         status = journal_open(r, error);
     if (status == 0)
+        status = spill_open(r, error);
+    if (status == 0)
         status = seal_open(r, error);
     if (status == 0)
         verify_load(r);
@@ -216,7 +231,7 @@ static void quiet(struct replica *r)
     while (r->work_is_queued || r->journal.writing || r->journal.applying ||
            r->journal.is_syncing || r->check == CHECK_FLUSHING || r->is_cleaning || r->verbs ||
            r->evidence.writing || r->evidence.commit != COMMIT_IDLE || compare_is_busy(r) ||
-           seal_is_busy(r))
+           seal_is_busy(r) || spill_is_busy(r))
         replica_sleep(&r->changed, &r->mutex);
     replica_unlock(r);
 }

@@ -42,7 +42,7 @@ static void forget_queue(struct replica *r)
         struct outgoing *o = r->out_first;
 
         r->out_first = o->next;
-        free(o);
+        outgoing_put(o);
     }
     r->out_last = &r->out_first;
     r->out_bytes = 0;
@@ -70,32 +70,48 @@ static bool may_be_late(const struct replica *r, const struct frame *frame)
                                      : frame_changes_data(frame));
 }
 
+struct outgoing *link_make(struct replica *r, const struct frame *frame, const void *payload,
+                           size_t length)
+{
+    struct outgoing *o = malloc(sizeof *o + FRAME_BYTES + length);
+
+    (void)r;
+    if (!o)
+        return NULL;
+    o->references = 1;
+    o->length = FRAME_BYTES + length;
+    frame_put(o->message, frame, payload, length);
+    if (length)
+        memcpy(o->message + FRAME_BYTES, payload, length);
+    return o;
+}
+
+void link_push(struct replica *r, struct outgoing *o, const struct frame *frame)
+{
+    if (frame_changes_data(frame))
+        r->sent_bytes += o->length - FRAME_BYTES;
+    sluice_count(r->disk, COUNT_SENT_BYTES, (int64_t)o->length);
+    if (!r->out_first && !r->is_blocked && try_send(r, o, may_be_late(r, frame))) {
+        outgoing_put(o);
+        return;
+    }
+    o->next = NULL;
+    *r->out_last = o;
+    r->out_last = &o->next;
+    r->out_bytes += o->length;
+}
+
 void link_send(struct replica *r, const struct frame *frame, const void *payload, size_t length)
 {
     struct outgoing *o;
 
     if (r->link == LINK_DOWN)
         return;
-    o = malloc(sizeof *o + FRAME_BYTES + length);
-    if (!o) {
+    o = link_make(r, frame, payload, length);
+    if (o)
+        link_push(r, o, frame);
+    else
         link_fall(r, "out of memory");
-        return;
-    }
-    o->next = NULL;
-    o->length = FRAME_BYTES + length;
-    frame_put(o->message, frame, payload, length);
-    if (length)
-        memcpy(o->message + FRAME_BYTES, payload, length);
-    if (frame_changes_data(frame))
-        r->sent_bytes += length;
-    sluice_count(r->disk, COUNT_SENT_BYTES, (int64_t)o->length);
-    if (!r->out_first && !r->is_blocked && try_send(r, o, may_be_late(r, frame))) {
-        free(o);
-        return;
-    }
-    *r->out_last = o;
-    r->out_last = &o->next;
-    r->out_bytes += o->length;
 }
 
 static void drain_queue(struct replica *r)
@@ -108,7 +124,7 @@ static void drain_queue(struct replica *r)
         if (!r->out_first)
             r->out_last = &r->out_first;
         r->out_bytes -= o->length;
-        free(o);
+        outgoing_put(o);
     }
     replica_kick(r);
 }
@@ -154,6 +170,7 @@ static void stop_all(struct replica *r)
     if (r->link == LINK_TARGET)
         target_stop(r);
     compare_stop_all(r);
+    spill_on_stop(r);
     r->clean = CLEAN_IDLE;
 }
 
@@ -162,6 +179,8 @@ static void decide(struct replica *r)
     struct hello mine = self(r);
 
     stop_all(r);
+    if (r->super.role == REPLICA_PRIMARY)
+        resync_reserve(r);
     r->has_fallen = false;
     r->plan = connect_decide(&mine, &r->theirs, &r->fork_seq, &r->plan_reason);
     sluice_log(r->disk, SLUICE_LOG_NOTICE, "replication: %s: %s", plan_name(r->plan),
@@ -222,6 +241,8 @@ static void on_ready(struct replica *r, const struct frame *f, const void *messa
     if (!MUTANT(41))
         mark_runs(r, frame_payload(message), length - FRAME_BYTES);
     r->batch_nonce = f->seq;
+    if (length == FRAME_BYTES && spill_replay(r, f->offset))
+        return;
     resync_begin(r, r->plan == PLAN_FULL_SOURCE);
 }
 
@@ -247,6 +268,7 @@ static void on_ack(struct replica *r, const struct frame *f, const void *message
     if (r->acked_stable > r->theirs.has_seq)
         r->theirs.has_seq = r->acked_stable; /* also when this side greets again and they do not */
     resync_end_alone(r);
+    spill_on_ack(r);
     capture_release(r);
     if (r->link != LINK_STREAMING || r->clean == CLEAN_RUNNING || r->is_demoting)
         replica_kick(r);

@@ -7,6 +7,7 @@
  *     evidence.c   which parts of the disk may differ from the peer: activity log and bitmap, on
  * disk super.c      role, lineage and marks that must survive: a small file written atomically
  *     journal.c    the target's ring of frames, appended before they are applied
+ *     spill.c      asynchronous: what does not fit into memory, in order, on SSD
  *     link.c       the channel: greeting, plan, sending, acknowledgements
  *     capture.c    the primary's way of a guest write, and what is let go when
  *     resync.c     the source's batch: from BEGIN to COMMIT
@@ -31,6 +32,7 @@
 
 #include <pthread.h>
 #include <sluice-filter.h>
+#include <stdlib.h>
 
 #ifndef GRAIN_BYTES             /* the simulator has smaller ones */
 #define GRAIN_BYTES (64u << 10) /* a bit of the bitmap */
@@ -40,6 +42,7 @@
 #define EXTENT_GRAINS (EXTENT_BYTES / GRAIN_BYTES)
 
 #include "compare.h"
+#include "spill.h"
 
 /* --- world.c: chance and waiting; the simulator has its own
  * ------------------------------------------- */
@@ -160,8 +163,10 @@ enum link_state {
 };
 
 struct outgoing {
-    struct outgoing *next;
+    struct outgoing *next, *later; /* for the link; in a list of spill.c */
+    uint64_t position, prev;       /* spill.c: in the file; the record before it */
     size_t length;
+    unsigned references;
     uint8_t message[];
 };
 
@@ -171,7 +176,8 @@ struct captured {
     struct sluice_request *request;
     struct member *member;
     uint64_t offset; /* in the group */
-    uint64_t seq;    /* 0: not captured yet */
+    uint64_t seq;    /* its last number; 0: not captured yet */
+    uint32_t numbers;
     uint64_t ticket; /* of evidence_is_ready() */
     bool is_flush;
 };
@@ -191,9 +197,9 @@ enum ack_level { ACK_RECEIVED, ACK_JOURNALED, ACK_APPLIED };
 struct settings {
     bool is_async, holds; /* on_peer_loss: hold */
     enum ack_level level;
-    uint64_t peer_timeout_ns, peer_wait_ns, ram_bytes, journal_bytes, max_rate;
+    uint64_t peer_timeout_ns, peer_wait_ns, ram_bytes, journal_bytes, spill_bytes, max_rate;
     char peer[64];
-    char journal_path[512];
+    char journal_path[512], spill_path[512];
 };
 
 /* An instance of the filter: a disk of the group, which may be all of it. */
@@ -252,6 +258,7 @@ struct replica {
     uint64_t down_ns;  /* when the channel was lost; 0: it never was there */
     uint64_t lost_ns;  /* when the peer went; 0: it is here */
     uint64_t asked_ns; /* when it was asked to be READY */
+    struct spill spill;
     struct copying copies[COPIES];
     uint8_t *todo; /* extents still to be copied, a bit each */
     uint64_t todo_at, todo_left, todo_total;
@@ -403,6 +410,8 @@ void evidence_mark_all(struct replica *r);
 void evidence_mark_after(struct replica *r, uint64_t seq);
 /* The batch is with the peer: what it held is clean. */
 void evidence_settle(struct replica *r);
+/* What is marked although the peer has been sent it in order is clean; what is not stays. */
+void evidence_forget_explained(struct replica *r);
 bool evidence_is_any(const struct replica *r);
 uint64_t evidence_dirty_bytes(const struct replica *r);
 static inline bool evidence_is_dirty(const struct evidence *e, uint64_t grain)
@@ -454,6 +463,15 @@ static inline uint64_t journal_used(const struct journal *j)
 extern const struct sluice_channel_handlers replica_handlers;
 /* Copies head and payload into the stream. */
 void link_send(struct replica *r, const struct frame *frame, const void *payload, size_t length);
+/* The same in two steps.  NULL: no memory. */
+struct outgoing *link_make(struct replica *r, const struct frame *frame, const void *payload,
+                           size_t length);
+void link_push(struct replica *r, struct outgoing *o, const struct frame *frame);
+static inline void outgoing_put(struct outgoing *o)
+{
+    if (--o->references == 0)
+        free(o);
+}
 /* Says who we are, again: role, lineage or evidence have changed.  The peer decides anew. */
 void link_greet(struct replica *r);
 void link_set(struct replica *r, enum link_state state);
@@ -486,6 +504,11 @@ void capture_abandon(struct replica *r, const struct member *of);
  */
 
 void resync_begin(struct replica *r, bool is_full);
+/* The batch that follows may take numbers above the peer's. */
+void resync_reserve(struct replica *r);
+/* A batch of records, which spill.c sends: they follow `seq`. */
+void resync_begin_replay(struct replica *r, uint64_t seq);
+void resync_send_commit(struct replica *r, uint64_t seq);
 void resync_stop(struct replica *r);
 /* Without the mutex: copies what may be copied now. */
 void resync_pump(struct replica *r);

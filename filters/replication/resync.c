@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SEQ_MARGIN 4096u
+#define SEQ_STEP (1u << 20)
 #define QUEUE_MAX (4u << 20)   /* bytes queued before copying pauses */
 #define FLIGHT_MAX (16u << 20) /* bytes sent and not journaled */
 
@@ -48,6 +50,22 @@ static void choose(struct replica *r)
     r->todo_total = r->todo_left;
 }
 
+void resync_reserve(struct replica *r)
+{
+    if (r->theirs.seq + SEQ_MARGIN < r->super.seq_limit || r->theirs.seq > UINT64_MAX / 2)
+        return;
+    r->super.seq_limit = r->theirs.seq + SEQ_STEP;
+    super_change(r);
+}
+
+/* Above all that the peer has ever given or got, so that its last number says what it has of ours.
+ */
+static void pass_their_numbers(struct replica *r)
+{
+    if (r->theirs.seq > r->seq && r->theirs.seq + SEQ_MARGIN / 2 < r->saved_seq_limit)
+        r->seq = r->theirs.seq;
+}
+
 void resync_begin(struct replica *r, bool is_full)
 {
     uint64_t dirty;
@@ -55,6 +73,7 @@ void resync_begin(struct replica *r, bool is_full)
         .type = FRAME_BEGIN, .epoch = epoch_of(r), .seq = r->seq, .offset = r->batch_nonce};
 
     resync_stop(r);
+    spill_drop(r);
     evidence_mark_after(r, r->acked_stable);
     if (is_full)
         evidence_mark_all(r);
@@ -65,6 +84,7 @@ void resync_begin(struct replica *r, bool is_full)
     if (is_full || r->must_unstage ||
         (dirty > r->settings.journal_bytes / 2 && r->seed.mode != SEED_ASK_ALL))
         f.flags = FRAME_UNSTAGED;
+    pass_their_numbers(r);
     seed_begin(r, dirty);
     f.seq = r->seq;
     r->must_unstage = r->commit_is_sent = r->resync_wanted = false;
@@ -73,6 +93,21 @@ void resync_begin(struct replica *r, bool is_full)
     link_send(r, &f, NULL, 0);
     link_set(r, LINK_RESYNC);
     sluice_event_emit(r->disk, "resync", "state:begun bytes:%llu", (unsigned long long)dirty);
+    capture_admit(r);
+}
+
+void resync_begin_replay(struct replica *r, uint64_t seq)
+{
+    struct frame f = {
+        .type = FRAME_BEGIN, .epoch = epoch_of(r), .seq = seq, .offset = r->batch_nonce};
+
+    resync_stop(r);
+    r->commit_is_sent = false;
+    r->todo_total = 0;
+    r->acked_received = r->acked_journaled = r->acked_stable = r->acked_applied = 0;
+    r->sent_bytes = r->peer_journaled_bytes = 0;
+    link_send(r, &f, NULL, 0);
+    link_set(r, LINK_RESYNC);
     capture_admit(r);
 }
 
@@ -255,17 +290,6 @@ static bool is_copying_any(const struct replica *r)
     return false;
 }
 
-static void send_commit(struct replica *r)
-{
-    uint8_t payload[LINEAGE_BYTES_MAX];
-    size_t length = lineage_put(payload, &r->super.lineage);
-    struct frame f = {.type = FRAME_COMMIT, .epoch = epoch_of(r), .seq = r->seq, .bytes = length};
-
-    r->commit_is_sent = true;
-    r->commit_seq = r->seq;
-    link_send(r, &f, payload, length);
-}
-
 /* From here on the peer may have taken over the last epoch, also when we are killed before we hear
  * of it: one that begins then follows that epoch, and does not stand in its place. */
 static bool is_epoch_kept(struct replica *r)
@@ -277,6 +301,20 @@ static bool is_epoch_kept(struct replica *r)
     return r->super_saved >= r->share_change;
 }
 
+void resync_send_commit(struct replica *r, uint64_t seq)
+{
+    uint8_t payload[LINEAGE_BYTES_MAX];
+    size_t length = lineage_put(payload, &r->super.lineage);
+    struct frame f = {.type = FRAME_COMMIT, .epoch = epoch_of(r), .seq = seq, .bytes = length};
+
+    if (!is_epoch_kept(r))
+        return; /* once more when it is */
+    r->commit_is_sent = true;
+    r->commit_seq = seq;
+    spill_on_commit(r, seq);
+    link_send(r, &f, payload, length);
+}
+
 /* Everything is with the peer: true: it has to be flushed here before that counts. */
 static bool end_batch(struct replica *r)
 {
@@ -284,8 +322,8 @@ static bool end_batch(struct replica *r)
         return false;
     if (seed_wants_flush(r))
         return true;
-    if (r->seed.is_flushed && is_epoch_kept(r))
-        send_commit(r);
+    if (r->seed.is_flushed)
+        resync_send_commit(r, r->seq);
     return false;
 }
 
@@ -296,7 +334,7 @@ void resync_pump(struct replica *r)
     bool flushes = false;
 
     replica_lock(r);
-    if (r->link == LINK_RESYNC && !r->commit_is_sent) {
+    if (r->link == LINK_RESYNC && !r->commit_is_sent && !r->spill.is_replaying) {
         ask_about(r);
         for (unsigned i = 0; i < COPIES && !is_throttled(r); i++) {
             struct copying *c = &r->copies[i];
@@ -322,6 +360,7 @@ void resync_pump(struct replica *r)
 void resync_on_committed(struct replica *r)
 {
     uint64_t seq = r->commit_seq;
+    bool was_replay;
 
     if (r->link != LINK_RESYNC || !r->commit_is_sent)
         return;
@@ -332,16 +371,24 @@ void resync_on_committed(struct replica *r)
     if (r->acked_stable < seq)
         r->acked_stable = seq;
     members_progress(r, NULL, 0, 0);
-    evidence_settle(r);
+    was_replay = r->spill.is_replaying;
+    if (!was_replay)
+        evidence_settle(r);
     r->evidence.settled_seq = seq;
     r->alone_wanted = false;
     r->alone_until = MUTANT(22) ? 0 : r->seq;
     r->super.is_split = false;
     super_change(r);
-    link_set(r, LINK_STREAMING);
+    spill_on_committed(r);
+    if (!was_replay && r->resync_wanted)
+        spill_drop(r); /* something differs that it does not say */
+    /* Records of another life do not know what came after them. */
+    link_set(r, was_replay && !r->spill.is_open && !MUTANT(85) ? LINK_AHEAD : LINK_STREAMING);
     sluice_event_emit(r->disk, "resync", "state:done seq:%llu", (unsigned long long)seq);
-    seed_on_committed(r);
-    verify_on_resynced(r);
+    if (!was_replay) {
+        seed_on_committed(r);
+        verify_on_resynced(r);
+    }
     roles_tell(r);
     capture_admit(r);
 }

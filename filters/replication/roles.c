@@ -111,6 +111,11 @@ struct telling {
 
 static struct telling tell_primary(const struct replica *r)
 {
+    if (r->link == LINK_STREAMING && r->spill.is_spilling)
+        return (struct telling){SLUICE_HEALTH_DEGRADED,
+                                "if this side died now, the peer could take over; writes that wait "
+                                "on SSD for the link would be lost",
+                                "look at the link"};
     if (r->link == LINK_STREAMING)
         return r->settings.is_async
                    ? (struct telling){SLUICE_HEALTH_OK,
@@ -336,6 +341,8 @@ static void become_secondary(struct replica *r)
 {
     /* What this side wrote itself it has. */
     r->has_seq = r->super.has_seq = r->seq > r->has_seq ? r->seq : r->has_seq;
+    spill_drop(r);
+    r->super.seq_limit = r->seq + 1; /* what was reserved was not used */
     r->super.role = REPLICA_SECONDARY;
     r->is_alone = r->alone_wanted = false;
     r->role_change = super_change(r);
@@ -549,9 +556,11 @@ static bool clean_begin(struct replica *r, uint64_t now)
     if (!wants_cleaning(r, now))
         return false;
     r->clean_ns = now;
-    r->clean_is_mirrored = r->link == LINK_STREAMING;
+    r->clean_is_mirrored = r->link == LINK_STREAMING && !r->spill.is_spilling;
     if (!evidence_choose_leaving(r, !r->clean_is_mirrored))
         return false;
+    if (r->link == LINK_STREAMING && !r->clean_is_mirrored)
+        spill_explain(r);
     r->clean = CLEAN_RUNNING;
     r->clean_seq = r->seq;
     r->clean_flushed = false;
@@ -630,11 +639,14 @@ void roles_tick(struct replica *r)
     evidence_commit(r);
     ask_again(r);
     /* Left behind, and the link has drained: from the beginning. */
-    if (r->link == LINK_AHEAD && !r->out_first && r->sent_bytes == r->peer_journaled_bytes)
+    if (r->link == LINK_AHEAD && !r->out_first && r->sent_bytes == r->peer_journaled_bytes &&
+        spill_is_done(r))
         link_greet(r);
     /* Something was marked although the peer has the rest: a small batch brings it. */
-    if (r->link == LINK_STREAMING && r->resync_wanted)
+    if (r->link == LINK_STREAMING && r->resync_wanted && !r->spill.is_spilling) {
+        spill_drop(r); /* which does not say that */
         link_greet(r);
+    }
     /* It could not go on, here or there: perhaps now. */
     if (r->link == LINK_RESTING &&
         (r->has_fallen || r->plan == PLAN_SOURCE || r->plan == PLAN_FULL_SOURCE))

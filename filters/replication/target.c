@@ -96,8 +96,10 @@ static void cut(struct replica *r)
 /* The peer is to send: also what may differ by what was written here. */
 static void send_ready(struct replica *r)
 {
-    struct frame f = {
-        .type = FRAME_READY, .epoch = lineage_tip(&r->super.lineage).epoch, .seq = r->ready_nonce};
+    struct frame f = {.type = FRAME_READY,
+                      .epoch = lineage_tip(&r->super.lineage).epoch,
+                      .seq = r->ready_nonce,
+                      .offset = r->seq};
     uint8_t *runs = malloc(FRAME_DATA_MAX), *at = runs;
     uint64_t g = 0;
 

@@ -321,7 +321,8 @@ static void run(struct replica *r)
         verify_end_early(r);
         return;
     }
-    if (r->link != LINK_STREAMING || r->is_parked || r->is_closing || r->is_demoting)
+    if (r->link != LINK_STREAMING || r->spill.is_spilling || r->is_parked || r->is_closing ||
+        r->is_demoting)
         return;
     while (take_one(r))
         ;

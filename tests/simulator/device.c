@@ -29,6 +29,34 @@ uint64_t pair_random(void) /* splitmix64 */
     return z ^ (z >> 31);
 }
 
+uint64_t replica_random(void)
+{
+    return pair_random() | 1;
+}
+uint64_t replica_wall_s(void)
+{
+    return pair_now_ns / 1000000000u;
+}
+/* Strong enough for a world without malice. */
+bool replica_hash(uint8_t *out, const void *data, uint64_t length)
+{
+    uint64_t lanes[4] = {1, 2, 3, 4};
+
+    for (uint64_t i = 0; i < length; i++)
+        lanes[i % 4] = (lanes[i % 4] ^ ((const uint8_t *)data)[i]) * 1099511628211ull;
+    memcpy(out, lanes, sizeof lanes);
+    return true;
+}
+void replica_sleep(pthread_cond_t *cond, pthread_mutex_t *mutex)
+{
+    (void)cond, (void)mutex;
+    abort(); /* nothing waits here */
+}
+void replica_wake(pthread_cond_t *cond)
+{
+    (void)cond;
+}
+
 void pair_violation(const char *fmt, ...)
 {
     va_list ap;

@@ -284,6 +284,7 @@ static int do_file_open(struct sluice_disk *disk, const char *path, uint32_t fla
     struct node *n = node_of(disk);
     unsigned slot = 0;
     struct device *d = strcmp(path, "evidence") == 0             ? &n->evidence
+                       : strcmp(path, "spill") == 0              ? &n->spill
                        : sscanf(path, "seal-%u.raw", &slot) == 1 ? &n->seals[slot]
                                                                  : &n->journal;
 
@@ -396,6 +397,8 @@ static void do_event(struct sluice_disk *disk, const char *name, const char *fmt
 {
     (void)fmt, (void)ap;
     node_of(disk)->stales += strcmp(name, "stale") == 0;
+    node_of(disk)->replays += strcmp(name, "replay") == 0;
+    node_of(disk)->tiers += strcmp(name, "tier") == 0;
     pair_say("   %d event %s", node_of(disk)->number, name);
 }
 static void do_count(struct sluice_disk *disk, uint32_t counter, int64_t delta)
@@ -487,34 +490,6 @@ static const struct sluice_host host = {
     .shared_get = do_shared_get,
 };
 
-uint64_t replica_random(void)
-{
-    return pair_random() | 1;
-}
-uint64_t replica_wall_s(void)
-{
-    return pair_now_ns / 1000000000u;
-}
-/* Strong enough for a world without malice. */
-bool replica_hash(uint8_t *out, const void *data, uint64_t length)
-{
-    uint64_t lanes[4] = {1, 2, 3, 4};
-
-    for (uint64_t i = 0; i < length; i++)
-        lanes[i % 4] = (lanes[i % 4] ^ ((const uint8_t *)data)[i]) * 1099511628211ull;
-    memcpy(out, lanes, sizeof lanes);
-    return true;
-}
-void replica_sleep(pthread_cond_t *cond, pthread_mutex_t *mutex)
-{
-    (void)cond, (void)mutex;
-    abort(); /* nothing waits here */
-}
-void replica_wake(pthread_cond_t *cond)
-{
-    (void)cond;
-}
-
 /* --- life ------------------------------------------------------------------------------------ */
 
 void nodes_make(void)
@@ -526,6 +501,7 @@ void nodes_make(void)
         device_make(&n->image, DISK_BYTES);
         device_make(&n->evidence, 64 << 10);
         device_make(&n->journal, 4 << 20);
+        device_make(&n->spill, 1 << 20);
         for (unsigned slot = 0; slot < SEALS_MAX; slot++)
             device_make(&n->seals[slot], DISK_BYTES);
     }
@@ -544,6 +520,7 @@ void nodes_wipe(void)
         device_wipe(&n->image);
         device_wipe(&n->evidence);
         device_wipe(&n->journal);
+        device_wipe(&n->spill);
         for (unsigned slot = 0; slot < SEALS_MAX; slot++)
             device_wipe(&n->seals[slot]);
         memset(n->state, 0, sizeof n->state);
@@ -605,7 +582,8 @@ int node_start(struct node *n, const struct pair_settings *s)
     int status;
 
     for (unsigned i = 0; o[i].name; i++) {
-        v[i].is_set = strcmp(o[i].name, "journal.path") != 0 && strcmp(o[i].name, "max_rate") != 0;
+        v[i].is_set = strcmp(o[i].name, "journal.path") != 0 &&
+                      strcmp(o[i].name, "spill.path") != 0 && strcmp(o[i].name, "max_rate") != 0;
         v[i].string = "peer";
         v[i].integer = strcmp(o[i].name, "mode") == 0           ? s->mode
                        : strcmp(o[i].name, "ack") == 0          ? s->ack
@@ -614,9 +592,11 @@ int node_start(struct node *n, const struct pair_settings *s)
                        : strcmp(o[i].name, "peer_wait") == 0    ? 4000000000ll
                        : strcmp(o[i].name, "ram") == 0          ? 16384
                        : strcmp(o[i].name, "journal.size") == 0 ? (int64_t)s->journal_bytes
+                       : strcmp(o[i].name, "spill.size") == 0   ? (int64_t)s->spill_bytes
                                                                 : 0;
     }
     n->journal.size = s->journal_bytes;
+    n->spill.size = s->spill_bytes;
     memory_node = n->number;
     pair_say("-- %d starts", n->number);
     make_disks(n, s->disks ? s->disks : 1);
@@ -700,6 +680,7 @@ void node_kill(struct node *n, bool is_power)
         device_power_cut(&n->image);
         device_power_cut(&n->evidence);
         device_power_cut(&n->journal);
+        device_power_cut(&n->spill);
         for (unsigned slot = 0; slot < SEALS_MAX; slot++)
             device_power_cut(&n->seals[slot]);
     }

@@ -102,13 +102,14 @@ struct node {
     unsigned disk_count;
     struct member *members[DISKS];
     uint64_t shared[4]; /* what the members share */
-    struct device image, evidence, journal, seals[SEALS_MAX];
+    struct device image, evidence, journal, spill, seals[SEALS_MAX];
     struct state_file state[STATE_FILES];
     struct replica *r;                /* NULL: dead */
     bool is_gated, fails_io, is_full; /* is_full: there is no room for a seal */
     uint64_t seals_refused;
     struct sluice_timer *timer;
     uint64_t timer_due;
+    uint64_t replays, tiers;     /* batches of records; changes of the asynchronous tier */
     uint64_t power_cuts, stales; /* stales: times that it took the peer's disk for an older one */
     bool is_damaged; /* its journal, where it was durable and a later record knows of it */
 };
@@ -122,9 +123,9 @@ void pair_written(struct node *n, const struct guest_request *q);
 
 struct pair_settings {
     int mode, ack, loss;
-    uint64_t journal_bytes;
-    bool sends_all; /* asks for no hashes before a batch copies */
-    unsigned disks; /* of the group: DISKS, or 0 for a lone one */
+    uint64_t journal_bytes, spill_bytes; /* spill_bytes: 0: none */
+    bool sends_all;                      /* asks for no hashes before a batch copies */
+    unsigned disks;                      /* of the group: DISKS, or 0 for a lone one */
 };
 void nodes_make(void);
 void nodes_wipe(void);

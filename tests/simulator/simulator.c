@@ -7,6 +7,8 @@
  *
  *     simulator [--seeds FIRST COUNT] [--steps N] [--trace] [--mutant N] [--coverage]
  *               [--group]: three disks that are one instant
+ *               [--spill]: all asynchronous, a link that often breaks, but
+ *               not before the first copy is there
  */
 #include "history.h"
 
@@ -14,7 +16,8 @@ static unsigned steps = 2000;
 static struct pair_settings settings;
 static int home; /* whom the guest takes for the primary */
 static enum link_state link_before;
-static bool is_group;
+static bool is_group, is_spill;
+static bool has_streamed; /* with is_spill nothing breaks before */
 static bool was_acked_alone, peer_died, peer_was_cut, verifies;
 static unsigned long covered[LINK_STATES][LINK_STATES], promotions, handovers, discards, restarts,
     sealed_sectors, full_times, drops, damaged, lost_logs, verified, plans[PLAN_REFUSE + 1];
@@ -55,9 +58,7 @@ static void note_capture(struct guest_request *q)
     const struct captured *c = (const struct captured *)(const void *)q->scratch;
 
     if (q->pub.op != SLUICE_OP_FLUSH && c->seq)
-        history_capture(q->version, c->seq,
-                        q->count > 2 && q->pub.op == SLUICE_OP_WRITE && nodes[q->node].r &&
-                            link_mirrors(nodes[q->node].r));
+        history_capture(q->version, c->seq, c->numbers > 1);
 }
 
 /* A guest's flush is about the disk that it is sent to. */
@@ -405,6 +406,7 @@ static void watch(void)
         covered[link_before][r->link]++;
         plans[r->plan]++;
         if (r->link == LINK_STREAMING) {
+            has_streamed = true;
             history_base(r->commit_seq);
             peer_died = peer_was_cut = false;
         }
@@ -416,7 +418,7 @@ static void fault(void)
 {
     int other = 1 - home;
 
-    if (pair_one_in(400))
+    if (pair_one_in(is_spill ? 200 : 400))
         link_break();
     if (!link_is_up() && pair_one_in(12))
         link_up();
@@ -457,7 +459,8 @@ static bool is_at_rest(void)
     const struct replica *p = nodes[home].r, *s = nodes[1 - home].r;
 
     return p && s && p->link == LINK_STREAMING && s->link == LINK_TARGET && !s->journal.first &&
-           !p->resync_wanted && p->acked_journaled >= p->seq && s->batch == BATCH_NONE;
+           !p->resync_wanted && !p->spill.is_explained && p->acked_journaled >= p->seq &&
+           s->batch == BATCH_NONE;
 }
 
 static void heal(void)
@@ -573,6 +576,8 @@ static void finish(void)
 
 static void begin(uint64_t seed)
 {
+    static const uint64_t spill_sizes[4] = {0, 64 << 10, 160 << 10, 640 << 10};
+
     pair_seed(seed);
     nodes_wipe();
     history_reset();
@@ -582,9 +587,15 @@ static void begin(uint64_t seed)
                                       .loss = (int)pair_below(2),
                                       .journal_bytes = pair_one_in(3) ? 128 << 10 : 1 << 20,
                                       .sends_all = seed % 3 != 0,
+                                      .spill_bytes = spill_sizes[seed % 4],
                                       .disks = is_group ? DISKS : 0};
+    if (is_spill) {
+        settings.mode = 1;
+        settings.spill_bytes = spill_sizes[1 + seed % 3];
+    }
     verifies = seed % 9 == 3; /* the others are what they were before there was a verify */
     home = 0;
+    has_streamed = false;
     link_before = LINK_DOWN;
     was_acked_alone = peer_died = peer_was_cut = false;
     start_node(0);
@@ -600,7 +611,8 @@ static void run_seed(uint64_t seed)
     for (unsigned i = 0; i < steps && !pair_violations; i++) {
         if (pair_one_in(3))
             issue();
-        fault();
+        if (has_streamed || !is_spill)
+            fault();
         run(1);
         watch();
     }
@@ -614,6 +626,9 @@ static void print_coverage(void)
            handovers, restarts, discards, verified);
     printf("%lu sealed sectors overwritten, %lu steps without room for a seal, %lu seals dropped\n",
            sealed_sectors, full_times, drops);
+    printf("%llu replayed batches, %llu changes of tier\n",
+           (unsigned long long)(nodes[0].replays + nodes[1].replays),
+           (unsigned long long)(nodes[0].tiers + nodes[1].tiers));
     printf("%lu damaged journals, %lu lost activity logs\n", damaged, lost_logs);
     for (int from = 0; from < LINK_STATES; from++)
         for (int to = 0; to < LINK_STATES; to++)
@@ -643,11 +658,13 @@ int main(int argc, char **argv)
             pair_trace = true;
         } else if (strcmp(argv[i], "--group") == 0) {
             is_group = true;
+        } else if (strcmp(argv[i], "--spill") == 0) {
+            is_spill = true;
         } else if (strcmp(argv[i], "--coverage") == 0) {
             covers = true;
         } else {
             fprintf(stderr, "usage: simulator [--seeds FIRST COUNT] [--steps N] [--trace] "
-                            "[--mutant N] [--coverage] [--group]\n");
+                            "[--mutant N] [--coverage] [--group] [--spill]\n");
             return 3;
         }
     }

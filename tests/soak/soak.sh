@@ -37,6 +37,7 @@ soak "a guest behind an address that moves" "$top_srcdir/tests/test-guest-floati
 soak "a guest with two paths" "$top_srcdir/tests/test-guest-multipath.sh"
 soak "a data base in a guest, $GUEST_KILLS kills" env GUEST_KILLS="$GUEST_KILLS" GUEST_ROWS=200 "$top_srcdir/tests/test-guest-database.sh"
 soak "$PAIR_KILLS faults of a pair" env RUNS="$PAIR_KILLS" "$top_srcdir/tests/test-replication-survives-kills.sh"
+soak "$PAIR_KILLS kills of a pair with records on SSD" env RUNS_OF_SPILL="$((PAIR_KILLS / 3))" "$top_srcdir/tests/test-replication-spill.sh"
 soak "$GROUP_KILLS faults of groups" env RUNS="$GROUP_KILLS" "$top_srcdir/tests/test-replication-group.sh"
 for mode in sync-received-hold sync-received-degrade sync-journaled-hold sync-journaled-degrade sync-applied-hold \
     sync-applied-degrade async-none-none; do
