@@ -241,6 +241,18 @@ static int run_discard(void *instance, int argc, const char *const *argv,
     return status;
 }
 
+/* Beside what was acknowledged later: an answer promises no more than its level, a flush all. */
+static const char *lost_by_level(const struct replica *r)
+{
+    if (r->settings.is_async)
+        return "";
+    return r->settings.level == ACK_RECEIVED
+               ? " (a synchronous primary does that only alone), and what no flush covered if this "
+                 "side died as well"
+               : " (a synchronous primary does that only alone), and what no flush covered if this "
+                 "side lost its power as well";
+}
+
 /* Before the name is typed: what a promotion by force may cost, and what it does not do. */
 static void tell_force(struct replica *r, struct sluice_reply *reply)
 {
@@ -260,7 +272,7 @@ static void tell_force(struct replica *r, struct sluice_reply *reply)
         r->member_count, r->member_count > 1 ? "s, one instant" : "", r->settings.peer, heard,
         (unsigned long long)r->has_seq);
     sluice_reply_text(r->disk, reply, "may be lost: writes that were acknowledged after that%s",
-                      r->settings.is_async ? "" : ", which a synchronous primary does only alone");
+                      lost_by_level(r));
     sluice_reply_text(r->disk, reply,
                       "%s is NOT fenced: if it still runs, clients that reach it can write until "
                       "it hears of epoch %llu",
