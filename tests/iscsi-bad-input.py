@@ -365,6 +365,37 @@ def long_lists():
     i.close()
 
 
+@group
+def aborted_amid_its_data():
+    """ABORT TASK, then a Data-Out of that task of which one half comes after the answer: it goes into nobody's memory."""
+    size = 65536
+    i, others = new("ImmediateData=No"), []
+    i.send(i.command_head(write10(0, size // 512), WRITE | FINAL, size))
+    task, target_tag = i.tag, i.receive().u32(20)
+    abort = struct.pack(">BBxx4xQIIIIII", TASK | 0x40, FINAL | 1, 0, i.next_tag(), task, i.cmdsn, i.statsn, i.cmdsn, 0)
+    data = struct.pack(">BB2xI8xIIxxxxIxxxxII", DATA_OUT, FINAL, size, task, target_tag, i.statsn, 0, 0)
+    i.sock.sendall(abort.ljust(48, b"\0") + data.ljust(48, b"\0") + b"A" * 4096)
+    answer = i.receive()
+    assert answer.opcode == TASK_RESPONSE and answer.head[2] == 0, answer.head.hex()
+    for n in range(4):  # more than there are loops
+        o = Initiator(PORT, name="iqn.2001-04.com.example:other%d" % n).login(TARGET, "ImmediateData=No").settle()
+        o.send(o.command_head(write10(1024 * (n + 1), size // 512), WRITE | FINAL, size))
+        others.append((o, o.tag, o.receive().u32(20), 1024 * (n + 1)))
+    for o, tag, target_tag, _ in others:
+        o.data_out(tag, target_tag, 0, 0, b"B" * (size - 512), False)
+        o.send(struct.pack(">BBxx4xQIIII", NOP_OUT | 0x40, FINAL, 0, o.next_tag(), NO_TAG, o.cmdsn, o.statsn))
+        assert o.receive().opcode == NOP_IN  # so the data has been taken
+    i.sock.sendall(b"A" * (size - 4096))
+    assert i.test_unit_ready() == 0
+    for o, tag, target_tag, lba in others:
+        o.data_out(tag, target_tag, 1, size - 512, b"B" * 512)
+        assert o.result()[0] == 0
+        status, got, _ = o.command(read10(lba, size // 512), READ | FINAL, size)
+        assert status == 0 and got == b"B" * size, "%d bytes of an aborted write in another's" % got.count(b"A")
+        o.close()
+    i.close()
+
+
 def answer_has_tag(pdu):
     return pdu.opcode == TEXT_RESPONSE and pdu.u32(20) != NO_TAG
 

@@ -106,13 +106,21 @@ static void give_buffer(struct iscsi_task *task)
     task->buffer = NULL;
 }
 
+/* The rest of a PDU that is half received is read and dropped: the buffer may soon be another's. */
+static void stop_receiving(struct conn *c)
+{
+    c->data_task = NULL;
+    c->data = NULL;
+    c->room_left = 0;
+}
+
 /* It has no tag and takes no place in the window any more. */
 static void leave_window(struct iscsi_task *task)
 {
     forget_tag(task);
     count_place(task, -1);
     if (task->conn->data_task == task)
-        task->conn->data_task = NULL;
+        stop_receiving(task->conn);
 }
 
 static void task_free(struct iscsi_task *task)
