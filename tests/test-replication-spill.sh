@@ -29,12 +29,19 @@ said() {
     grep -c "$2" "$work/$1/log"
 }
 
+await_file() {
+    within 10 is_spilled || {
+        on "$primary" replication status vm --json
+        fail_of vm "what the lost peer lacks is not in the file"
+    }
+}
+
 link_comes_back() {
     fault="the loss of the peer"
     start_writers
     batches=$(told "$primary" vm batches)
     end "$secondary"
-    within 10 is_spilled || { on "$primary" replication status vm --json; fail_of vm "what the lost peer lacks is not in the file"; }
+    await_file
     [ "$(told "$primary" vm lag_bytes)" -gt 100000 ] || fail_of vm "status does not say how far the peer is behind"
     sleep_below 300
     begin "$secondary"
@@ -50,7 +57,7 @@ primary_dies_with_a_file() {
     fault="the death of the primary with a file"
     start_writers
     end "$secondary"
-    within 10 is_spilled || { on "$primary" replication status vm --json; fail_of vm "what the lost peer lacks is not in the file"; }
+    await_file
     lines=$(said "$primary" "wait in the journal for the peer")
     end "$primary"
     end_writers
@@ -65,15 +72,10 @@ primary_dies_while_it_sends() {
     fault="the death of the primary while it sends the file"
     start_writers
     end "$secondary"
-    within 10 is_spilled || { on "$primary" replication status vm --json; fail_of vm "what the lost peer lacks is not in the file"; }
+    await_file
     begin "$secondary"
     sleep_below 900
-    end "$primary"
-    end_writers
-    promote_all "$secondary"
-    kept "$secondary" copy
-    begin "$primary"
-    primary=$secondary
+    primary_is_killed
     secondary=$(other_half "$primary")
     # Both have written alone, perhaps: then one of them is given up.
     within 10 is_settled || fail_of vm "the sides do not meet"

@@ -15,8 +15,6 @@
 #include <errno.h>
 
 #define WINDOW_BYTES (32u << 20) /* async: data sent and not journaled */
-#define SEQ_MARGIN 4096u
-#define SEQ_STEP (1u << 20)
 
 /* --- lists
  * -------------------------------------------------------------------------------------------------------------

@@ -70,12 +70,10 @@ static bool may_be_late(const struct replica *r, const struct frame *frame)
                                      : frame_changes_data(frame));
 }
 
-struct outgoing *link_make(struct replica *r, const struct frame *frame, const void *payload,
-                           size_t length)
+struct outgoing *link_make(const struct frame *frame, const void *payload, size_t length)
 {
     struct outgoing *o = malloc(sizeof *o + FRAME_BYTES + length);
 
-    (void)r;
     if (!o)
         return NULL;
     o->references = 1;
@@ -107,7 +105,7 @@ void link_send(struct replica *r, const struct frame *frame, const void *payload
 
     if (r->link == LINK_DOWN)
         return;
-    o = link_make(r, frame, payload, length);
+    o = link_make(frame, payload, length);
     if (o)
         link_push(r, o, frame);
     else

@@ -97,6 +97,11 @@ struct evidence {
 /* --- super.c: what must survive
  * ----------------------------------------------------------------------------- */
 
+/* Sequence numbers are reserved durably, a step at a time, when the margin below super.seq_limit is
+ * used up. */
+#define SEQ_MARGIN 4096u
+#define SEQ_STEP (1u << 20)
+
 struct super {
     uint8_t role, data;
     bool was_alone, is_split;
@@ -464,8 +469,7 @@ extern const struct sluice_channel_handlers replica_handlers;
 /* Copies head and payload into the stream. */
 void link_send(struct replica *r, const struct frame *frame, const void *payload, size_t length);
 /* The same in two steps.  NULL: no memory. */
-struct outgoing *link_make(struct replica *r, const struct frame *frame, const void *payload,
-                           size_t length);
+struct outgoing *link_make(const struct frame *frame, const void *payload, size_t length);
 void link_push(struct replica *r, struct outgoing *o, const struct frame *frame);
 static inline void outgoing_put(struct outgoing *o)
 {

@@ -14,8 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEQ_MARGIN 4096u
-#define SEQ_STEP (1u << 20)
 #define QUEUE_MAX (4u << 20)   /* bytes queued before copying pauses */
 #define FLIGHT_MAX (16u << 20) /* bytes sent and not journaled */
 

@@ -17,7 +17,6 @@
 
 #define TICK_NS 500000000ull
 #define CLEAN_NS 5000000000ull
-#define SEQ_STEP (1u << 20)
 #define DRAIN_NS 1000000000ull /* for what was under way when a side was to step down */
 #define DRAIN_TICK_NS 2000000ull
 #define ASK_NS 5000000000ull

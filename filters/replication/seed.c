@@ -15,8 +15,6 @@
 
 #define UNASKED_FIRST 4u
 #define UNASKED_MAX 256u
-#define SEQ_MARGIN 4096u
-#define SEQ_STEP (1u << 20)
 
 /* --- whether to ask
  * -------------------------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ static bool send_record(struct replica *r, const uint8_t *message, size_t length
     if (f.seq <= s->sent_seq)
         return true;
     f.epoch = lineage_tip(&r->super.lineage).epoch;
-    o = link_make(r, &f, frame_payload(message), length - FRAME_BYTES);
+    o = link_make(&f, frame_payload(message), length - FRAME_BYTES);
     if (!o)
         return false;
     s->sent_seq = f.seq;

@@ -147,7 +147,7 @@ static bool give_place(struct replica *r, struct outgoing *o)
 
 bool spill_append(struct replica *r, const struct frame *frame, const void *data, size_t length)
 {
-    struct outgoing *o = link_make(r, frame, data, length);
+    struct outgoing *o = link_make(frame, data, length);
 
     if (o && r->spill.pending_bytes <= r->settings.ram_bytes + PENDING_MAX && give_place(r, o)) {
         replica_kick(r);
@@ -204,7 +204,7 @@ bool spill_is_full(const struct replica *r)
 void spill_send(struct replica *r, const struct frame *frame, const void *data, size_t length)
 {
     struct spill *s = &r->spill;
-    struct outgoing *o = link_make(r, frame, data, length);
+    struct outgoing *o = link_make(frame, data, length);
 
     if (!o) {
         spill_drop(r);
@@ -385,8 +385,11 @@ bool spill_replay(struct replica *r, uint64_t peer_seq)
 void spill_note(struct replica *r, uint64_t seq)
 {
     struct spill *s = &r->spill;
-    uint64_t now = sluice_now_ns(r->disk);
+    uint64_t now;
 
+    if (!r->settings.is_async) /* nobody is told */
+        return;
+    now = sluice_now_ns(r->disk);
     if (s->mark_count && now - s->marks[s->mark_count - 1].ns < MARK_NS)
         return;
     if (s->mark_count == SPILL_MARKS_MAX) { /* every second one will do */
