@@ -5,11 +5,10 @@
  * already waited for its turn to send finds none ("raw_send_socket: Assertion `sock >= 0'").  That
  * would take every other client of the gateway with it.
  *
- * So nbdkit's calls of __assert_fail are led here, by its own table of imported functions.  Where
- * it is that assertion and nothing else, raw_send_socket returns 0 to its caller, as if it had sent
- * what nobody is there to receive: the connection is known to be dead by then, so its workers end
- * with the reply they are at, and nbdkit closes it as ever.  Any other assertion fails as it would
- * have.
+ * So nbdkit's calls of __assert_fail are led here (imports.c).  Where it is that assertion and
+ * nothing else, raw_send_socket returns 0 to its caller, as if it had sent what nobody is there to
+ * receive: the connection is known to be dead by then, so its workers end with the reply they are
+ * at, and nbdkit closes it as ever.  Any other assertion fails as it would have.
  *
  * The return is made by the unwinder: the second frame of nbdkit's program, seen from here, is the
  * caller, and setcontext() goes there with the registers it had.  raw_send_socket has nothing to
@@ -20,11 +19,8 @@
 #ifdef __x86_64__
 #include <assert.h>
 #include <dlfcn.h>
-#include <link.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <ucontext.h>
-#include <unistd.h>
 #include <unwind.h>
 
 /* --- the return ---------------------------------------------------------------------------------
@@ -93,75 +89,9 @@ static void on_assertion(const char *assertion, const char *file, unsigned line,
     __assert_fail(assertion, file, line, function);
 }
 
-/* --- nbdkit's table of imported functions -------------------------------------------------------
- */
-
-struct dynamic {
-    const ElfW(Rela) * relocation;
-    const ElfW(Sym) * symbol;
-    const char *names;
-    size_t count;
-};
-
-static void read_dynamic(const ElfW(Dyn) * entry, struct dynamic *d)
-{
-    for (; entry->d_tag != DT_NULL; entry++)
-        switch (entry->d_tag) {
-        case DT_JMPREL:
-            d->relocation = (const void *)entry->d_un.d_ptr;
-            break;
-        case DT_PLTRELSZ:
-            d->count = entry->d_un.d_val / sizeof *d->relocation;
-            break;
-        case DT_SYMTAB:
-            d->symbol = (const void *)entry->d_un.d_ptr;
-            break;
-        case DT_STRTAB:
-            d->names = (const void *)entry->d_un.d_ptr;
-            break;
-        default:
-            break;
-        }
-}
-
-/* The page may have been made read-only after the program was linked. */
-static int set_slot(void **slot, void *value)
-{
-    uintptr_t size = (uintptr_t)sysconf(_SC_PAGESIZE), page = (uintptr_t)slot & ~(size - 1);
-
-    if (mprotect((void *)page, size, PROT_READ | PROT_WRITE) != 0)
-        return -1;
-    *slot = value;
-    return 0;
-}
-
-static int lead_here(uintptr_t base, const struct dynamic *d)
-{
-    for (size_t i = 0; i < d->count; i++) {
-        const ElfW(Sym) *symbol = &d->symbol[ELF64_R_SYM(d->relocation[i].r_info)];
-
-        if (strcmp(d->names + symbol->st_name, "__assert_fail") == 0)
-            return set_slot((void **)(base + d->relocation[i].r_offset), (void *)on_assertion);
-    }
-    return -1;
-}
-
-/* The program is the first object; the others are of no interest. */
-static int visit_program(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    struct dynamic d = {0};
-
-    (void)size;
-    (void)arg;
-    for (unsigned i = 0; i < info->dlpi_phnum; i++)
-        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
-            read_dynamic((const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr), &d);
-    return d.relocation && d.symbol && d.names && lead_here(info->dlpi_addr, &d) == 0 ? 1 : -1;
-}
-
 void hangup_guard(void)
 {
-    if (dl_iterate_phdr(visit_program, NULL) != 1 && NBDKIT_VERSION_MINOR < 34)
+    if (imports_lead("__assert_fail", (void *)on_assertion) < 0 && NBDKIT_VERSION_MINOR < 34)
         log_line(LOG_LEVEL_WARNING,
                  "this nbdkit ends with all its clients when one hangs up amid its replies, and "
                  "cannot be kept from it: use nbdkit 1.34 or later");

@@ -12,6 +12,8 @@
  */
 #include "plugin.h"
 
+#include "stream.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -139,6 +141,7 @@ static int plugin_after_fork(void)
     if (take_signals() == -1)
         return -1;
     hangup_guard();
+    stream_install(imports_lead);
     if (gateway_start(plugin_gateway, &e) == 0)
         return 0;
     nbdkit_error("%s", e.text);

@@ -53,6 +53,10 @@ void cut_clients(void *context, struct disk *disk); /* any thread */
 /* window.c */
 unsigned plugin_window(void);
 
+/* imports.c: nbdkit's own calls of `name` go to `to`; -ENOENT, -ENOTSUP: they do not.  Before the
+ * first connection. */
+int imports_lead(const char *name, void *to);
+
 /* hangup.c */
 void hangup_guard(void); /* before the first connection */
 

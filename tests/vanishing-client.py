@@ -11,57 +11,18 @@ import socket
 import struct
 import sys
 
-IHAVEOPT = 0x49484156454F5054
-OPT_STRUCTURED_REPLY, OPT_GO = 8, 7
+import nbd_client
+
 REQUESTS, LENGTH = 24, 512 * 1024
 
 
-def connect(where):
-    if where.isdigit():
-        client = socket.create_connection(("127.0.0.1", int(where)))
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() resets
-    else:
-        client = socket.socket(socket.AF_UNIX)
-        client.connect(where)
-    client.settimeout(60)
-    return client
-
-
-def receive(client, length):
-    data = b""
-    while len(data) < length:
-        part = client.recv(length - len(data))
-        if not part:
-            sys.exit("the gateway hung up during the negotiation")
-        data += part
-    return data
-
-
-def option(client, number, data):
-    """Sends an option and takes its answers up to the last one, which is to be an acknowledgement."""
-    client.sendall(struct.pack(">QII", IHAVEOPT, number, len(data)) + data)
-    while True:
-        _, _, kind, length = struct.unpack(">QIII", receive(client, 20))
-        receive(client, length)
-        if kind == 1:
-            return
-        if kind & 0x80000000:
-            sys.exit(f"option {number} was refused with {kind & 0xffff}")
-
-
-def negotiate(client, export, structured):
-    receive(client, 18)
-    client.sendall(struct.pack(">I", 3))
-    if structured:
-        option(client, OPT_STRUCTURED_REPLY, b"")
-    option(client, OPT_GO, struct.pack(">I", len(export)) + export.encode() + struct.pack(">H", 0))
-
-
 def vanish(where, export, count):
-    client = connect(where)
-    negotiate(client, export, count % 2 == 0)
+    client = nbd_client.connect(where)
+    if where.isdigit():
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() resets
+    nbd_client.negotiate(client, export, count % 2 == 0)
     for i in range(REQUESTS):
-        client.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 0, i, i * LENGTH, LENGTH))
+        client.sendall(nbd_client.request(nbd_client.CMD_READ, i, i * LENGTH, LENGTH))
     wanted = random.randrange(1, LENGTH * 4)
     while wanted > 0:
         wanted -= len(client.recv(min(wanted, 65536))) or sys.exit("the gateway hung up")

@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The NBD protocol's client side, byte by byte, for tests that send what libnbd never would."""
+import socket
+import struct
+import sys
+
+IHAVEOPT = 0x49484156454F5054
+OPT_STRUCTURED_REPLY, OPT_GO = 8, 7
+REQUEST_MAGIC, SIMPLE_MAGIC, CHUNK_MAGIC = 0x25609513, 0x67446698, 0x668E33EF
+CMD_READ, CMD_WRITE, CMD_DISC, CMD_FLUSH, CMD_TRIM = range(5)
+CHUNK_DONE = 1
+CHUNK_DATA, CHUNK_HOLE = 1, 2
+
+
+def connect(where):
+    """WHERE: a port of this host or the path of a Unix socket."""
+    if where.isdigit():
+        client = socket.create_connection(("127.0.0.1", int(where)))
+    else:
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(where)
+    client.settimeout(60)
+    return client
+
+
+def receive(client, length):
+    parts = []
+    while length > 0:
+        part = client.recv(min(length, 1 << 20))
+        if not part:
+            sys.exit("the gateway hung up")
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def option(client, number, data):
+    """Sends an option and takes its answers up to the last one, which is to be an acknowledgement."""
+    client.sendall(struct.pack(">QII", IHAVEOPT, number, len(data)) + data)
+    while True:
+        _, _, kind, length = struct.unpack(">QIII", receive(client, 20))
+        receive(client, length)
+        if kind == 1:
+            return
+        if kind & 0x80000000:
+            sys.exit(f"option {number} was refused with {kind & 0xffff}")
+
+
+def negotiate(client, export, structured):
+    receive(client, 18)
+    client.sendall(struct.pack(">I", 3))
+    if structured:
+        option(client, OPT_STRUCTURED_REPLY, b"")
+    option(client, OPT_GO, struct.pack(">I", len(export)) + export.encode() + struct.pack(">H", 0))
+
+
+def request(kind, cookie, offset, length, data=b"", flags=0):
+    return struct.pack(">IHHQQI", REQUEST_MAGIC, flags, kind, cookie, offset, length) + data
+
+
+def receive_chunk(client, reads):
+    """One message: (cookie, error, data, is_last); `reads` has the lengths of reads by their cookies."""
+    magic = struct.unpack(">I", receive(client, 4))[0]
+    if magic == SIMPLE_MAGIC:
+        error, cookie = struct.unpack(">IQ", receive(client, 12))
+        return cookie, error, receive(client, 0 if error else reads.get(cookie, 0)), True
+    if magic != CHUNK_MAGIC:
+        sys.exit(f"a reply begins with {magic:#x}")
+    flags, kind, cookie, length = struct.unpack(">HHQI", receive(client, 16))
+    body = receive(client, length)
+    error = struct.unpack(">I", body[:4])[0] if kind & 0x8000 else 0
+    data = body[8:] if kind == CHUNK_DATA else bytes(struct.unpack(">I", body[8:])[0]) if kind == CHUNK_HOLE else b""
+    return cookie, error, data, bool(flags & CHUNK_DONE)

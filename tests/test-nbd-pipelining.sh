@@ -1,0 +1,33 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Requests that come many at once, or cut anywhere, are answered as if each had come alone: over a Unix socket, TCP
+# and with both kinds of replies; a connection that ends amid a request leaves nothing to the next one.  And that
+# requests which came together are read together shows in the number of read calls: nbdkit alone makes two a write.
+. "${top_srcdir:?}/tests/functions.sh"
+requires jq python3
+: "${BURSTS:=100}" "${SEED:=$RANDOM}"
+size=$((8 << 20))
+port=$(free_port)
+make_config
+sed -i "s/^  nbd: .*/  nbd: [\"unix:$(echo "$sock" | sed 's:/:\\/:g')\", \"127.0.0.1:$port\"]/" "$config/gateway.yaml"
+for name in a b c; do
+    disk $name <<END
+size: 8MiB
+backing: { file: $work/$name.raw }
+filters:
+  - passthru: {}
+END
+done
+serve
+pipelining() { "$python" "$top_srcdir/tests/nbd-pipelining.py" "$@" $size "$BURSTS" "$SEED" || fail "seed $SEED"; }
+pipelining "$sock" a
+pipelining "$port" b
+
+reads() { awk '$1 == "syscr:" { print $2 }' "/proc/$gateway/io"; }
+BURSTS=50 SEED=count
+before=$(reads)
+pipelining "$sock" c
+count=$(($(reads) - before))
+echo "$((50 * 32)) writes of 512 bytes in bursts of 32: $count calls that read"
+[ "$count" -lt $((50 * 32 / 2)) ] || fail "requests that come together are not read together"
+stop TERM
