@@ -33,9 +33,11 @@ def is_whole(block, magic):
 SUPER = {"generation": (16, 8), "nonce": (24, 8), "incarnation": (32, 8), "segment_blocks": (64, 4),
          "segment_count": (68, 4), "checkpoint_blocks": (72, 4), "first_block": (76, 4), "released": (80, 8),
          "segment": (88, 8), "block": (96, 8), "sequence": (104, 8), "end": (112, 8), "tail": (120, 8),
-         "clean": (128, 8), "entries": (136, 8), "entries_crc": (144, 4)}
+         "clean": (128, 8), "entries": (136, 8), "entries_crc": (144, 4),
+         "order_segment": (152, 8), "order_block": (160, 8)}
 CHUNK = {"nonce": (16, 8), "incarnation": (24, 8), "segment": (32, 8), "sequence": (40, 8), "durable": (48, 8),
-         "tail": (56, 8), "clean": (64, 8), "entries": (72, 4), "data": (76, 4)}
+         "tail": (56, 8), "clean": (64, 8), "entries": (72, 4), "data": (76, 4),
+         "order_segment": (4048, 8), "order_block": (4056, 8)}
 
 
 def fields(block, table):
@@ -91,6 +93,7 @@ def chunks(tier, s):
 
 def read_log(tier, s):
     sequence, tail, clean, entries = s["sequence"], s["tail"], s["clean"], []
+    order = (s["order_segment"], s["order_block"])
     found = list(chunks(tier, s))
     durable = max([s["end"]] + [h["durable"] for h, _ in found])
     for h, more in found:
@@ -98,10 +101,11 @@ def read_log(tier, s):
             break
         entries += more
         tail, clean = max(tail, h["tail"]), max(clean, h["clean"])
+        order = max(order, (h["order_segment"], h["order_block"]))
         sequence += 1
     if sequence < s["end"]:
         sys.exit("the log ends too early")
-    return tail, clean, entries
+    return tail, clean, order, entries
 
 
 def checkpoint(tier, s):
@@ -120,13 +124,14 @@ def read_tier(tier):
     s = newer_superblock(tier)
     if s["released"]:
         return {}
-    tail, clean, entries = read_log(tier, s)
+    tail, clean, order, entries = read_log(tier, s)
     places = {}
     for block, kind, slot, segment, value in list(checkpoint(tier, s)) + entries:
         if kind == 3 or segment < tail:
             places.pop(block, None)
         else:
-            places[block] = (slot, kind == 1 and segment >= clean, value)
+            at = (segment, (slot - s["first_block"]) % s["segment_blocks"])
+            places[block] = (slot, kind == 1 and segment >= clean and at >= order, value)
     return places
 
 

@@ -70,7 +70,8 @@ enum {
     O_RATE,
     O_DEPTH,
     O_AFTER,
-    O_BYPASS
+    O_BYPASS,
+    O_ORDERED
 };
 static const struct sluice_option options[] = {
     {"mode", SLUICE_TYPE_ENUM, LIVE, 0, 0, NULL,
@@ -98,6 +99,10 @@ static const struct sluice_option options[] = {
      "Data goes to the backing when it is that old."},
     {"bypass_over", SLUICE_TYPE_SIZE, LIVE, 4096, GIB, "256KiB", NULL,
      "Larger reads are not kept."},
+    {"ordered", SLUICE_TYPE_BOOL, 0, 0, 0, "false", NULL,
+     "Should the SSD be lost, the backing has an earlier state of the disk, as it was at a flush "
+     "or "
+     "between two: data goes there in order."},
     SLUICE_OPTIONS_END,
 };
 
@@ -119,12 +124,26 @@ void cache_read_options(const struct sluice_value *v, struct cache_options *o)
     o->destage_depth = (uint64_t)v[O_DEPTH].integer;
     o->destage_after_ns = (uint64_t)v[O_AFTER].integer;
     o->bypass_over = (uint64_t)v[O_BYPASS].integer;
+    o->ordered = v[O_ORDERED].integer;
     if (o->hard_percent <= o->soft_percent)
         o->hard_percent = o->soft_percent + 1;
 }
 
 /* --- open ---------------------------------------------------------------------------------------
  */
+
+static int check_ordered(struct sluice_disk *disk, const struct sluice_value *v,
+                         struct sluice_error *error)
+{
+    bool has_ssd = v[O_TIER].is_set || v[O_SSD_PATH].is_set;
+
+    if (!v[O_ORDERED].integer)
+        return 0;
+    return has_ssd ? 0
+                   : sluice_refuse(disk, error, EINVAL,
+                                   "ordered: is about what an SSD holds back from the backing, and "
+                                   "there is none: ssd: { tier: NAME, size: SIZE }");
+}
 
 static int check_options(struct sluice_disk *disk, const struct sluice_value *v,
                          struct sluice_error *error)
@@ -147,7 +166,7 @@ static int check_options(struct sluice_disk *disk, const struct sluice_value *v,
                              "ssd: { tier: NAME, size: SIZE }");
     if (v[O_HARD].integer <= v[O_SOFT].integer)
         return sluice_refuse(disk, error, EINVAL, "dirty.hard has to be above dirty.soft");
-    return 0;
+    return check_ordered(disk, v, error);
 }
 
 /* A folder: one file for each disk that names the tier. */

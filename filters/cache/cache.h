@@ -55,6 +55,7 @@ struct cache_options {
     uint64_t destage_depth;
     uint64_t destage_after_ns; /* dirty data that old goes to the backing */
     uint64_t bypass_over;      /* larger reads are not kept */
+    bool ordered;              /* what is in the backing is an earlier state of the disk */
 };
 
 enum cache_counter {
@@ -189,6 +190,7 @@ struct log {
      * while it was under way), and what the page cache holds that is not synced. */
     uint64_t unsynced_chunks, chunks_a_sync, buffered_bytes;
     bool is_overlapped, is_guests_sync;
+    bool is_flushed; /* a guest's flush has come since the last chunk was taken */
     struct sync_waiter *sync_now, *sync_next;
     struct sluice_file_io sync_io;
     struct chunk *chunk;
@@ -319,6 +321,8 @@ void step_down_tell_health(struct cache *c);
 void step_down_let_go_if_over(struct cache *c);
 /* [K] 0 or a positive errno. */
 int32_t step_down_note(struct cache *c);
+/* [K] The state folder took a note, or did not: who waits for that is to know. */
+void step_down_tell_noted(struct cache *c, int r);
 /* The note of an earlier run, while the tier is opened.  0 or a negative errno and a sentence. */
 int note_read(struct cache *c, struct sluice_error *error);
 void note_free(struct cache *c);
@@ -384,6 +388,15 @@ struct scrub {
     bool is_drained, wants_checkpoint;
 };
 
+/* order.c */
+struct order {
+    struct log_order log;  /* what the log says of it */
+    bool is_suspended;     /* something could not be read: destaged in any order */
+    uint64_t suspended_at; /* up to this segment */
+    unsigned awaited;      /* changes that go to the backing when what came before is there */
+    uint64_t emptying_since_ns;
+};
+
 struct paced;
 struct cache {
     struct sluice_disk *disk;
@@ -420,6 +433,7 @@ struct cache {
 
     struct scrub scrub; /* [M] */
     struct step_down step_down;
+    struct order order; /* [M] */
 
     bool has_lost_tier; /* [I] its storage failed in an earlier run, and is not there: served
                            without */
@@ -462,16 +476,47 @@ enum sluice_cancel_answer cache_on_cancel(void *instance, struct sluice_request 
 struct paced {
     struct paced *next;
     uint64_t due_ns;
+    uint64_t behind;             /* not 0: goes when the order has passed that */
     void (*go)(struct paced *p); /* without the mutex */
     bool is_queued;
 };
 /* [M] True: it may go on at once; else go() is called later. */
 bool pace(struct cache *c, struct paced *p, uint64_t blocks);
+/* [M] The same, and it waits for all that came before it, if it has to. */
+bool pace_behind(struct cache *c, struct paced *p);
 /* [M] False: it was not queued any more. */
 bool pace_remove(struct cache *c, struct paced *p);
 /* Without the mutex: lets go whose time has come, or all. */
 void pace_release(struct cache *c);
 void pace_fire(struct sluice_timer *timer);
+
+/* --- order.c: what the backing holds is an earlier state of the disk ----------------------------
+ */
+
+/* [M] Destaged in order, now; and: changes have to keep to it. */
+bool order_is_kept(const struct cache *c);
+bool order_counts(const struct cache *c);
+/* [M] The backing is an earlier state of the disk, now. */
+bool order_holds(const struct cache *c);
+/* [M] In a word or two, for status. */
+const char *order_state(const struct cache *c);
+/* [M] All that was in the log, or on its way there, when `behind` was order_now(). */
+uint64_t order_now(const struct cache *c);
+bool order_has_passed(const struct cache *c, uint64_t behind);
+/* [M] The segment at the tail is still needed. */
+bool order_needs_tail(const struct cache *c);
+/* [M] Blocks of the log that wait for the backing, whatever they hold. */
+uint64_t order_backlog(const struct cache *c);
+/* [M] Writes are to go to the backing, but what is dirty has to be there first: how long each
+ * waits. 0: not so. */
+uint64_t order_delay_ns(struct cache *c, uint64_t now_ns);
+#define ORDER_REST 64u /* dirty blocks, with so few they go */
+/* [M] What was found when the tier was opened. */
+void order_begin(struct cache *c, const struct log_order *found);
+/* [K] When what was in the way has gone. */
+void order_take_up(struct cache *c);
+/* While the tier is opened: what a salvage noted of it, if that is further. */
+void order_read_note(struct cache *c, struct log_order *found);
 
 /* --- the keeper
  * ------------------------------------------------------------------------------------ */
@@ -481,6 +526,8 @@ void pace_fire(struct sluice_timer *timer);
 void keeper_kick(struct cache *c);
 /* [M] What the keeper does is to be left for later, so that a pause can begin. */
 bool keeper_is_to_pause(const struct cache *c);
+/* [M] Something else is more urgent than to go on with destaging. */
+bool keeper_has_more_urgent(const struct cache *c);
 void keeper_run(struct sluice_work *work);
 void keeper_fire(struct sluice_timer *timer);
 /* While somebody drains, writes go through and everything is destaged. */

@@ -18,6 +18,7 @@
 #include <errno.h>
 
 #define STAY_BLOCKS_MOST CHUNK_DATA_MAX /* of a trim or zeroing: as zeros in the log */
+#define ORDERED_STAY_MOST 4096u
 
 /* In the request's scratch. */
 struct change {
@@ -138,6 +139,13 @@ static void on_stay_durable(struct sync_waiter *w, int32_t error)
         answer(ch, 0);
 }
 
+static void note_flushed(struct cache *c)
+{
+    cache_lock(c);
+    c->log.is_flushed = true;
+    cache_unlock(c);
+}
+
 static void on_stay_logged(struct log_job *job)
 {
     struct change *ch = CONTAINER_OF(job, struct change, job);
@@ -150,6 +158,7 @@ static void on_stay_logged(struct log_job *job)
         answer(ch, 0);
         return;
     }
+    note_flushed(ch->c);
     ch->waiter = (struct sync_waiter){.done = on_stay_durable};
     log_sync(ch->c, &ch->waiter);
 }
@@ -301,12 +310,21 @@ static void on_paced(struct paced *p)
         answer(ch, ECANCELED);
 }
 
-/* [M] */
+/* [M] How much of a trim or zeroing is written to the log: where the others wait, more. */
+static uint64_t stay_most(const struct cache *c)
+{
+    uint64_t part = log_bytes(&c->log) / BLOCK_BYTES / 64;
+
+    return order_counts(c) ? MIN(MAX(part, STAY_BLOCKS_MOST), ORDERED_STAY_MOST) : STAY_BLOCKS_MOST;
+}
+
+/* [M] In order nothing passes what is dirty: so it stays until little is. */
 static bool may_stay(const struct cache *c, const struct sluice_request *r)
 {
-    if (!cache_rules(c)->writes_stay)
-        return false;
-    return r->op == SLUICE_OP_WRITE || count_of(r) <= STAY_BLOCKS_MOST;
+    bool stays =
+        cache_rules(c)->writes_stay || (order_counts(c) && c->log.dirty_blocks > ORDER_REST);
+
+    return stays && (r->op == SLUICE_OP_WRITE || count_of(r) <= stay_most(c));
 }
 
 static void fill_job(struct change *ch, const struct sluice_request *r)
@@ -343,10 +361,52 @@ static struct sluice_verdict stay(struct change *ch)
     return sluice_defer();
 }
 
+/* All that had been acknowledged before is in the backing. */
+static void on_passed(struct paced *p)
+{
+    struct change *ch = CONTAINER_OF(p, struct change, paced);
+    struct sluice_request *request = ch->request;
+    struct cache *c = ch->c;
+
+    if (!sluice_commit(c->disk, request)) {
+        answer(ch, ECANCELED);
+        return;
+    }
+    switch (start_through(ch)) {
+    case WAY_GO:
+        sluice_resume(c->disk, request, sluice_pass_and_tell());
+        break;
+    case WAY_FAIL:
+        answer(ch, EIO);
+        break;
+    default:
+        log_pump(c);
+        break;
+    }
+}
+
+static bool wait_for_earlier(struct change *ch)
+{
+    struct cache *c = ch->c;
+    bool goes;
+
+    cache_lock(c);
+    ch->paced.go = on_passed;
+    goes = pace_behind(c, &ch->paced);
+    if (!goes)
+        sluice_hold(c->disk, ch->request, "cache: waits until what came before is in the backing");
+    cache_unlock(c);
+    return !goes;
+}
+
 static struct sluice_verdict through(struct change *ch)
 {
     struct cache *c = ch->c;
 
+    if (wait_for_earlier(ch)) {
+        sluice_count(c->disk, N_PACED, 1);
+        return sluice_defer();
+    }
     if (!sluice_commit(c->disk, ch->request)) {
         end_change(ch);
         return sluice_fail(ECANCELED);

@@ -117,6 +117,7 @@ static void note_end(struct cache *c, struct superblock *s, const struct writer 
     s->end_sequence = c->log.applied.sequence;
     s->tail = c->log.tail;
     s->clean = c->log.clean;
+    s->order = c->options.ordered ? c->order.log : (struct log_order){.from = 0};
     s->disk_bytes = c->disk->size_bytes;
 }
 
@@ -141,6 +142,7 @@ static void adopt(struct cache *c, const struct superblock *s)
     ours->end_sequence = s->end_sequence;
     ours->tail = s->tail;
     ours->clean = s->clean;
+    ours->order = s->order;
     ours->entries = s->entries;
     ours->entries_crc = s->entries_crc;
     c->log.checkpoint_segment = s->start.segment;

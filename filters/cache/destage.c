@@ -10,7 +10,7 @@
  *
  * Runs on the keeper's thread.  A backing that fails keeps everything dirty; the step is repeated.
  */
-#include "cache.h"
+#include "destage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,25 +18,6 @@
 #define WINDOW_BYTES (16u << 20)
 #define RUN_BLOCKS_MOST 256u
 #define READ_FAILURES_MOST 8u /* in a row, in a segment of a tier that has failed */
-
-struct dirty {
-    uint64_t block;
-    uint32_t slot;
-    const uint8_t *data;
-};
-
-struct window {
-    struct cache *c;
-    uint64_t first, end;  /* segments */
-    uint64_t last;        /* the segment that is being written */
-    uint32_t head_blocks; /* how far */
-    uint8_t *data;
-    struct dirty *list;
-    uint32_t count, most;
-    uint64_t lost_before;
-    bool is_salvage; /* of a tier that has failed */
-    int32_t error;
-};
 
 /* --- what is to be done
  * --------------------------------------------------------------------------- */
@@ -47,6 +28,21 @@ static uint32_t to_destage_in(const struct log *log, uint64_t segment)
     uint32_t place = log_place_of(log, segment);
 
     return log->dirty_in[place] - log->lost_in[place];
+}
+
+void destage_note_head(struct window *w)
+{
+    const struct log *log = &w->c->log;
+
+    w->last = log->applied.segment;
+    w->head_blocks = log->applied.block;
+    w->is_salvage = log->error != 0;
+    w->must_sync = log->durable < log->applied.sequence && !w->is_salvage;
+}
+
+int32_t destage_make_durable(const struct window *w)
+{
+    return w->must_sync && !MUTANT(14) ? log_sync_wait(w->c) : 0;
 }
 
 /* [M] Segments that are behind the head and durable; when draining, the head's too, left as it is.
@@ -66,20 +62,18 @@ static void choose(struct window *w)
     w->end = MIN(w->first + most, log->applied.segment + 1);
     for (uint64_t s = w->first; s < w->end; s++)
         w->most += to_destage_in(log, s);
-    w->last = log->applied.segment;
-    w->head_blocks = log->applied.block;
     w->lost_before = log->lost_blocks;
-    w->is_salvage = log->error != 0;
+    destage_note_head(w);
 }
 
-static uint8_t *segment_data(const struct window *w, uint64_t segment)
+uint8_t *destage_segment_data(const struct window *w, uint64_t segment)
 {
     uint64_t bytes = (uint64_t)w->c->log.super.segment_blocks * BLOCK_BYTES;
 
     return w->data + (segment - w->first) * bytes;
 }
 
-static uint32_t blocks_of(const struct window *w, uint64_t segment)
+uint32_t destage_blocks_of(const struct window *w, uint64_t segment)
 {
     return segment == w->last ? w->head_blocks : w->c->log.super.segment_blocks;
 }
@@ -90,8 +84,8 @@ static void read_the_readable(struct window *w, uint64_t segment)
 {
     unsigned failures = 0;
 
-    for (uint32_t block = 0; block < blocks_of(w, segment); block++) {
-        uint8_t *data = segment_data(w, segment) + (uint64_t)block * BLOCK_BYTES;
+    for (uint32_t block = 0; block < destage_blocks_of(w, segment); block++) {
+        uint8_t *data = destage_segment_data(w, segment) + (uint64_t)block * BLOCK_BYTES;
         uint32_t slot = log_slot(&w->c->log, segment, block);
 
         if (failures < READ_FAILURES_MOST &&
@@ -109,12 +103,14 @@ static void read_window(struct window *w)
     const struct log *log = &w->c->log;
 
     for (uint64_t s = w->first; s < w->end && !w->error; s++) {
-        uint64_t bytes = (uint64_t)blocks_of(w, s) * BLOCK_BYTES;
+        uint64_t bytes = (uint64_t)destage_blocks_of(w, s) * BLOCK_BYTES;
         uint32_t slot = log_slot(log, s, 0);
 
         if (bytes && !w->is_salvage)
-            w->error = -log_tend_wait(w->c, SLUICE_OP_READ, slot, segment_data(w, s), bytes);
-        else if (bytes && log_io_wait(w->c, SLUICE_OP_READ, slot, segment_data(w, s), bytes) < 0)
+            w->error =
+                -log_tend_wait(w->c, SLUICE_OP_READ, slot, destage_segment_data(w, s), bytes);
+        else if (bytes &&
+                 log_io_wait(w->c, SLUICE_OP_READ, slot, destage_segment_data(w, s), bytes) < 0)
             read_the_readable(w, s);
     }
 }
@@ -140,7 +136,7 @@ static void collect(void *arg, const struct chunk_entry *entry, uint32_t slot, c
         rot_lose(w->c, entry->block, slot); /* the others are destaged */
         return;
     }
-    w->list[w->count++] = (struct dirty){entry->block, slot, data};
+    w->list[w->count++] = (struct dirty){.block = entry->block, .slot = slot, .data = data};
 }
 
 /* The headers may hide what they describe: they have rotted, or cannot be read.  Or what was there
@@ -173,9 +169,11 @@ static void find_hidden(const struct index_item *item, void *arg)
                           log_place_of(log, w->first)) %
                              log->super.segment_count;
     block = (item->place - log->super.first_block) % log->super.segment_blocks;
-    if (segment < w->end && block < blocks_of(w, segment))
-        w->list[w->count++] = (struct dirty){
-            item->block, item->place, segment_data(w, segment) + (uint64_t)block * BLOCK_BYTES};
+    if (segment < w->end && block < destage_blocks_of(w, segment))
+        w->list[w->count++] = (struct dirty){.block = item->block,
+                                             .slot = item->place,
+                                             .data = destage_segment_data(w, segment) +
+                                                     (uint64_t)block * BLOCK_BYTES};
 }
 
 /* By the index, which knows the blocks and their CRCs without the headers. */
@@ -215,7 +213,8 @@ static void collect_all(struct window *w)
 
     for (uint64_t s = w->first; s < w->end && !w->error; s++) {
         cache_lock(c);
-        log_for_entries(&c->log, segment_data(w, s), s, blocks_of(w, s), collect, w);
+        log_for_entries(&c->log, destage_segment_data(w, s), s, destage_blocks_of(w, s), collect,
+                        w);
         cache_unlock(c);
     }
     if (has_found_nothing(w))
@@ -344,25 +343,27 @@ static uint32_t depth_of(struct cache *c)
     return depth;
 }
 
-static bool is_to_pause(struct cache *c)
+bool destage_ask(struct cache *c, bool (*question)(const struct cache *c))
 {
     bool is_so;
 
     cache_lock(c);
-    is_so = keeper_is_to_pause(c);
+    is_so = question(c);
     cache_unlock(c);
     return is_so;
 }
 
 /* When the keeper is to pause, what is not in flight yet is left for later: all of it stays dirty.
  */
-static void write_all(struct window *w)
+void destage_write_list(struct window *w)
 {
     struct cache *c = w->c;
     struct flight f = {.c = c};
     uint32_t depth = depth_of(c), n, i;
 
-    for (i = 0; i < w->count && wait_for_flight(&f, depth - 1) == 0 && !is_to_pause(c); i += n) {
+    for (i = 0;
+         i < w->count && wait_for_flight(&f, depth - 1) == 0 && !destage_ask(c, keeper_is_to_pause);
+         i += n) {
         n = run_length(w, i);
         write_run(&f, &w->list[i], n);
     }
@@ -376,7 +377,7 @@ static void write_all(struct window *w)
 /* --- and after
  * ------------------------------------------------------------------------------------- */
 
-static void mark_clean(struct window *w)
+void destage_mark_clean(struct window *w)
 {
     struct cache *c = w->c;
     struct log *log = &c->log;
@@ -397,7 +398,7 @@ static void mark_clean(struct window *w)
     sluice_count(c->disk, N_DESTAGED, (int64_t)w->count * BLOCK_BYTES);
 }
 
-static void note_pace(struct cache *c, uint64_t blocks, uint64_t began_ns)
+void destage_note_pace(struct cache *c, uint64_t blocks, uint64_t began_ns)
 {
     cache_lock(c);
     if (c->options.destage_rate && !c->draining)
@@ -406,10 +407,9 @@ static void note_pace(struct cache *c, uint64_t blocks, uint64_t began_ns)
     cache_unlock(c);
 }
 
-static int32_t destage_window(struct window *w)
+void destage_open_window(struct window *w)
 {
-    struct cache *c = w->c;
-    uint64_t bytes = (w->end - w->first) * c->log.super.segment_blocks * BLOCK_BYTES;
+    uint64_t bytes = (w->end - w->first) * w->c->log.super.segment_blocks * BLOCK_BYTES;
 
     w->data = cache_alloc_pages(bytes);
     w->list = cache_zalloc(w->most * sizeof *w->list);
@@ -417,33 +417,52 @@ static int32_t destage_window(struct window *w)
         w->error = ENOMEM;
     else
         read_window(w);
+}
+
+void destage_close_window(struct window *w)
+{
+    cache_free(w->data);
+    cache_free(w->list);
+}
+
+static int32_t destage_window(struct window *w)
+{
+    destage_open_window(w);
     if (!w->error)
         collect_all(w);
     if (!w->error)
-        write_all(w);
+        destage_write_list(w);
     if (!w->error)
-        mark_clean(w);
-    cache_free(w->data);
-    cache_free(w->list);
+        destage_mark_clean(w);
+    destage_close_window(w);
     return w->error;
 }
 
-int32_t destage_step(struct cache *c)
+static int32_t destage_in_any_order(struct cache *c)
 {
     struct window w = {.c = c};
     uint64_t began = sluice_now_ns(c->disk);
-    bool must_sync;
     int32_t error;
 
     cache_lock(c);
     choose(&w);
-    must_sync = c->log.durable < c->log.applied.sequence && !w.is_salvage;
     cache_unlock(c);
     if (w.most == 0)
         return 0;
-    error = must_sync && !MUTANT(14) ? log_sync_wait(c) : 0;
+    error = destage_make_durable(&w);
     if (!error)
         error = destage_window(&w);
-    note_pace(c, w.count, began);
+    destage_note_pace(c, w.count, began);
+    return error;
+}
+
+int32_t destage_step(struct cache *c)
+{
+    int32_t error;
+
+    if (destage_ask(c, order_is_kept))
+        return order_step(c);
+    error = destage_in_any_order(c);
+    order_take_up(c);
     return error;
 }

@@ -82,6 +82,7 @@ struct sluice_verdict cache_on_flush(void *instance, struct sluice_request *r, v
     f->c = c;
     f->request = r;
     cache_lock(c);
+    c->log.is_flushed = !MUTANT(29);
     has_failed = c->log.error != 0;
     must_sync = cache_has_log(c) && c->log.durable < c->log.applied.sequence && !has_failed;
     is_lost = c->log.lost_blocks > 0 && !has_failed;

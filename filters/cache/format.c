@@ -12,6 +12,7 @@
 #define SUPER_MAGIC UINT64_C(0x72657053756c5331)
 #define CHUNK_MAGIC UINT64_C(0x6b6e7543756c5331)
 #define CRC_OFFSET 12u /* after magic and version, in both */
+#define ORDER_OFFSET (80 + CHUNK_ENTRIES_MAX * 16)
 
 struct cursor {
     uint8_t *p;
@@ -84,6 +85,34 @@ bool format_is_foreign_version(const void *block)
     return get(&c, 8) == SUPER_MAGIC && get(&c, 4) != FORMAT_VERSION;
 }
 
+static void put_order(struct cursor *c, const struct log_order *o)
+{
+    put(c, o->destaged.segment, 8);
+    put(c, o->destaged.block, 8);
+    put(c, o->destaged.sequence, 8);
+    put(c, o->from, 8);
+}
+
+static void get_order(struct cursor *c, struct log_order *o)
+{
+    o->destaged.segment = get(c, 8);
+    o->destaged.block = (uint32_t)get(c, 8);
+    o->destaged.sequence = get(c, 8);
+    o->from = get(c, 8);
+}
+
+bool format_is_before(uint64_t segment, uint32_t block, const struct log_position *at)
+{
+    return segment < at->segment || (segment == at->segment && block < at->block);
+}
+
+void format_add_order(struct log_order *known, const struct log_order *found)
+{
+    known->from = found->from;
+    if (format_is_before(known->destaged.segment, known->destaged.block, &found->destaged))
+        known->destaged = found->destaged;
+}
+
 /* --- superblocks ---------------------------------------------------------------------------- */
 
 void format_put_superblock(const struct superblock *s, void *block)
@@ -109,6 +138,8 @@ void format_put_superblock(const struct superblock *s, void *block)
     put(&c, s->clean, 8);
     put(&c, s->entries, 8);
     put(&c, s->entries_crc, 4);
+    put(&c, 0, 4);
+    put_order(&c, &s->order);
     seal(block);
 }
 
@@ -137,6 +168,8 @@ bool format_get_superblock(const void *block, struct superblock *s)
     s->clean = get(&c, 8);
     s->entries = get(&c, 8);
     s->entries_crc = (uint32_t)get(&c, 4);
+    c.p += 4;
+    get_order(&c, &s->order);
     return true;
 }
 
@@ -162,6 +195,9 @@ void format_put_chunk(const struct chunk_header *h, void *block)
         put(&c, h->entry[i].crc, 4);
         put(&c, 0, 4);
     }
+    c.p = (uint8_t *)block + ORDER_OFFSET;
+    put_order(&c, &h->order);
+    put(&c, h->is_joined, 8);
     seal(block);
 }
 
@@ -201,6 +237,9 @@ bool format_get_chunk(const void *block, struct chunk_header *h)
         h->entry[i].crc = (uint32_t)get(&c, 4);
         c.p += 4;
     }
+    c.p = (uint8_t *)(uintptr_t)block + ORDER_OFFSET;
+    get_order(&c, &h->order);
+    h->is_joined = get(&c, 8);
     return is_sane(h);
 }
 

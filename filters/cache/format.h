@@ -30,6 +30,12 @@ struct log_position {
     uint32_t block;
 };
 
+/* How far the backing is an earlier state of the disk: with `ordered`, else all zero. */
+struct log_order {
+    struct log_position destaged; /* DIRTY entries in chunks before this are in the backing */
+    uint64_t from; /* it holds when all chunks before this one are; 0: this run is not ordered */
+};
+
 struct superblock {
     uint64_t generation;  /* of superblocks */
     uint64_t nonce;       /* of this making of the tier */
@@ -46,6 +52,7 @@ struct superblock {
     uint64_t tail, clean; /* segments, see struct chunk_header */
     uint64_t entries;     /* of the checkpoint */
     uint32_t entries_crc;
+    struct log_order order;
 };
 
 enum chunk_kind {
@@ -65,6 +72,8 @@ struct chunk_header {
     uint64_t durable;  /* all chunks with smaller numbers were durable when this one was made */
     uint64_t tail;     /* segments before this one do not count any more */
     uint64_t clean;    /* DIRTY entries in segments before this one are clean */
+    struct log_order order;
+    bool is_joined; /* no flush lies between the chunk before and this one */
     uint32_t count, data_blocks;
     struct chunk_entry entry[CHUNK_ENTRIES_MAX];
 };
@@ -81,6 +90,11 @@ struct checkpoint_entry {
 #define CHECKPOINT_ENTRY_BYTES 16u
 
 /* Each writes a whole block of 4 KiB. */
+/* This place of the log is before that one; and: an order that is found later than the known one,
+ * which says whether the last run was ordered; the furthest position counts. */
+bool format_is_before(uint64_t segment, uint32_t block, const struct log_position *at);
+void format_add_order(struct log_order *known, const struct log_order *found);
+
 void format_put_superblock(const struct superblock *s, void *block);
 void format_put_chunk(const struct chunk_header *h, void *block);
 /* False: not one, not whole, or of another version. */

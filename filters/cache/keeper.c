@@ -74,11 +74,11 @@ static bool wants_destage(const struct cache *c, uint64_t now_ns)
 
     if (!log_to_destage(log))
         return false;
-    if (c->draining)
+    if (c->draining || c->order.awaited)
         return true;
     if (now_ns < c->next_destage_ns)
         return false;
-    return log_to_destage(log) > percent_of_log(c, c->options.soft_percent) / 2 ||
+    return order_backlog(c) > percent_of_log(c, c->options.soft_percent) / 2 ||
            !cache_rules(c)->writes_stay ||
            now_ns - MIN(now_ns, log_oldest_dirty_ns(log)) > c->options.destage_after_ns;
 }
@@ -114,7 +114,21 @@ bool keeper_is_to_pause(const struct cache *c)
     if (c->is_closing || c->is_stopped)
         return true;
     /* Requests that wait for room are to end before a pause can begin. */
-    return c->is_parked && !c->draining && !c->log.jobs.first && !c->step_down.first;
+    return c->is_parked && !c->draining && !c->log.jobs.first && !c->step_down.first &&
+           !c->order.awaited;
+}
+
+bool keeper_has_more_urgent(const struct cache *c)
+{
+    if (keeper_is_to_pause(c) || wants_checkpoint(c, sluice_now_ns(c->disk)))
+        return true;
+    return wants_room(c) && !order_needs_tail(c);
+}
+
+/* [M] Something in the segment at the tail is not in the backing yet, or not in its turn. */
+static bool is_tail_needed(const struct cache *c)
+{
+    return c->log.dirty_in[log_place_of(&c->log, c->log.tail)] || order_needs_tail(c);
 }
 
 /* [M] */
@@ -134,7 +148,7 @@ static enum step next_step(const struct cache *c, uint64_t now_ns)
     if (wants_room(c) && log_is_stuck(log) && is_awaited(c))
         return STEP_GIVE_UP;
     if (wants_room(c) && !log_is_stuck(log))
-        return log->dirty_in[log_place_of(log, log->tail)] ? STEP_DESTAGE : STEP_RECLAIM;
+        return is_tail_needed(c) ? STEP_DESTAGE : STEP_RECLAIM;
     if (wants_destage(c, now_ns))
         return STEP_DESTAGE;
     if (c->wants_flush)

@@ -254,6 +254,13 @@ static bool is_for_page_cache(const struct log *log, const struct chunk_header *
            log->chunks_a_sync >= CHUNKS_TO_BUFFER && log->buffered_bytes < BUFFERED_BYTES_MOST;
 }
 
+static void fill_order(struct cache *c, struct chunk_header *h)
+{
+    h->order = c->options.ordered ? c->order.log : (struct log_order){.from = 0};
+    h->is_joined = !c->log.is_flushed;
+    c->log.is_flushed = false;
+}
+
 static void fill_header(struct log *log, struct chunk *chunk)
 {
     struct chunk_header *h = &chunk->header;
@@ -265,6 +272,7 @@ static void fill_header(struct log *log, struct chunk *chunk)
     h->durable = log->durable;
     h->tail = log->tail_announced;
     h->clean = log->clean;
+    fill_order(chunk->owner, h);
     chunk->is_buffered = is_for_page_cache(log, h);
     log->unsynced_chunks++;
     log->is_overlapped |= log->is_syncing && log->is_guests_sync;

@@ -13,7 +13,7 @@
  * With a tier that has failed nothing will be: the write is to learn of that. */
 static uint64_t delay_of(const struct cache *c, uint64_t blocks)
 {
-    uint64_t all = log_bytes(&c->log) / BLOCK_BYTES, dirty = log_to_destage(&c->log);
+    uint64_t all = log_bytes(&c->log) / BLOCK_BYTES, dirty = order_backlog(c);
     uint64_t soft = all * c->options.soft_percent / 100, hard = all * c->options.hard_percent / 100;
     uint64_t permille;
 
@@ -25,15 +25,8 @@ static uint64_t delay_of(const struct cache *c, uint64_t blocks)
     return DELAY_MOST_NS * permille / 1000 * permille / 1000;
 }
 
-bool pace(struct cache *c, struct paced *p, uint64_t blocks)
+static void put_in(struct cache *c, struct paced *p, uint64_t delay)
 {
-    uint64_t delay = c->pace_is_off || !cache_has_log(c) ? 0 : delay_of(c, blocks);
-    uint64_t now;
-
-    if (delay == 0)
-        return true;
-    now = sluice_now_ns(c->disk);
-    p->due_ns = delay == UINT64_MAX ? UINT64_MAX : now + delay;
     p->next = NULL;
     p->is_queued = true;
     if (!c->paced_first)
@@ -42,6 +35,32 @@ bool pace(struct cache *c, struct paced *p, uint64_t blocks)
     c->paced_last = &p->next;
     sluice_timer_start(c->disk, &c->pace_timer, MIN(delay, LOOK_AGAIN_NS));
     keeper_kick(c);
+}
+
+bool pace(struct cache *c, struct paced *p, uint64_t blocks)
+{
+    uint64_t now, delay;
+
+    if (c->pace_is_off || !cache_has_log(c))
+        return true;
+    now = sluice_now_ns(c->disk);
+    delay = MAX(delay_of(c, blocks), order_delay_ns(c, now));
+    if (delay == 0)
+        return true;
+    p->due_ns = delay == UINT64_MAX ? UINT64_MAX : now + delay;
+    p->behind = 0;
+    put_in(c, p, delay);
+    return false;
+}
+
+bool pace_behind(struct cache *c, struct paced *p)
+{
+    p->behind = order_now(c);
+    if (order_has_passed(c, p->behind))
+        return true;
+    p->due_ns = UINT64_MAX;
+    c->order.awaited++;
+    put_in(c, p, LOOK_AGAIN_NS);
     return false;
 }
 
@@ -52,6 +71,7 @@ static void take_out(struct cache *c, struct paced **at)
 
     *at = p->next;
     p->is_queued = false;
+    c->order.awaited -= p->behind != 0;
     if (c->paced_last == &p->next)
         c->paced_last = at;
 }
@@ -69,6 +89,8 @@ bool pace_remove(struct cache *c, struct paced *p)
 /* [M] Those at the hard mark wait until it is left. */
 static bool is_due(const struct cache *c, const struct paced *p, uint64_t now_ns)
 {
+    if (p->behind)
+        return order_has_passed(c, p->behind);
     if (c->pace_is_off)
         return true;
     return p->due_ns == UINT64_MAX ? delay_of(c, 1) != UINT64_MAX : now_ns >= p->due_ns;

@@ -48,6 +48,7 @@ struct scan {
     uint64_t end_sequence; /* chunks from this one on do not count */
     bool is_of_failed;     /* nor does what the note does not name, step-down.c */
     uint64_t tail, clean;
+    struct log_order order; /* with the furthest position */
     struct found_entry *entries;
     size_t count, capacity;
     struct loaded loaded[AHEAD]; /* by the segment's number, modulo */
@@ -256,6 +257,7 @@ static int keep_chunk(struct scan *s, const struct log_position *at)
     }
     s->tail = MAX(s->tail, s->header.tail);
     s->clean = MAX(s->clean, s->header.clean);
+    format_add_order(&s->order, &s->header.order);
     step_over(s, at);
     return r;
 }
@@ -323,12 +325,21 @@ static int scan_chunks(struct scan *s, struct sluice_error *error)
 /* --- filling the index
  * ------------------------------------------------------------------------------ */
 
+/* It was destaged in order. */
+static bool is_passed(const struct scan *s, uint64_t segment, uint32_t slot)
+{
+    const struct superblock *super = &s->c->log.super;
+
+    return format_is_before(segment, (slot - super->first_block) % super->segment_blocks,
+                            &s->order.destaged);
+}
+
 static int put_item(struct scan *s, const struct index_item *item, uint64_t segment)
 {
     struct cache *c = s->c;
     struct index_item old, new = *item;
 
-    new.is_dirty = item->is_dirty &&segment >= s->clean;
+    new.is_dirty = item->is_dirty &&segment >= s->clean && !is_passed(s, segment, item->place);
     new.is_bad = item->is_bad && !new.is_dirty; /* the destage will see */
     if (index_get(&c->index, item->block, &old))
         cache_forget(c, &old);
@@ -344,11 +355,13 @@ static int put_item(struct scan *s, const struct index_item *item, uint64_t segm
 }
 
 /* What stands in this segment, of this kind. */
-static bool counts_still(const struct scan *s, uint64_t block, bool is_dirty, uint64_t segment)
+static bool counts_still(const struct scan *s, uint64_t block, bool is_dirty, uint64_t segment,
+                         uint32_t slot)
 {
     if (segment < s->tail)
         return false;
-    return !s->is_of_failed || (is_dirty && segment >= s->clean && note_has(s->c, block));
+    return !s->is_of_failed || (is_dirty && segment >= s->clean && !is_passed(s, segment, slot) &&
+                                note_has(s->c, block));
 }
 
 /* Its number: of those with its place the one that was in the ring when the checkpoint was made. */
@@ -372,7 +385,7 @@ static int put_checkpoint_entry(struct scan *s, const uint8_t *from)
         e.slot >= super->first_block + super->segment_blocks * super->segment_count)
         return -EIO;
     segment = segment_of_slot(&s->c->log, e.slot);
-    if (!counts_still(s, e.block, e.is_dirty, segment))
+    if (!counts_still(s, e.block, e.is_dirty, segment, e.slot))
         return 0;
     *log_crc(&s->c->log, e.slot) = e.crc;
     item = (struct index_item){.block = e.block,
@@ -422,7 +435,7 @@ static int replay(struct scan *s)
             item = {.block = e->block, .place = e->slot, .is_dirty = e->kind == CHUNK_DIRTY};
 
         if (e->kind != CHUNK_DROP &&
-            counts_still(s, e->block, e->kind == CHUNK_DIRTY, e->segment)) {
+            counts_still(s, e->block, e->kind == CHUNK_DIRTY, e->segment, e->slot)) {
             *log_crc(&c->log, e->slot) = e->crc;
             r = put_item(s, &item, e->segment);
         } else if (index_get(&c->index, e->block, &old))
@@ -442,9 +455,11 @@ static void go_on_from(struct scan *s)
     log->durable = s->at.sequence;
     log->tail = log->tail_announced = s->tail;
     log->clean = s->clean;
+    log->is_flushed = true; /* maybe, before the end of the last run */
     log->checkpoint_segment = log->super.start.segment;
     for (uint32_t place = 0; place < log->super.segment_count; place++)
         log->dirty_since_ns[place] = sluice_now_ns(s->c->disk);
+    order_begin(s->c, &s->order);
 }
 
 static int begin_anew(struct scan *s, struct sluice_error *error)
@@ -474,6 +489,8 @@ static int recover(struct scan *s, struct sluice_error *error)
 
     if (r < 0)
         return r;
+    if (s->is_of_failed)
+        order_read_note(s->c, &s->order);
     r = load_checkpoint(s);
     if (r == 0)
         r = replay(s);
@@ -495,7 +512,8 @@ int recover_log(struct cache *c, struct sluice_error *error)
                      .end_sequence = is_of_failed ? note_sequence(c) : UINT64_MAX,
                      .is_of_failed = is_of_failed,
                      .tail = super->tail,
-                     .clean = super->clean};
+                     .clean = super->clean,
+                     .order = super->order};
     int r;
 
     r = make_buffers(&s) < 0 ? sluice_refuse(c->disk, error, ENOMEM, "no memory to read the tier")

@@ -27,6 +27,7 @@ struct tier {
     struct superblock super;
     struct log_position at; /* where the next chunk is expected */
     uint64_t tail, clean;
+    struct log_order order; /* with the furthest position */
     struct index map;
     uint32_t *crc; /* of each slot of the log, from first_block on */
     /* The chunks' entries, kept until the tail and the clean mark are known. */
@@ -241,6 +242,7 @@ static void keep_chunk(struct tier *t, const struct log_position *at)
     }
     t->tail = h->tail > t->tail ? h->tail : t->tail;
     t->clean = h->clean > t->clean ? h->clean : t->clean;
+    format_add_order(&t->order, &h->order);
     step_over(t, at);
 }
 
@@ -271,7 +273,9 @@ static bool has_lost_a_chunk(struct tier *t)
 
 static void put(struct tier *t, struct index_item item, uint64_t segment, uint32_t crc)
 {
-    if (segment < t->clean)
+    uint32_t block = (item.place - t->super.first_block) % t->super.segment_blocks;
+
+    if (segment < t->clean || format_is_before(segment, block, &t->order.destaged))
         item.is_dirty = false;
     t->crc[item.place - t->super.first_block] = crc;
     if (segment < t->tail)
@@ -342,6 +346,7 @@ static void read_tier(struct tier *t)
     t->at = s->start;
     t->tail = s->tail;
     t->clean = s->clean;
+    t->order = s->order;
     while (next_chunk(t) && t->at.segment < s->start.segment + s->segment_count)
         ;
     if (has_lost_a_chunk(t))
@@ -354,6 +359,17 @@ static void read_tier(struct tier *t)
 }
 
 /* --- printing ------------------------------------------------------------------------------- */
+
+static void print_marks(const struct tier *t)
+{
+    const struct log_order *o = &t->order;
+
+    printf("tail %" PRIu64 "\nclean %" PRIu64 "\nlog_end_sequence %" PRIu64 "\n", t->tail, t->clean,
+           t->at.sequence);
+    printf("order_segment %" PRIu64 "\norder_block %" PRIu32 "\norder_sequence %" PRIu64 "\n",
+           o->destaged.segment, o->destaged.block, o->destaged.sequence);
+    printf("order_from %" PRIu64 "\n", o->from);
+}
 
 struct list {
     struct index_item *items;
@@ -412,8 +428,7 @@ int main(int argc, char **argv)
     print_super(&t.super);
     if (!t.super.is_released) {
         read_tier(&t);
-        printf("tail %" PRIu64 "\nclean %" PRIu64 "\nlog_end_sequence %" PRIu64 "\n", t.tail,
-               t.clean, t.at.sequence);
+        print_marks(&t);
         print_map(&t);
         index_free(&t.map);
         free(t.found);

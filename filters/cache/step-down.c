@@ -286,6 +286,16 @@ int32_t step_down_note(struct cache *c)
     return -r;
 }
 
+void step_down_tell_noted(struct cache *c, int r)
+{
+    cache_lock(c);
+    c->step_down.noting_failed = r < 0;
+    rot_tell_health(c);
+    cache_unlock(c);
+    if (r < 0)
+        let_go(c);
+}
+
 /* --- what is to be done, and who has to wait [M] -------------------------------------------------
  */
 
@@ -373,8 +383,16 @@ void step_down_let_go_if_over(struct cache *c)
         let_go(c);
 }
 
+/* In order, nothing gets into the backing before what the tier holds. */
+static bool must_keep_order(const struct cache *c)
+{
+    return c->options.ordered && c->step_down.noted_blocks > 0 && !MUTANT(30);
+}
+
 enum way step_down_way(const struct cache *c, uint64_t block, uint64_t count)
 {
+    if (must_keep_order(c))
+        return wait_or_fail(c);
     if (c->step_down.is_void && (!is_noted(c, block, count) || MUTANT(21)))
         return WAY_GO;
     return wait_or_fail(c);
@@ -421,8 +439,11 @@ void step_down_tell_health(struct cache *c)
              (unsigned long long)kib,
              c->step_down.noting_failed
                  ? "writes fail, for the state folder cannot take a note of it"
-             : is_over(c) ? "reading or writing them fails, all else goes to the backing"
-                          : "they are being brought there, all else goes there at once");
+             : is_over(c) && c->options.ordered
+                 ? "reading them fails, and all writes, so that the backing stays an earlier state"
+             : is_over(c)         ? "reading or writing them fails, all else goes to the backing"
+             : c->options.ordered ? "they are being brought there, in order, and writes wait"
+                                  : "they are being brought there, all else goes there at once");
     sluice_health(c->disk, SLUICE_HEALTH_FAILED, sentence,
                   is_over(c) ? "mend the tier's storage and restart the gateway; sluice cache lost "
                                "names them, sluice cache give-up lets go of them"

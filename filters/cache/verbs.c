@@ -20,8 +20,8 @@ static int refuse_arguments(struct cache *c, int argc, struct sluice_error *erro
 struct numbers {
     uint64_t blocks, dirty, lost, oldest_ns, log_bytes, free_frames, frames, index_bytes, segments,
         used;
-    const char *mode, *now;
-    bool has_log;
+    const char *mode, *now, *order;
+    bool has_log, is_ordered;
     int32_t error;
 };
 
@@ -43,7 +43,9 @@ static void get_numbers(struct cache *c, struct numbers *n)
         .used = cache_has_log(c) ? c->log.head.segment - c->log.tail + 1 : 0,
         .mode = cache_modes[c->options.mode].name,
         .now = cache_rules(c)->name,
+        .order = order_state(c),
         .has_log = cache_has_log(c),
+        .is_ordered = c->options.ordered,
         .error = c->log.error,
     };
     cache_unlock(c);
@@ -67,6 +69,8 @@ static void say_numbers(struct cache *c, struct sluice_reply *reply, const struc
     sluice_reply_text(c->disk, reply,
                       "cached   %llu KiB, of which %llu KiB are not in the backing yet",
                       (unsigned long long)n->blocks * 4, (unsigned long long)n->dirty * 4);
+    if (n->is_ordered)
+        sluice_reply_text(c->disk, reply, "order    %s", n->order);
     if (n->lost)
         sluice_reply_text(c->disk, reply,
                           "lost     %llu blocks of these cannot be read: sluice cache lost %s",
@@ -95,6 +99,7 @@ static int run_status(void *instance, int argc, const char *const *argv, struct 
                         n.error || c->has_lost_tier ? "failed"
                         : n.has_log                 ? "in use"
                                                     : "none");
+    sluice_reply_string(c->disk, reply, "order", n.order);
     sluice_reply_integer(c->disk, reply, "lost_blocks", (int64_t)n.lost);
     sluice_reply_integer(c->disk, reply, "dirty_bytes", (int64_t)(n.dirty * BLOCK_BYTES));
     sluice_reply_integer(c->disk, reply, "oldest_dirty_seconds",

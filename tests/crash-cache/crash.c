@@ -3,7 +3,11 @@
  * crash: the real cache filter over simulated devices, under a random load, ended at random points
  * by kill -9 or by a power cut, also while it recovers, and checked against the oracle each time.
  *
- *     crash [--seed N] [--points N] [--mutant N] [--faults] [--rot] [--until-red] [--verbose]
+ *     crash [--seed N] [--points N] [--mutant N] [--ordered] [--faults] [--rot] [--until-red]
+ *           [--verbose]
+ *
+ * In every fourth run, with --ordered in each, the cache is `ordered`; then after each crash the
+ * backing alone is an earlier state of the disk (P2), as if the SSD had gone with it.
  *
  * --faults: in every second run the SSD fails in the end, its writes, its reads or both.  Only what
  * is on it alone may fail then, and nothing hangs; the next start may still find it failing, or new
@@ -16,6 +20,7 @@
  * --mutant N breaks one of the rules R1 to R13 (and some more, docs/cache.md); --until-red then
  * ends with exit code 0 at the first violation, and with 1 when there is none.
  */
+#include "history.h"
 #include "oracle.h"
 #include "sim.h"
 
@@ -44,6 +49,7 @@ struct slot {
 static struct slot slots[SLOTS];
 static uint64_t points, kills, cuts, requests, in_recovery, drains, sanitized;
 static uint64_t faults, failed_requests, said_losses, stops, replaced, refused;
+static bool must_order; /* --ordered */
 static bool has_faults; /* --faults */
 static bool has_rot;    /* --rot */
 static uint64_t rotted, rotted_dirty;
@@ -60,6 +66,8 @@ static struct {
     uint32_t steps;
 } profile;
 static struct sim_config config;
+static bool is_always_ordered; /* so it has been since the disk was new */
+static uint64_t orders;        /* how often the backing was looked at for it */
 
 /* --- requests
  * ------------------------------------------------------------------------------------------- */
@@ -122,7 +130,14 @@ static bool may_fail(const struct sim_request *r)
     if (r->pub.op == SLUICE_OP_FLUSH)
         return has_lost() || (sim_ssd_faults & SIM_READS_FAIL && sim_is_dirty(0, DISK_BLOCKS));
     return has_failed && (sim_ssd_faults & SIM_READS_FAIL || has_lost()) &&
-           sim_is_dirty(s->block, s->count);
+           (config.is_ordered ? sim_is_dirty(0, DISK_BLOCKS) : sim_is_dirty(s->block, s->count));
+}
+
+static void acknowledge(const struct slot *s, bool has_fua)
+{
+    oracle_acknowledge(first_sector(s), sector_count(s), s->number, has_fua);
+    for (uint32_t i = 0; has_fua && i < sector_count(s); i++)
+        history_note(first_sector(s) + i, 1, &s->number, oracle_next());
 }
 
 static void on_done(struct sim_request *r, int32_t error)
@@ -141,10 +156,11 @@ static void on_done(struct sim_request *r, int32_t error)
     }
     if (r->pub.op == SLUICE_OP_READ)
         oracle_check(first_sector(s), sector_count(s), s->data, s->floor, "read");
-    else if (r->pub.op == SLUICE_OP_FLUSH)
+    else if (r->pub.op == SLUICE_OP_FLUSH) {
         oracle_flush_end(s->floor);
-    else if (s->changes)
-        oracle_acknowledge(first_sector(s), sector_count(s), s->number, has_fua);
+        history_note(0, SECTORS, s->floor, oracle_next());
+    } else if (s->changes)
+        acknowledge(s, has_fua);
 }
 
 static bool overlaps_a_change(uint64_t block, uint64_t count)
@@ -210,14 +226,22 @@ static void fill_slot(struct slot *s, uint8_t op)
     s->request.own = s;
 }
 
+static void begin_change(struct slot *s, uint8_t op)
+{
+    uint8_t *data = op == SLUICE_OP_WRITE ? s->data : NULL;
+
+    s->number = oracle_begin(first_sector(s), sector_count(s), data);
+    if (!data)
+        history_zero(first_sector(s), sector_count(s), s->number);
+}
+
 static void begin(struct slot *s, uint8_t op)
 {
     s->changes = is_change(op);
     s->is_busy = true;
     s->began_dirty = sim_is_dirty(s->block, s->count);
     if (s->changes)
-        s->number =
-            oracle_begin(first_sector(s), sector_count(s), op == SLUICE_OP_WRITE ? s->data : NULL);
+        begin_change(s, op);
     else if (op == SLUICE_OP_FLUSH)
         oracle_flush_begin(s->floor);
     else if (op == SLUICE_OP_READ) {
@@ -372,8 +396,21 @@ static void sanitize(void)
 /* --- opening, crashing, checking
  * ------------------------------------------------------------------------------ */
 
+/* P2: with the SSD gone, what would be left? */
+static void check_order(bool held, const char *when)
+{
+    if (!held)
+        return;
+    orders++;
+    history_check(backing.now, when);
+}
+
 static void crash(bool is_power)
 {
+    bool held = sim_is_open() && sim_order_holds();
+
+    if (is_always_ordered && sim_is_open() && !held && !has_rot && !has_faults)
+        sim_violation("an order that was always kept is said not to hold");
     points++;
     kills += !is_power;
     cuts += is_power;
@@ -381,6 +418,7 @@ static void crash(bool is_power)
         slots[i].is_busy = false;
     sim_crash(is_power);
     oracle_crash(is_power);
+    check_order(held || (is_always_ordered && !has_rot), is_power ? "power cut" : "kill -9");
 }
 
 /* False: crashed amid it; *was_power then says whether the power has gone since the last check. */
@@ -499,10 +537,12 @@ static void start_over(uint64_t seed)
     memset(ssd.media, 0, 8192);
     sim_forget_state();
     oracle_reset();
+    history_reset(SECTORS);
     memset(is_rotted, 0, sizeof is_rotted);
     is_over = is_ssd_needless = false;
     lasting_faults = 0;
     config = (struct sim_config){.ram = rams[sim_below(3)], .ssd_bytes = ssd.size, .mode = 0};
+    config.is_ordered = is_always_ordered = must_order || sim_one_in(4);
     come_back(false);
 }
 
@@ -619,6 +659,15 @@ static void run_until_crash(void)
     }
 }
 
+/* Somebody has edited the policy. */
+static void change_order(void)
+{
+    if (must_order || !sim_one_in(20))
+        return;
+    config.is_ordered = !config.is_ordered;
+    is_always_ordered = false;
+}
+
 static void one_point(void)
 {
     bool is_power = sim_one_in(2);
@@ -643,6 +692,7 @@ static void one_point(void)
     if (is_ssd_needless && sim_one_in(3))
         replace_ssd();
     is_ssd_needless = false;
+    change_order();
     come_back(is_power);
 }
 
@@ -669,6 +719,8 @@ int main(int argc, char **argv)
             cache_mutant = (int)number_of(argv[++i]);
         else if (strcmp(argv[i], "--faults") == 0)
             has_faults = true;
+        else if (strcmp(argv[i], "--ordered") == 0)
+            must_order = true;
         else if (strcmp(argv[i], "--rot") == 0)
             has_rot = true;
         else if (strcmp(argv[i], "--until-red") == 0)
@@ -697,13 +749,14 @@ int main(int argc, char **argv)
            "\"requests\": %llu, \"drains\": %llu, \"sanitized\": %llu, \"ssd_faults\": %llu, "
            "\"failed_requests\": %llu, "
            "\"said_losses\": %llu, \"stops\": %llu, \"replaced\": %llu, \"refused\": %llu, "
-           "\"rotted\": %llu, \"rotted_dirty\": %llu, "
+           "\"rotted\": %llu, \"rotted_dirty\": %llu, \"orders_checked\": %llu, "
            "\"violations\": %u}\n",
            (unsigned long long)points, (unsigned long long)kills, (unsigned long long)cuts,
            (unsigned long long)in_recovery, (unsigned long long)requests,
            (unsigned long long)drains, (unsigned long long)sanitized, (unsigned long long)faults,
            (unsigned long long)failed_requests, (unsigned long long)said_losses,
            (unsigned long long)stops, (unsigned long long)replaced, (unsigned long long)refused,
-           (unsigned long long)rotted, (unsigned long long)rotted_dirty, sim_violations);
+           (unsigned long long)rotted, (unsigned long long)rotted_dirty, (unsigned long long)orders,
+           sim_violations);
     return until_red ? sim_violations == 0 : sim_violations != 0;
 }

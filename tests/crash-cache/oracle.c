@@ -92,6 +92,11 @@ void oracle_acknowledge(uint32_t first, uint32_t count, uint32_t number, bool is
     }
 }
 
+uint32_t oracle_next(void)
+{
+    return memory->next_number;
+}
+
 void oracle_flush_begin(uint32_t *floor)
 {
     for (uint32_t i = 0; i < memory->sector_count; i++)

@@ -19,6 +19,8 @@ void oracle_make(uint32_t sectors);
  * Returns its number. */
 uint32_t oracle_begin(uint32_t first, uint32_t count, uint8_t *data);
 void oracle_acknowledge(uint32_t first, uint32_t count, uint32_t number, bool is_durable);
+/* The next change will have this number. */
+uint32_t oracle_next(void);
 /* A flush begins: remembers in `floor` (one for each sector) what it has to make durable; and ends.
  */
 void oracle_flush_begin(uint32_t *floor);

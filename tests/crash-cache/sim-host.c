@@ -427,6 +427,11 @@ bool sim_is_dirty(uint64_t block, uint64_t count)
     return false;
 }
 
+bool sim_order_holds(void)
+{
+    return order_holds(instance);
+}
+
 static bool do_memory_take(struct sluice_disk *disk, uint64_t bytes)
 {
     (void)disk, (void)bytes;
@@ -568,6 +573,7 @@ static void fill_values(struct sluice_value *v, const struct sim_config *config)
                         : strcmp(o[i].name, "ram") == 0           ? (int64_t)config->ram
                         : strcmp(o[i].name, "ssd.size") == 0      ? (int64_t)config->ssd_bytes
                         : strcmp(o[i].name, "mode") == 0          ? config->mode
+                        : strcmp(o[i].name, "ordered") == 0       ? config->is_ordered
                                                                   : 0;
 
         v[i].integer = value;

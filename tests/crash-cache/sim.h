@@ -87,6 +87,7 @@ extern char sim_error[1000];
 struct sim_config {
     uint64_t ram, ssd_bytes;
     int mode;
+    bool is_ordered;
 };
 /* Runs in a coroutine; true: sim_step() until *is_done. */
 struct sim_call {
@@ -132,6 +133,8 @@ bool sim_is_dirty(uint64_t block, uint64_t count);
 /* A data block on the SSD changes by itself: which of the disk's, and whether the log calls it
  * dirty.  UINT64_MAX: there was none. */
 uint64_t sim_rot(bool *was_dirty);
+/* The cache says that the backing is an earlier state of the disk. */
+bool sim_order_holds(void);
 /* The SSD holds a tier of some disk. */
 bool sim_has_tier(void);
 /* The last sentence that the filter said of its health. */

@@ -234,14 +234,24 @@ static void fill_chunk(struct chunk_header *h)
     h->entry[9].kind = CHUNK_CLEAN;
 }
 
+static bool is_same_order(const struct log_order *a, const struct log_order *b)
+{
+    return a->destaged.segment == b->destaged.segment && a->destaged.block == b->destaged.block &&
+           a->destaged.sequence == b->destaged.sequence && a->from == b->from;
+}
+
 static void test_chunks_come_back_or_are_refused(void)
 {
     static struct chunk_header in, out;
     static uint8_t block[BLOCK_BYTES];
 
     fill_chunk(&in);
+    in.order = (struct log_order){{1, 2, 3}, UINT64_MAX};
+    in.is_joined = true;
     format_put_chunk(&in, block);
     CHECK(format_get_chunk(block, &out));
+    CHECK(is_same_order(&in.order, &out.order));
+    CHECK(out.is_joined);
     CHECK_EQ(memcmp(&in.entry[247].block, &out.entry[247].block, 8), 0);
     CHECK(out.incarnation == UINT64_MAX && out.clean == 7 && out.entry[9].kind == CHUNK_CLEAN);
     for (uint32_t bit = 0; bit < BLOCK_BYTES * 8; bit += 37) { /* no flipped bit goes unseen */
@@ -277,7 +287,8 @@ static void test_superblocks_and_checkpoint_entries_come_back(void)
                             .tail = 13,
                             .clean = 14,
                             .entries = 15,
-                            .entries_crc = 16},
+                            .entries_crc = 16,
+                            .order = {{17, 18, 19}, 20}},
                       out = {.generation = 0};
     struct checkpoint_entry e = {(UINT64_C(1) << 48) - 1, UINT32_MAX, 5, true, false, 3}, f;
     uint8_t block[BLOCK_BYTES], bytes[CHECKPOINT_ENTRY_BYTES];
@@ -286,6 +297,7 @@ static void test_superblocks_and_checkpoint_entries_come_back(void)
     CHECK(format_get_superblock(block, &out));
     CHECK(out.is_released && out.start.segment == 9 && out.start.sequence == 10);
     CHECK(out.start.block == 11 && out.end_sequence == 12 && out.entries_crc == 16);
+    CHECK(is_same_order(&in.order, &out.order));
     block[8]++;
     CHECK(!format_get_superblock(block, &out) && format_is_foreign_version(block));
     format_put_checkpoint_entry(&e, bytes);
@@ -296,6 +308,21 @@ static void test_superblocks_and_checkpoint_entries_come_back(void)
     format_put_checkpoint_entry(&e, bytes);
     format_get_checkpoint_entry(bytes, &f);
     CHECK(f.block == 1 && f.is_bad && !f.is_dirty && f.frequency == 0);
+}
+
+static void test_the_furthest_position_counts_and_the_last_from(void)
+{
+    struct log_order known = {{5, 70, 3}, 60};
+
+    format_add_order(&known, &(struct log_order){{5, 65, 2}, 61});
+    CHECK(known.destaged.sequence == 70 && known.from == 61);
+    format_add_order(&known, &(struct log_order){{6, 80, 0}, 0});
+    CHECK(known.destaged.segment == 6 && known.destaged.block == 0 && known.from == 0);
+    format_add_order(&known, &(struct log_order){.from = 7});
+    CHECK(known.destaged.segment == 6 && known.destaged.sequence == 80 && known.from == 7);
+    CHECK(format_is_before(5, 900, &known.destaged) && !format_is_before(6, 0, &known.destaged));
+    known.destaged.block = 4;
+    CHECK(format_is_before(6, 3, &known.destaged) && !format_is_before(6, 4, &known.destaged));
 }
 
 static void test_layouts_fit_and_have_segments_enough(void)
@@ -347,6 +374,7 @@ int main(void)
     RUN(test_crc_is_the_one_of_iscsi);
     RUN(test_chunks_come_back_or_are_refused);
     RUN(test_superblocks_and_checkpoint_entries_come_back);
+    RUN(test_the_furthest_position_counts_and_the_last_from);
     RUN(test_layouts_fit_and_have_segments_enough);
     RUN(test_a_change_makes_tokens_stale);
     return unit_result();

@@ -134,7 +134,7 @@ struct life {
     struct guests *guests;
     char text[WORDS][280];
     const char *word[WORDS];
-    unsigned words, steps_left;
+    unsigned words, lasting_words, steps_left;
 };
 
 static uint32_t below(struct life *l, uint32_t n)
@@ -192,6 +192,8 @@ static void choose_options(struct life *l)
     }
     add_word(l, "ssd.path", tier);
     add_word(l, "ssd.size", PICK(l, "1MiB", "2MiB", "6MiB"));
+    add_word(l, "ordered", PICK(l, "false", "false", "true"));
+    l->lasting_words = l->words;
     choose_live_options(l);
 }
 
@@ -299,8 +301,8 @@ static void change_options(struct life *l)
     struct err e = {0};
 
     if (l->words <= 3)
-        return;   /* without an SSD */
-    l->words = 4; /* those that are not live stay */
+        return;                  /* without an SSD */
+    l->words = l->lasting_words; /* those that are not live stay */
     choose_live_options(l);
     values = parse(l);
     must(l, disk_policy_change(l->disk, l->station, values, &e), &e, "a change of options");
