@@ -74,6 +74,17 @@ jq -n -e '[inputs | select(.name == "new") | .event] | (index("create") < index(
     fail "the order of events: $(cat "$work/events")"
 kill -0 "$children" || fail "watch has ended: $(cat "$work/watch.err")"
 
+# --- a prepared event keeps a reload from what it would spoil, and nothing has to be taken back
+policy a "passthru: {}"
+run 0 disk event a snapshot --prepare
+run 1 reload
+grep -q 'a prepared snapshot waits for its commit or abort' "$work/errors" || fail "why not: $(cat "$work/errors")"
+run 0 disk event a snapshot --commit
+run 0 reload
+! grep 'cannot take back' "$work/log" || fail "a step that was refused was to be taken back"
+policy a ""
+run 0 reload
+
 # --- disk event
 run 0 disk event a snapshot
 run 0 disk event a snapshot --prepare

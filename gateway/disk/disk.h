@@ -87,7 +87,8 @@ void disk_for_each_session(struct disk *disk,
 
 /*
  * Makes stations[0..count) the chain.  Those new to the disk are told ATTACH, those gone DETACH
- * (long phase first, while serving), the rest nothing; then QUIESCE, drain, swap, RESUME.  On a
+ * (long phase first, while serving), the rest nothing; then QUIESCE, drain, swap, RESUME.  Nothing
+ * happens when they are the chain already.  Refused while a prepared event waits (-EBUSY).  On a
  * refusal or when the drain takes longer than the quiesce limit everything is as before and *e says
  * who and why.  *swap (may be NULL) is filled when it came to a swap.  Blocks.
  */

@@ -275,7 +275,7 @@ static void conclude(struct disk *disk, const struct sluice_event *event, uint32
         quiesce_end(disk);
 }
 
-static int refuse_if_prepared(const struct disk *disk, struct err *e)
+int disk_refuse_if_prepared(const struct disk *disk, struct err *e)
 {
     for (uint32_t kind = 0; kind < SLUICE_EVENT_COUNT; kind++)
         if (disk->prepared[kind].is_held)
@@ -289,7 +289,7 @@ int disk_event(struct disk *disk, const struct sluice_event *event, struct err *
     int r;
     SCOPED_LOCK(&disk->control);
 
-    r = refuse_if_prepared(disk, e);
+    r = disk_refuse_if_prepared(disk, e);
     if (r == 0)
         r = prepare(disk, event, e);
     if (r == 0)
@@ -303,7 +303,7 @@ int disk_event_prepare(struct disk *disk, const struct sluice_event *event, stru
     int r;
     SCOPED_LOCK(&disk->control);
 
-    r = refuse_if_prepared(disk, e);
+    r = disk_refuse_if_prepared(disk, e);
     if (r == 0)
         r = prepare(disk, event, e);
     if (r < 0)

@@ -71,6 +71,9 @@ int stations_prepare(struct disk *disk, struct station *const *stations, unsigne
 void stations_inform(struct disk *disk, struct station *const *stations, unsigned count,
                      const struct sluice_event *event, uint32_t phase);
 void disk_abort_expired(struct disk *disk);
+/* -EBUSY while a prepare waits for its commit: who changed the chain or the size, or opened the
+ * gate after a pause of his own, would spoil what it was asked for. */
+int disk_refuse_if_prepared(const struct disk *disk, struct err *e) MUST_CHECK;
 
 /* quiesce.c, under `control` */
 int quiesce_begin(struct disk *disk, struct err *e) MUST_CHECK;

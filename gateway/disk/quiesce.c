@@ -83,9 +83,11 @@ void quiesce_end(struct disk *disk)
 
 int disk_quiesce(struct disk *disk, struct err *e)
 {
+    int r;
     SCOPED_LOCK(&disk->control);
 
-    return quiesce_begin(disk, e);
+    r = disk_refuse_if_prepared(disk, e);
+    return r < 0 ? r : quiesce_begin(disk, e);
 }
 
 void disk_resume(struct disk *disk)
@@ -204,6 +206,15 @@ static int change_chain(struct disk *disk, struct chain *chain, struct station *
     return r;
 }
 
+static bool is_in_place(const struct disk *disk, struct station *const *stations, unsigned count)
+{
+    unsigned same = 0;
+
+    while (same < count && same < disk->count && stations[same] == disk->station[same])
+        same++;
+    return same == count && same == disk->count;
+}
+
 /* Before the pause: those that leave end their long work, those that join get ready. */
 static int prepare_change(struct disk *disk, const struct change *c, struct err *e)
 {
@@ -226,6 +237,11 @@ int disk_set_chain(struct disk *disk, struct station *const *stations, unsigned 
     int r;
     SCOPED_LOCK(&disk->control);
 
+    if (is_in_place(disk, stations, count))
+        return 0;
+    r = disk_refuse_if_prepared(disk, e);
+    if (r < 0)
+        return r;
     chain = chain_create(stations, count, disk->backing);
     if (!chain)
         return err_set(e, count > CHAIN_FILTERS_MAX ? E2BIG : ENOMEM,
@@ -271,18 +287,29 @@ static int grow_backing(struct disk *disk, uint64_t size_bytes, struct err *e)
     return backing_resize(disk->backing, size_bytes, e);
 }
 
+static int may_resize(const struct disk *disk, uint64_t size_bytes, struct err *e)
+{
+    uint64_t now = engine_size(disk->engine);
+    int r = disk_refuse_if_prepared(disk, e);
+
+    if (r < 0)
+        return r;
+    if (size_bytes < now)
+        return err_set(e, EINVAL, "%s: is %llu bytes; a disk is never made smaller (asked: %llu)",
+                       disk->name, (unsigned long long)now, (unsigned long long)size_bytes);
+    return 0;
+}
+
 int disk_resize(struct disk *disk, uint64_t size_bytes, struct err *e)
 {
     struct sluice_event event = {.kind = SLUICE_EVENT_RESIZE, .name = "", .size_bytes = size_bytes};
-    uint64_t now = engine_size(disk->engine);
     uint32_t phase = SLUICE_PHASE_COMMIT;
     int r;
     SCOPED_LOCK(&disk->control);
 
-    if (size_bytes < now)
-        return err_set(e, EINVAL, "%s: is %llu bytes; a disk is never made smaller (asked: %llu)",
-                       disk->name, (unsigned long long)now, (unsigned long long)size_bytes);
-    r = stations_prepare(disk, disk->station, disk->count, &event, SLUICE_PHASE_PREPARE, e);
+    r = may_resize(disk, size_bytes, e);
+    if (r == 0)
+        r = stations_prepare(disk, disk->station, disk->count, &event, SLUICE_PHASE_PREPARE, e);
     if (r < 0)
         return r;
     r = grow_backing(disk, size_bytes, e);
@@ -301,7 +328,9 @@ int disk_reopen(struct disk *disk, struct err *e)
     int r;
     SCOPED_LOCK(&disk->control);
 
-    r = quiesce_begin(disk, e);
+    r = disk_refuse_if_prepared(disk, e);
+    if (r == 0)
+        r = quiesce_begin(disk, e);
     if (r < 0)
         return r;
     engine_gate_close(disk->engine, GATE_SWAP);

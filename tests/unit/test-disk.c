@@ -423,6 +423,33 @@ static void test_a_prepare_from_outside_holds_until_commit_or_its_time_is_up(voi
     forget();
 }
 
+/* Between the two, storage below takes its snapshot: whoever opened the gate would spoil it. */
+static void test_nothing_runs_again_between_a_prepare_and_its_commit(void)
+{
+    struct disk *d = must_open(8 * MIB);
+    struct sluice_event snapshot = {.kind = SLUICE_EVENT_SNAPSHOT, .name = "s1"};
+    struct station *s[3];
+    struct err e = {0};
+
+    make_noters(s);
+    CHECK_EQ(disk_set_chain(d, s, 1, NULL, &e), 0);
+    CHECK_EQ(disk_event_prepare(d, &snapshot, &e), 0);
+    CHECK_EQ(disk_set_chain(d, s, 2, NULL, &e), -EBUSY);
+    CHECK(strstr(e.text, "a prepared snapshot waits"));
+    CHECK_EQ(disk_resize(d, 16 * MIB, &e), -EBUSY);
+    CHECK_EQ(disk_reopen(d, &e), -EBUSY);
+    CHECK_EQ(disk_quiesce(d, &e), -EBUSY);
+    CHECK(engine_gate(disk_engine(d)) & GATE_QUIESCE);
+    CHECK_STR(told, "a.attach.prepare a.attach.commit a.snapshot.long a.snapshot.prepare ");
+    CHECK_EQ(disk_event_abort(d, SLUICE_EVENT_SNAPSHOT, &e), 0);
+    CHECK_EQ(engine_gate(disk_engine(d)), 0);
+    CHECK_EQ(disk_set_chain(d, NULL, 0, NULL, &e), 0);
+    disk_close(d);
+    for (unsigned i = 0; i < 3; i++)
+        free(s[i]);
+    forget();
+}
+
 static void test_a_snapshot_that_cannot_be_had_is_refused_with_the_reason(void)
 {
     struct disk *d = must_open(8 * MIB);
@@ -574,6 +601,7 @@ int main(void)
     RUN(test_a_refused_change_leaves_the_chain_as_it_was);
     RUN(test_a_disk_that_cannot_be_quiesced_goes_on_and_says_who);
     RUN(test_a_prepare_from_outside_holds_until_commit_or_its_time_is_up);
+    RUN(test_nothing_runs_again_between_a_prepare_and_its_commit);
     RUN(test_a_snapshot_that_cannot_be_had_is_refused_with_the_reason);
     RUN(test_first_and_last_session_start_and_stop_the_filters);
     RUN(test_a_start_waits_for_the_stop_before_it);
