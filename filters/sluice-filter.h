@@ -493,7 +493,8 @@ struct sluice_filter {
     uint32_t filter_class;
     uint32_t needs, traits;
     uint32_t scratch_bytes; /* at most 1024 */
-    uint32_t block_bytes;   /* requests are aligned to it: 0 or a power of two up to 64 KiB */
+    uint32_t block_bytes;   /* requests are aligned to it, and the disk's size is a multiple of it:
+                               0 or a power of two up to 64 KiB */
     const struct sluice_option *options;   /* ends with SLUICE_OPTIONS_END, or NULL */
     const struct sluice_counter *counters; /* ends with SLUICE_COUNTERS_END, or NULL */
     const struct sluice_verb *verbs;       /* ends with SLUICE_VERBS_END, or NULL */

@@ -206,6 +206,29 @@ static int change_chain(struct disk *disk, struct chain *chain, struct station *
     return r;
 }
 
+/* A request that was rounded out to whole blocks must not reach behind the end of the disk. */
+static int check_blocks(const struct station *s, const char *disk, uint64_t size, struct err *e)
+{
+    uint32_t block = MAX(s->filter->block_bytes, 1u);
+
+    if (size % block == 0)
+        return 0;
+    return err_set(e, EINVAL,
+                   "filter %s: takes blocks of %u bytes, and %llu, the size of %s, is not a "
+                   "multiple of that",
+                   s->name, block, (unsigned long long)size, disk);
+}
+
+static int check_all_blocks(const struct disk *disk, struct station *const *stations,
+                            unsigned count, uint64_t size, struct err *e)
+{
+    int r = 0;
+
+    for (unsigned i = 0; i < count && r == 0; i++)
+        r = check_blocks(stations[i], disk->name, size, e);
+    return r;
+}
+
 static bool is_in_place(const struct disk *disk, struct station *const *stations, unsigned count)
 {
     unsigned same = 0;
@@ -213,6 +236,15 @@ static bool is_in_place(const struct disk *disk, struct station *const *stations
     while (same < count && same < disk->count && stations[same] == disk->station[same])
         same++;
     return same == count && same == disk->count;
+}
+
+/* Nobody has been asked yet. */
+static int may_set_chain(const struct disk *disk, struct station *const *stations, unsigned count,
+                         struct err *e)
+{
+    int r = disk_refuse_if_prepared(disk, e);
+
+    return r < 0 ? r : check_all_blocks(disk, stations, count, engine_size(disk->engine), e);
 }
 
 /* Before the pause: those that leave end their long work, those that join get ready. */
@@ -239,7 +271,7 @@ int disk_set_chain(struct disk *disk, struct station *const *stations, unsigned 
 
     if (is_in_place(disk, stations, count))
         return 0;
-    r = disk_refuse_if_prepared(disk, e);
+    r = may_set_chain(disk, stations, count, e);
     if (r < 0)
         return r;
     chain = chain_create(stations, count, disk->backing);
@@ -297,7 +329,7 @@ static int may_resize(const struct disk *disk, uint64_t size_bytes, struct err *
     if (size_bytes < now)
         return err_set(e, EINVAL, "%s: is %llu bytes; a disk is never made smaller (asked: %llu)",
                        disk->name, (unsigned long long)now, (unsigned long long)size_bytes);
-    return 0;
+    return check_all_blocks(disk, disk->station, disk->count, size_bytes, e);
 }
 
 int disk_resize(struct disk *disk, uint64_t size_bytes, struct err *e)

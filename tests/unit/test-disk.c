@@ -238,6 +238,30 @@ static void test_a_disk_is_never_made_smaller(void)
     forget();
 }
 
+/* Else requests for its last bytes would be rounded out to behind its end, and fail. */
+static void test_a_disk_is_whole_blocks_of_whoever_wants_blocks(void)
+{
+    static const struct sluice_filter blocky = {
+        .name = "blocky", .block_bytes = 4096, HANDLE_ALL(noter_start, NULL)};
+    static struct sluice_disk handle = {.name = "d"};
+    struct disk *d = must_open(8 * MIB + 512);
+    struct noter n = {.name = "b"};
+    struct station *s = station_make(&blocky, &n, "b", &handle);
+    struct err e = {0};
+
+    CHECK_EQ(disk_set_chain(d, &s, 1, NULL, &e), -EINVAL);
+    CHECK_STR(e.text, "filter b: takes blocks of 4096 bytes, and 8389120, the size of d, is not a "
+                      "multiple of that");
+    CHECK_EQ(disk_resize(d, 16 * MIB, &e), 0);
+    CHECK_EQ(disk_set_chain(d, &s, 1, NULL, &e), 0);
+    CHECK_EQ(disk_resize(d, 16 * MIB + 512, &e), -EINVAL);
+    CHECK_EQ(disk_size(d), 16 * MIB);
+    CHECK_EQ(disk_set_chain(d, NULL, 0, NULL, &e), 0);
+    disk_close(d);
+    free(s);
+    forget();
+}
+
 static void test_a_clean_stop_leaves_its_mark(void)
 {
     struct disk *d = must_open(8 * MIB);
@@ -595,6 +619,7 @@ int main(void)
     RUN(test_a_damaged_identity_is_an_error_that_says_where);
     RUN(test_the_state_of_an_open_disk_is_locked);
     RUN(test_a_disk_is_never_made_smaller);
+    RUN(test_a_disk_is_whole_blocks_of_whoever_wants_blocks);
     RUN(test_a_clean_stop_leaves_its_mark);
     RUN(test_events_go_down_and_aborts_go_up);
     RUN(test_a_filter_that_does_not_answer_refuses_and_is_left_alone);
