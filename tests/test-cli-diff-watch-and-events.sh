@@ -74,6 +74,13 @@ jq -n -e '[inputs | select(.name == "new") | .event] | (index("create") < index(
     fail "the order of events: $(cat "$work/events")"
 kill -0 "$children" || fail "watch has ended: $(cat "$work/watch.err")"
 
+# --- a disk whose state is forgotten has been closed before: nothing is written there any more
+run 0 disk add gone --file "$work/gone.raw" --size 1MiB
+run 0 disk remove gone --forget-state
+[ ! -e "$work/state/disks/gone" ] || fail "the state of gone is not forgotten"
+set -- "$work"/state/removed/gone.*
+[ -e "$1/clean" ] || fail "gone was forgotten before it was closed"
+
 # --- a prepared event keeps a reload from what it would spoil, and nothing has to be taken back
 policy a "passthru: {}"
 run 0 disk event a snapshot --prepare

@@ -86,20 +86,20 @@ int disk_save_identity(struct disk *disk, struct err *e)
 /* --- the folder's lock
  * --------------------------------------------------------------------------------- */
 
-static int lock_folder(struct disk *disk, struct err *e)
+static int lock_folder(const char *folder, int *fd, struct err *e)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     uint64_t until = clock_now_ns() + LOCK_WAIT_NS;
     struct timespec pause = {.tv_nsec = 20000000};
     char path[PATH_MAX + 16];
 
-    snprintf(path, sizeof path, "%s/%s", disk->folder, LOCK_FILE);
-    disk->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (disk->lock_fd < 0)
+    snprintf(path, sizeof path, "%s/%s", folder, LOCK_FILE);
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*fd < 0)
         return err_set(e, errno, "cannot open %s: %s", path, strerror(errno));
-    while (fcntl(disk->lock_fd, F_OFD_SETLK, &lock) < 0) {
+    while (fcntl(*fd, F_OFD_SETLK, &lock) < 0) {
         if ((errno != EAGAIN && errno != EACCES) || clock_now_ns() > until)
-            return err_set(e, EBUSY, "the state in %s is in use by another gateway", disk->folder);
+            return err_set(e, EBUSY, "the state in %s is in use by another gateway", folder);
         nanosleep(&pause, NULL);
     }
     return 0;
@@ -153,7 +153,7 @@ int disk_load_identity(struct disk *disk, const struct disk_settings *settings,
     if (disk->folder[0]) {
         r = disk_state_make_folder(disk->folder, e);
         if (r == 0)
-            r = lock_folder(disk, e);
+            r = lock_folder(disk->folder, &disk->lock_fd, e);
         if (r == 0)
             r = read_identity(disk, is_new, e);
         if (r == 0)
@@ -210,9 +210,12 @@ static uint64_t wall_clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Put aside, not deleted: a disk removed by mistake can be had back. */
+/* Put aside, not deleted: a disk removed by mistake can be had back.  One that has been taken out
+ * of the configuration is closed only after its last client has gone, and writes here until then.
+ */
 int disk_forget(const char *state_root, const char *name, struct err *e)
 {
+    CLEANUP_CLOSE int lock_fd = -1;
     char from[PATH_MAX], to[PATH_MAX];
     struct stat st;
 
@@ -220,6 +223,8 @@ int disk_forget(const char *state_root, const char *name, struct err *e)
         return err_set(e, ENAMETOOLONG, "the state folder's name is too long");
     if (stat(from, &st) < 0)
         return 0;
+    if (lock_folder(from, &lock_fd, e) < 0)
+        return err_context(e, "the state of %s is not forgotten", name);
     if (snprintf(to, sizeof to, "%s/removed", state_root) >= (int)sizeof to ||
         disk_state_make_folder(to, e) < 0)
         return err_context(e, "%s", name);

@@ -215,6 +215,8 @@ static void test_the_state_of_an_open_disk_is_locked(void)
 
     CHECK_EQ(open_disk(0, &none, &e), -EBUSY);
     CHECK(strstr(e.text, "in use"));
+    CHECK_EQ(disk_forget(state, "d", &e), -EBUSY);
+    CHECK(strstr(e.text, "the state of d is not forgotten"));
     disk_close(d);
     forget();
 }
