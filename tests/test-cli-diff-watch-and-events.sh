@@ -81,6 +81,12 @@ run 0 disk remove gone --forget-state
 set -- "$work"/state/removed/gone.*
 [ -e "$1/clean" ] || fail "gone was forgotten before it was closed"
 
+# --- a command that is killed while it writes leaves no half of a file behind (its file may have no byte)
+(ulimit -c 0 -f 0 && exec "$sluice_program" disk add half --file "$work/half.raw" --config "$config" 2>"$work/errors") &&
+    fail "disk add was not killed"
+[ ! -e "$config/disks.d/half.yaml" ] || fail "a file of $(wc -c <"$config/disks.d/half.yaml") bytes is left"
+run 0 check
+
 # --- a prepared event keeps a reload from what it would spoil, and nothing has to be taken back
 policy a "passthru: {}"
 run 0 disk event a snapshot --prepare

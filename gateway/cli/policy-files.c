@@ -10,8 +10,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 int cli_policy_path(struct cli *cli, const char *disk, char *out, size_t size)
 {
@@ -66,22 +68,28 @@ void cli_print_change(const struct cli *cli, const char *text, json_t *document,
     json_decref(document);
 }
 
+static bool write_and_sync(FILE *f, const struct config_sample *sample)
+{
+    bool ok = config_sample_disk(f, sample) == 0 && fflush(f) == 0 && fsync(fileno(f)) == 0;
+
+    return fclose(f) == 0 && ok;
+}
+
+/* Whole or not at all: a reload may read the folder at any time, and we may be killed.  link(2)
+ * never replaces what is there. */
 static int write_sample(struct cli *cli, const char *path, const struct config_sample *sample)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    CLEANUP_FREE char *beside = text_printf("%s.new.XXXXXX", path);
+    int fd = beside ? mkostemp(beside, O_CLOEXEC) : -1;
     FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
-    bool ok;
+    int r = 0;
 
-    if (!f) {
-        int error = errno;
-
-        if (fd >= 0)
-            close(fd);
-        return cli_fail(cli, EXIT_ERROR, "cannot make %s: %s", path, strerror(error));
-    }
-    ok = config_sample_disk(f, sample) == 0;
-    ok = fclose(f) == 0 && ok;
-    return ok ? 0 : cli_fail(cli, EXIT_ERROR, "cannot write %s", path);
+    if (!f)
+        return cli_fail(cli, EXIT_ERROR, "cannot make %s: %s", path, strerror(errno));
+    if (!write_and_sync(f, sample) || chmod(beside, 0640) < 0 || link(beside, path) < 0)
+        r = cli_fail(cli, EXIT_ERROR, "cannot make %s: %s", path, strerror(errno));
+    unlink(beside);
+    return r;
 }
 
 static int take_sample(struct cli *cli, struct config_sample *s)
