@@ -326,6 +326,21 @@ static unsigned collect_written(const struct placed *placed, unsigned count, con
     return written;
 }
 
+static void say_misplaced(struct binder *b, const struct placed *item, const struct placed *above)
+{
+    const char *class = chain_class_name(item->filter.filter_class);
+    const char *class_above = chain_class_name(above->filter.filter_class);
+
+    if (item->item->at.line == above->item->at.line)
+        binder_say_at(b, &item->item->at, item_path(b, item),
+                      "class %s comes before class %s: put it before %s", class, class_above,
+                      above->filter.name);
+    else
+        binder_say_at(b, &item->item->at, item_path(b, item),
+                      "class %s comes before class %s: move line %u above line %u (%s)", class,
+                      class_above, item->item->at.line, above->item->at.line, above->filter.name);
+}
+
 static void check_written_order(struct binder *b, const struct placed *placed, unsigned count,
                                 const char *file)
 {
@@ -339,11 +354,7 @@ static void check_written_order(struct binder *b, const struct placed *placed, u
         return;
     item = written[low];
     above = written[high];
-    binder_say_at(b, &item->item->at, item_path(b, item),
-                  "class %s comes before class %s: move line %u above line %u (%s)",
-                  chain_class_name(item->filter.filter_class),
-                  chain_class_name(above->filter.filter_class), item->item->at.line,
-                  above->item->at.line, above->filter.name);
+    say_misplaced(b, item, above);
 }
 
 static void check_order(struct binder *b, const struct placed *placed, unsigned count)
