@@ -120,9 +120,17 @@ static void on_signal(int number)
     errno = saved;
 }
 
+/* A file that reaches RLIMIT_FSIZE, or what its file system can hold, is one disk's trouble: the
+ * write fails with EFBIG.  Not SIG_IGN, which children would inherit. */
+static void on_file_too_large(int number)
+{
+    (void)number;
+}
+
 static int take_signals(void)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP};
+    struct sigaction nothing = {.sa_handler = on_file_too_large, .sa_flags = SA_RESTART};
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 
     sigfillset(&action.sa_mask);
@@ -131,6 +139,7 @@ static int take_signals(void)
             nbdkit_error("sigaction: %m");
             return -1;
         }
+    sigaction(SIGXFSZ, &nothing, NULL); /* cannot fail: the number is good */
     return 0;
 }
 

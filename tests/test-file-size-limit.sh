@@ -1,0 +1,29 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# A write to behind the largest size a file may have (RLIMIT_FSIZE here, else that of the file system) makes the
+# kernel send SIGXFSZ, which ends a process that does not expect it.  It must be that write's error, and nobody else's.
+. "${top_srcdir:-.}/tests/functions.sh"
+requires prlimit qemu-io
+
+make_config
+for name in big small; do
+    disk $name <<END
+size: 4MiB
+backing: { file: $work/$name.raw }
+END
+done
+serve
+at() { qemu-io -f raw "$(uri "$1")" -c "$2" >"$work/out" 2>&1; }
+
+at big "write -P 1 3M 64k" || fail "a write before the limit: $(cat "$work/out")"
+prlimit --pid "$gateway" --fsize=2097152:unlimited || fail "no limit could be set"
+! at big "write -P 2 3M 64k" || fail "a write behind the limit is said to be done"
+grep -q 'No space left\|File too large' "$work/out" || fail "the error of a write behind the limit: $(cat "$work/out")"
+kill -0 "$gateway" || fail "the gateway is gone"
+at big "read -P 1 3M 64k" || fail "what was there has changed: $(cat "$work/out")"
+at big "write -P 3 1M 64k" || fail "a write before the limit fails: $(cat "$work/out")"
+at small "write -P 4 0 64k" || fail "another disk is hurt: $(cat "$work/out")"
+prlimit --pid "$gateway" --fsize=unlimited:unlimited || fail "the limit could not be lifted"
+at big "write -P 5 3M 64k" || fail "a write when the limit is gone: $(cat "$work/out")"
+at big "read -P 5 3M 64k" || fail "it was not done: $(cat "$work/out")"
+stop
