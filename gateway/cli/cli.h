@@ -43,6 +43,9 @@ cli_run_fn cli_serve, cli_check, cli_diff, cli_reload, cli_status, cli_watch, cl
 /* disk show --connect KIND */
 #define CLI_CLIENT_KINDS "qemu|libvirt|nbd-client|uri|linux|esxi|windows|xen|proxmox"
 int cli_connect(struct cli *cli, const char *disk, const char *kind);
+/* QEMU's names of nodes begin with a letter and have at most 31 characters; a disk's need not. */
+#define QEMU_NODE_MAX 31
+void cli_qemu_node(const char *disk, char out[QEMU_NODE_MAX + 1]);
 /* What a client on another machine would put as this listener's host. */
 const char *cli_host_of(const struct config_address *a, char *buf, size_t size);
 /* connect-iscsi.c: the kit of a kind of client, or NULL; printing it asks the gateway for the

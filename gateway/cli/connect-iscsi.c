@@ -116,11 +116,11 @@ static const char proxmox_kit[] =
     ",discard=on,iothread=1\n";
 
 static const char qemu_kit[] =
-    "?chap -object secret,id=@DISK@-chap,file=SECRET-FILE \\\n"
+    "?chap -object secret,id=@NODE@-chap,file=SECRET-FILE \\\n"
     "-blockdev "
-    "driver=iscsi,node-name=@DISK@,transport=tcp,portal=@PORTAL@,target=@TARGET@,lun=@LUN@,"
+    "driver=iscsi,node-name=@NODE@,transport=tcp,portal=@PORTAL@,target=@TARGET@,lun=@LUN@,"
     "header-digest=crc32c-none,discard=unmap?chap-qemu?@CHAP-ID@ \\\n"
-    "-device virtio-blk-pci,drive=@DISK@,discard=on\n";
+    "-device virtio-blk-pci,drive=@NODE@,discard=on\n";
 
 static const char libvirt_kit[] =
     "<disk type='network' device='disk'>\n"
@@ -142,7 +142,7 @@ struct words {
     const struct iscsi_export_config *policy;
     struct {
         const char *name, *value;
-    } word[9];
+    } word[10];
 };
 
 static bool is_line_wanted(const struct words *w, const char **line)
@@ -199,7 +199,7 @@ static void print_kit(const struct words *w, const char *text)
 static void print_for(const struct cli_iscsi_disk *d, const struct config_address *a,
                       const char *host, const char *text)
 {
-    char portal[300], port[8], lun[8], chap_id[300] = "";
+    char portal[300], port[8], lun[8], chap_id[300] = "", node[QEMU_NODE_MAX + 1];
     bool is_v6 = strchr(host, ':') != NULL;
     bool has_chap = d->policy->chap != NULL;
     struct words w = {.policy = d->policy,
@@ -209,6 +209,7 @@ static void print_for(const struct cli_iscsi_disk *d, const struct config_addres
                                {"@PORT@", port},
                                {"@LUN@", lun},
                                {"@DISK@", d->name},
+                               {"@NODE@", node},
                                {"@CHAP-ID@", chap_id},
                                {"?chap-qemu?", has_chap ? ",user=USER,password-secret=" : ""},
                                {"?chap-xe?", has_chap ? "device-config:chapuser='USER' "
@@ -217,9 +218,10 @@ static void print_for(const struct cli_iscsi_disk *d, const struct config_addres
 
     snprintf(portal, sizeof portal, is_v6 ? "[%s]:%u" : "%s:%u", host, a->port);
     snprintf(port, sizeof port, "%u", a->port);
+    cli_qemu_node(d->name, node);
     snprintf(lun, sizeof lun, "%u", d->policy->lun);
     if (has_chap)
-        snprintf(chap_id, sizeof chap_id, "%s-chap", d->name);
+        snprintf(chap_id, sizeof chap_id, "%s-chap", node);
     printf("# iSCSI, %s\n", a->text);
     if (has_chap)
         printf("# USER and SECRET: the line of %s\n", d->policy->chap);

@@ -7,6 +7,7 @@
  */
 #include "cli.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,24 +20,72 @@ struct target {
     bool is_tls;
 };
 
+void cli_qemu_node(const char *disk, char out[QEMU_NODE_MAX + 1])
+{
+    size_t length = strlen(disk);
+    bool begins_with_letter = isalpha((unsigned char)disk[0]);
+
+    if (begins_with_letter && length <= QEMU_NODE_MAX)
+        snprintf(out, QEMU_NODE_MAX + 1, "%s", disk);
+    else
+        snprintf(out, QEMU_NODE_MAX + 1, "%s%.18s-%08x", begins_with_letter ? "" : "disk", disk,
+                 crc32c(0, disk, length));
+}
+
+/* As one word, or a part of one, for sh; within an option of QEMU a comma stands twice. */
+static void print_for_shell(const char *text, bool is_qemu_option)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "/._-+:@%=";
+    const char *quote = text[strspn(text, plain)] ? "'" : "";
+
+    printf("%s", quote);
+    for (; *text; text++)
+        if (*text == '\'')
+            printf("'\\''");
+        else
+            printf("%c%s", *text, *text == ',' && is_qemu_option ? "," : "");
+    printf("%s", quote);
+}
+
+/* In an attribute between apostrophes. */
+static void print_for_xml(const char *text)
+{
+    for (; *text; text++)
+        if (strchr("&<'", *text))
+            printf("&#%d;", *text);
+        else
+            putchar(*text);
+}
+
+/* RFC 3986, 2.1. */
+static void print_for_uri(const char *text)
+{
+    for (; *text; text++)
+        if (isalnum((unsigned char)*text) || strchr("/-._~", *text))
+            putchar(*text);
+        else
+            printf("%%%02X", (unsigned char)*text);
+}
+
 static void print_qemu(const struct target *t)
 {
     const char *tls = t->is_tls ? ",tls-creds=tls0" : "";
+    char node[QEMU_NODE_MAX + 1];
+
+    cli_qemu_node(t->disk, node);
 
     if (t->is_tls)
         printf("-object tls-creds-x509,id=tls0,dir=/etc/pki/qemu,endpoint=client \\\n");
-    if (t->address->kind == ADDRESS_UNIX)
-        printf(
-            "-blockdev "
-            "driver=nbd,node-name=%s,server.type=unix,server.path=%s,export=%s,reconnect-delay=%d,"
-            "discard=unmap \\\n",
-            t->disk, t->address->path, t->disk, RECONNECT_S);
-    else
-        printf("-blockdev "
-               "driver=nbd,node-name=%s,server.type=inet,server.host=%s,server.port=%u,export=%s,"
-               "reconnect-delay=%d,discard=unmap%s \\\n",
-               t->disk, t->host, t->address->port, t->disk, RECONNECT_S, tls);
-    printf("-device virtio-blk-pci,drive=%s,discard=on\n", t->disk);
+    if (t->address->kind == ADDRESS_UNIX) {
+        printf("-blockdev driver=nbd,node-name=%s,server.type=unix,server.path=", node);
+        print_for_shell(t->address->path, true);
+    } else {
+        printf("-blockdev driver=nbd,node-name=%s,server.type=inet,server.host=%s,server.port=%u",
+               node, t->host, t->address->port);
+    }
+    printf(",export=%s,reconnect-delay=%d,discard=unmap%s \\\n", t->disk, RECONNECT_S, tls);
+    printf("-device virtio-blk-pci,drive=%s,discard=on\n", node);
 }
 
 static void print_libvirt(const struct target *t)
@@ -45,10 +94,13 @@ static void print_libvirt(const struct target *t)
            "  <driver name='qemu' type='raw' cache='none' discard='unmap'/>\n"
            "  <source protocol='nbd' name='%s'%s>\n",
            t->disk, t->is_tls ? " tls='yes'" : "");
-    if (t->address->kind == ADDRESS_UNIX)
-        printf("    <host transport='unix' socket='%s'/>\n", t->address->path);
-    else
+    if (t->address->kind == ADDRESS_UNIX) {
+        printf("    <host transport='unix' socket='");
+        print_for_xml(t->address->path);
+        printf("'/>\n");
+    } else {
         printf("    <host name='%s' port='%u'/>\n", t->host, t->address->port);
+    }
     printf("    <reconnect delay='%d'/>\n"
            "  </source>\n"
            "  <target dev='vda' bus='virtio'/>\n"
@@ -58,21 +110,32 @@ static void print_libvirt(const struct target *t)
 
 static void print_nbd_client(const struct target *t)
 {
-    if (t->address->kind == ADDRESS_UNIX)
-        printf("nbd-client -unix %s /dev/nbd0 -name %s -persist -timeout %d -connections 4\n",
-               t->address->path, t->disk, RECONNECT_S);
-    else
-        printf("nbd-client %s %u /dev/nbd0 -name %s -persist -timeout %d -connections 4%s\n",
-               t->host, t->address->port, t->disk, RECONNECT_S,
-               t->is_tls ? " -cacertfile ca.pem -certfile client.pem -keyfile client.key" : "");
+    const char *tls =
+        t->is_tls ? " -cacertfile ca.pem -certfile client.pem -keyfile client.key" : "";
+
+    printf("nbd-client ");
+    if (t->address->kind == ADDRESS_UNIX) {
+        printf("-unix ");
+        print_for_shell(t->address->path, false);
+    } else {
+        printf("%s %u", t->host, t->address->port);
+    }
+    printf(" /dev/nbd0 -name %s -persist -timeout %d -connections 4%s\n", t->disk, RECONNECT_S,
+           tls);
 }
 
 static void print_uri(const struct target *t)
 {
-    if (t->address->kind == ADDRESS_UNIX)
-        printf("nbd+unix:///%s?socket=%s\n", t->disk, t->address->path);
-    else
-        printf("%s://%s:%u/%s\n", t->is_tls ? "nbds" : "nbd", t->host, t->address->port, t->disk);
+    if (t->address->kind == ADDRESS_UNIX) {
+        printf("nbd+unix:///%s?socket=", t->disk);
+        print_for_uri(t->address->path);
+        printf("\n");
+    } else {
+        bool is_ipv6 = strchr(t->host, ':') != NULL; /* then in brackets: RFC 3986, 3.2.2 */
+
+        printf("%s://%s%s%s:%u/%s\n", t->is_tls ? "nbds" : "nbd", is_ipv6 ? "[" : "", t->host,
+               is_ipv6 ? "]" : "", t->address->port, t->disk);
+    }
 }
 
 static const struct {
