@@ -244,7 +244,8 @@ const char *text_size(uint64_t bytes, char buf[32]);
 const char *text_closest(const char *word, const char *const *candidates, size_t count);
 /* malloc'ed printf; NULL for ENOMEM. */
 char *text_printf(const char *fmt, ...) PRINTF_LIKE(1, 2) MUST_CHECK;
-/* Replaces control characters by '?', so that text from outside stays one line. */
+/* Replaces control characters and bytes that are no UTF-8 by '?': text from outside, or that was
+ * cut off, stays one line, and fits into JSON. */
 void text_one_line(char *text);
 /* Sizes "64MiB", "4096", "10G" is an error (IEC suffixes KiB MiB GiB TiB PiB or plain bytes).
  * Durations "5s", "10ms", "2m", "1h" (ns us ms s m h d), result in ns.  0 or -EINVAL / -ERANGE; the

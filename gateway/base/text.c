@@ -147,9 +147,40 @@ char *text_printf(const char *fmt, ...)
     return length < 0 ? NULL : text;
 }
 
+/* How many bytes the UTF-8 sequence here has (RFC 3629, section 4); 0: it is none. */
+static size_t utf8_length(const unsigned char *s)
+{
+    static const struct {
+        unsigned char first, last, second_min, second_max, length;
+    } forms[] = {
+        {0x01, 0x7f, 0x00, 0xff, 1}, {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
+    unsigned form = 0;
+
+    while (form < ARRAY_SIZE(forms) &&
+           (s[0] < forms[form].first || s[0] > forms[form].last || s[1] < forms[form].second_min ||
+            s[1] > forms[form].second_max))
+        form++;
+    if (form == ARRAY_SIZE(forms))
+        return 0;
+    for (unsigned i = 2; i < forms[form].length; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    return forms[form].length;
+}
+
 void text_one_line(char *text)
 {
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            *text = '?';
+    unsigned char *at = (unsigned char *)text;
+
+    while (*at) {
+        size_t length = utf8_length(at);
+
+        if (length == 0 || *at < 0x20 || *at == 0x7f) {
+            *at = '?';
+            length = 1;
+        }
+        at += length;
+    }
 }

@@ -29,6 +29,10 @@ static void test_error_text_is_one_line_and_never_overflows(void)
 
     err_set(&e, EIO, "peer said \"a\nb\x1b[31m\"");
     CHECK_STR(e.text, "peer said \"a?b?[31m\"");
+    err_set(&e, EIO,
+            "\x7f \xff \xc3\xa9 \xc3 \xe2\x82\xac \xe2\x82 \xc0\xaf \xed\xa0\x80 "
+            "\xf0\x9f\x92\xbe \xf4\x90\x80\x80 \xe2");
+    CHECK_STR(e.text, "? ? \xc3\xa9 ? \xe2\x82\xac ?? ?? ??? \xf0\x9f\x92\xbe ???? ?");
     memset(big, 'b', sizeof big - 1);
     big[sizeof big - 1] = '\0';
     err_set(&e, EIO, "%s", big);
