@@ -53,6 +53,11 @@ char *folder_read_file(const char *path, size_t *length)
     return NULL;
 }
 
+const char *folder_read_error(int error)
+{
+    return error == EINVAL ? "It is no regular file" : strerror(error);
+}
+
 static bool make_room(struct folder *folder)
 {
     unsigned room = folder->room ? folder->room * 2 : 16;
@@ -82,7 +87,7 @@ static int add_file(struct folder *folder, char *name)
     if (!text.text && errno == ENOMEM)
         return -ENOMEM;
     if (!text.text) {
-        snprintf(reason, sizeof reason, "cannot be read: %s", strerror(errno));
+        snprintf(reason, sizeof reason, "cannot be read: %s", folder_read_error(errno));
         say(folder, name, reason);
         return 0;
     }

@@ -268,6 +268,8 @@ void config_crosscheck(struct binder *b, struct gateway_config *config);
 /* folder.c: the whole of a regular file, at most YAML_BYTES_MAX, with room for one byte more;
  * malloc'ed. NULL with errno. */
 char *folder_read_file(const char *path, size_t *length) MUST_CHECK;
+/* Why it could not. */
+const char *folder_read_error(int error);
 
 /* load.c */
 struct config_text {

@@ -80,7 +80,7 @@ static char *find_path(struct locator *l)
     char *found = NULL;
 
     if (!text) {
-        say(l, strerror(errno));
+        say(l, folder_read_error(errno));
         return bound_path(l, NULL);
     }
     text[length] = '\0'; /* folder_read_file() leaves room for it */
