@@ -123,6 +123,7 @@ static int stream_events(struct cli *cli, struct control_client *client, bool no
     json_t *request = json_pack("{s:s, s:b}", "verb", "watch", "now", now), *event;
     struct err e = {0};
     int r = control_call(client, request, &event, &e);
+    bool has_begun = r == 0;
 
     json_decref(request);
     while (r == 0) {
@@ -130,7 +131,7 @@ static int stream_events(struct cli *cli, struct control_client *client, bool no
         json_decref(event);
         r = control_next(client, &event, &e);
     }
-    return now ? EXIT_OK : cli_fail(cli, EXIT_ERROR, "%s", e.text);
+    return now && has_begun ? EXIT_OK : cli_fail(cli, EXIT_ERROR, "%s", e.text);
 }
 
 int cli_watch(struct cli *cli)

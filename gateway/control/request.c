@@ -10,13 +10,13 @@
 #include <string.h>
 
 static const char *const verb_names[CONTROL_VERB_COUNT] = {
-#define X(number, name, limit_s) [CONTROL_VERB_##number] = name,
+#define X(number, name, is_work) [CONTROL_VERB_##number] = name,
     CONTROL_VERBS(X)
 #undef X
 };
 
-static const int verb_limits_s[CONTROL_VERB_COUNT] = {
-#define X(number, name, limit_s) [CONTROL_VERB_##number] = limit_s,
+static const bool verb_is_work[CONTROL_VERB_COUNT] = {
+#define X(number, name, is_work) [CONTROL_VERB_##number] = is_work,
     CONTROL_VERBS(X)
 #undef X
 };
@@ -42,11 +42,11 @@ static enum control_verb find_verb(const char *name)
     return verb;
 }
 
-int control_verb_limit_s(const char *name)
+bool control_verb_is_work(const char *name)
 {
     enum control_verb verb = find_verb(name ? name : "");
 
-    return verb == CONTROL_VERB_COUNT ? 0 : verb_limits_s[verb];
+    return verb != CONTROL_VERB_COUNT && verb_is_work[verb];
 }
 
 static int take_verb(struct control_request *q, struct err *e)

@@ -10,28 +10,27 @@
 
 #include <jansson.h>
 
-/* How many seconds a gateway in order may take for an answer that only looks; 0: as long as the
- * work lasts. */
+/* How many seconds a gateway in order may take for an answer that only looks. */
 #define CONTROL_LOOK_S 10
 
-/* Every verb of the protocol: its number, its name, its limit. */
-#define CONTROL_VERBS(X)                  \
-    X(STATUS, "status", CONTROL_LOOK_S)   \
-    X(TASKS, "tasks", CONTROL_LOOK_S)     \
-    X(RELOAD, "reload", 0)                \
-    X(DIFF, "diff", CONTROL_LOOK_S)       \
-    X(METRICS, "metrics", CONTROL_LOOK_S) \
-    X(WATCH, "watch", 0)                  \
-    X(DISK_RESIZE, "disk-resize", 0)      \
-    X(DISK_SNAPSHOT, "disk-snapshot", 0)  \
-    X(DISK_REOPEN, "disk-reopen", 0)      \
-    X(DISK_EVENT, "disk-event", 0)        \
-    X(FILTER, "filter", 0)                \
-    X(FAILOVER, "failover", 0)            \
-    X(PEER_CHECK, "peer-check", 0)
+/* Every verb of the protocol: its number, its name, whether it is work, which may last longer. */
+#define CONTROL_VERBS(X)                    \
+    X(STATUS, "status", false)              \
+    X(TASKS, "tasks", false)                \
+    X(RELOAD, "reload", true)               \
+    X(DIFF, "diff", false)                  \
+    X(METRICS, "metrics", false)            \
+    X(WATCH, "watch", false)                \
+    X(DISK_RESIZE, "disk-resize", true)     \
+    X(DISK_SNAPSHOT, "disk-snapshot", true) \
+    X(DISK_REOPEN, "disk-reopen", true)     \
+    X(DISK_EVENT, "disk-event", true)       \
+    X(FILTER, "filter", true)               \
+    X(FAILOVER, "failover", true)           \
+    X(PEER_CHECK, "peer-check", true)
 
 enum control_verb {
-#define X(number, name, limit_s) CONTROL_VERB_##number,
+#define X(number, name, is_work) CONTROL_VERB_##number,
     CONTROL_VERBS(X)
 #undef X
         CONTROL_VERB_COUNT,
@@ -50,8 +49,7 @@ ssize_t control_line_length(const char *data, size_t have);
 int control_request_parse(const char *line, size_t length, struct control_request *out,
                           struct err *e) MUST_CHECK;
 const char *control_verb_name(enum control_verb verb);
-/* The seconds after which a client gives up on the answer; 0: never, or no such verb. */
-int control_verb_limit_s(const char *name);
+bool control_verb_is_work(const char *name);
 /* The text under a key; NULL: there is none. */
 const char *control_request_text(const json_t *request, const char *key);
 /* -EINVAL with a sentence if there is none. */

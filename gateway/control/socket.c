@@ -8,6 +8,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -278,16 +279,16 @@ int control_socket_start(struct gateway *g, struct err *e)
 struct control_client {
     FILE *in;
     int fd;
+    struct sockaddr_un address;
 };
 
 int control_connect(const char *path, struct control_client **out, struct err *e)
 {
     struct control_client *c = calloc(1, sizeof *c);
-    struct sockaddr_un un;
-    int r = c ? fill_address(&un, path, e) : err_set(e, ENOMEM, "out of memory");
+    int r = c ? fill_address(&c->address, path, e) : err_set(e, ENOMEM, "out of memory");
 
     if (r == 0) {
-        c->fd = connect_to(&un);
+        c->fd = connect_to(&c->address);
         if (c->fd < 0)
             r = err_set(
                 e, -c->fd,
@@ -339,12 +340,48 @@ int control_next(struct control_client *c, json_t **document, struct err *e)
     return *document ? 0 : err_set(e, EBADMSG, "the gateway's answer is no JSON: %s", je.text);
 }
 
+static bool is_readable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int r;
+
+    do
+        r = poll(&p, 1, CONTROL_LOOK_S * 1000);
+    while (r < 0 && errno == EINTR);
+    return r > 0;
+}
+
+/* Whether it answers others: to a line that asks for nothing it says so. */
+static bool is_answering(const struct sockaddr_un *un)
+{
+    CLEANUP_CLOSE int fd = connect_to(un);
+
+    return fd >= 0 && send_all(fd, "{}\n", 3) && is_readable(fd);
+}
+
+/* Work may last as long as it likes, as long as the gateway that does it answers others. */
+static int wait_for_answer(struct control_client *c, bool is_work, struct err *e)
+{
+    while (!is_readable(c->fd))
+        if (!is_work || !is_answering(&c->address))
+            return call_failed(EAGAIN, e);
+    return 0;
+}
+
 int control_call(struct control_client *c, const json_t *request, json_t **reply, struct err *e)
 {
-    set_limit(c->fd, SO_RCVTIMEO, control_verb_limit_s(control_request_text(request, "verb")));
+    bool is_work = control_verb_is_work(control_request_text(request, "verb"));
+    int r;
+
     if (!send_document(c->fd, request))
         return call_failed(errno, e);
-    return control_next(c, reply, e);
+    r = wait_for_answer(c, is_work, e);
+    if (r < 0)
+        return r;
+    set_limit(c->fd, SO_RCVTIMEO, CONTROL_LOOK_S);
+    r = control_next(c, reply, e);
+    set_limit(c->fd, SO_RCVTIMEO, 0); /* a watch goes on for ever */
+    return r;
 }
 
 void control_disconnect(struct control_client *c)
