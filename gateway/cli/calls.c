@@ -35,6 +35,20 @@ static int ask_quietly(struct cli *cli, json_t *request)
     return code;
 }
 
+int cli_ask_filter(struct cli *cli, const char *filter, const char *verb, const char *disk,
+                   json_t *words, json_t **said)
+{
+    json_t *reply;
+    int code = ask(cli,
+                   json_pack("{s:s, s:s, s:s, s:s, s:o}", "verb", "filter", "filter", filter,
+                             "filter_verb", verb, "disk", disk, "args", words),
+                   &reply);
+
+    *said = code == EXIT_OK ? json_incref(json_object_get(reply, "reply")) : NULL;
+    json_decref(reply);
+    return code;
+}
+
 /* --- reload and diff
  * ------------------------------------------------------------------------------------------ */
 
@@ -267,7 +281,7 @@ int cli_filter_verb(struct cli *cli, int (*unknown)(int argc, char **argv))
 {
     const struct sluice_filter *filter;
     char folders[4096], verb[128];
-    json_t *reply;
+    json_t *said;
     int code;
 
     cli_find_filters(cli, folders, sizeof folders);
@@ -286,13 +300,10 @@ int cli_filter_verb(struct cli *cli, int (*unknown)(int argc, char **argv))
     if (!cli->folder)
         cli->folder = installation.settings;
     cli->is_json = cli_take_flag(cli, "--json");
-    code = ask(cli,
-               json_pack("{s:s, s:s, s:s, s:s, s:o}", "verb", "filter", "filter", cli->argv[0],
-                         "filter_verb", cli->argv[1], "disk", cli->argc > 2 ? cli->argv[2] : "",
-                         "args", list_words(cli, 3)),
-               &reply);
+    code = cli_ask_filter(cli, cli->argv[0], cli->argv[1], cli->argc > 2 ? cli->argv[2] : "",
+                          list_words(cli, 3), &said);
     if (code == EXIT_OK)
-        print_reply(cli, json_object_get(reply, "reply"));
-    json_decref(reply);
+        print_reply(cli, said);
+    json_decref(said);
     return code;
 }

@@ -5,6 +5,8 @@
  */
 #include "certificate.h"
 
+#include "peer/peer.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -89,21 +91,6 @@ static int write_pair(X509 *certificate, EVP_PKEY *key, const char *certificate_
     if (r < 0)
         unlink(key_path);
     return r;
-}
-
-static X509 *read_certificate(const char *path, struct err *e)
-{
-    FILE *file = fopen(path, "re");
-    X509 *x = file ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
-
-    if (!file)
-        err_set(e, errno, "cannot read %s: %s", path, strerror(errno));
-    else if (!x)
-        err_set(e, EINVAL, "%s holds no certificate (PEM)", path);
-    if (file)
-        fclose(file);
-    ERR_clear_error();
-    return x;
 }
 
 static EVP_PKEY *read_key(const char *path, struct err *e)
@@ -252,7 +239,7 @@ int certificate_issue(const struct certificate_request *q, const char *authority
                       const char *authority_key_path, const char *certificate_path,
                       const char *key_path, struct err *e)
 {
-    CLEANUP_CERTIFICATE X509 *issuer = read_certificate(authority_path, e), *x = NULL;
+    CLEANUP_CERTIFICATE X509 *issuer = certificate_file_read(authority_path, e), *x = NULL;
     CLEANUP_KEY EVP_PKEY *issuer_key = issuer ? read_key(authority_key_path, e) : NULL, *key = NULL;
     int r;
 
@@ -274,7 +261,7 @@ int certificate_issue(const struct certificate_request *q, const char *authority
 
 int certificate_copy(const char *from, const char *to, struct err *e)
 {
-    CLEANUP_CERTIFICATE X509 *x = read_certificate(from, e);
+    CLEANUP_CERTIFICATE X509 *x = certificate_file_read(from, e);
     int r = x ? write_new(to, 0644, put_certificate, x, e) : -e->code;
 
     return r == -EEXIST ? 0 : r;

@@ -90,6 +90,9 @@ int cli_open_gateway(struct cli *cli, struct control_client **client) MUST_CHECK
 /* One call to the running gateway. *reply is owned by the caller, NULL when it could not be asked.
  * Returns the exit code; errors have been printed. */
 int cli_call(struct cli *cli, json_t *request, json_t **reply);
+/* One verb of a filter's own.  Steals `words`; *said, what the filter said, is the caller's. */
+int cli_ask_filter(struct cli *cli, const char *filter, const char *verb, const char *disk,
+                   json_t *words, json_t **said);
 /* DIR/disks.d/DISK.yaml; 0 or an exit code. */
 int cli_policy_path(struct cli *cli, const char *disk, char *out, size_t size) MUST_CHECK;
 /* Checks the configuration, and reloads the gateway if one runs: *did_reload. An exit code. */

@@ -19,18 +19,9 @@ static uint64_t number_of(const json_t *j, const char *key)
     return (uint64_t)cli_integer(j, key);
 }
 
-/* Steals `words`. *said: what the filter said, the caller's. */
 static int ask(struct cli *cli, const char *disk, const char *verb, json_t *words, json_t **said)
 {
-    json_t *request = json_pack("{s:s, s:s, s:s, s:s, s:o}", "verb", "filter", "filter",
-                                "replication", "filter_verb", verb, "disk", disk, "args", words);
-    json_t *reply;
-    int code = cli_call(cli, request, &reply);
-
-    *said = code == EXIT_OK ? json_incref(json_object_get(reply, "reply")) : NULL;
-    json_decref(request);
-    json_decref(reply);
-    return code;
+    return cli_ask_filter(cli, "replication", verb, disk, words, said);
 }
 
 /* --- while it runs -------------------------------------------------------------------------- */

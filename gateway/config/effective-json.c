@@ -6,7 +6,6 @@
 #include "config/effective.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <string.h>
 
 #define LEVELS_MAX (YAML_DEPTH_MAX + 8) /* the tables' own levels are few */
@@ -87,18 +86,11 @@ static void tell_end(void *teller)
 json_t *config_effective(const struct gateway_config *config, const char *name, struct err *e)
 {
     static const struct effective_teller ops = {tell_value, tell_begin, tell_end, tell_empty};
-    const struct disk_config *disk = config_find_disk(config, name);
     struct json_teller t = {.depth = 0};
+    const struct disk_config *disk = effective_begin(config, name, &t.arena, e);
 
-    if (!disk) {
-        err_set(e, ENOENT, "there is no disk %s", name);
+    if (!disk)
         return NULL;
-    }
-    t.arena = arena_create(CONFIG_MEMORY_MAX);
-    if (!t.arena) {
-        err_set(e, ENOMEM, "out of memory");
-        return NULL;
-    }
     t.level[0] = (struct level){json_object(), ""};
     t.origins = json_object();
     effective_walk(&ops, &t, t.arena, config, disk);

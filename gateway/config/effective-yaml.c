@@ -103,14 +103,11 @@ int config_print_effective(FILE *out, const struct gateway_config *config, const
                            struct err *e)
 {
     static const struct effective_teller ops = {tell_value, tell_begin, tell_end, tell_empty};
-    const struct disk_config *disk = config_find_disk(config, name);
     struct yaml_teller teller = {.out = out};
+    const struct disk_config *disk = effective_begin(config, name, &teller.arena, e);
 
     if (!disk)
-        return err_set(e, ENOENT, "there is no disk %s", name);
-    teller.arena = arena_create(CONFIG_MEMORY_MAX);
-    if (!teller.arena)
-        return err_set(e, ENOMEM, "out of memory");
+        return -e->code;
     fprintf(out, "# disk %s: %s%s%s\n", disk->name, disk->origin.file,
             disk->policy ? " over the policy " : "", disk->policy ? disk->policy : "");
     effective_walk(&ops, &teller, teller.arena, config, disk);

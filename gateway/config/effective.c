@@ -5,6 +5,7 @@
  */
 #include "config/effective.h"
 
+#include <errno.h>
 #include <string.h>
 
 struct writer {
@@ -234,6 +235,19 @@ static void tell_filters(struct writer *w)
     for (unsigned i = 0; i < w->disk->filter_count; i++)
         tell_filter(w, &w->disk->filters[i]);
     end(w);
+}
+
+const struct disk_config *effective_begin(const struct gateway_config *config, const char *name,
+                                          struct arena **arena, struct err *e)
+{
+    const struct disk_config *disk = config_find_disk(config, name);
+
+    *arena = disk ? arena_create(CONFIG_MEMORY_MAX) : NULL;
+    if (!disk)
+        err_set(e, ENOENT, "there is no disk %s", name);
+    else if (!*arena)
+        err_set(e, ENOMEM, "out of memory");
+    return *arena ? disk : NULL;
 }
 
 void effective_walk(const struct effective_teller *ops, void *teller, struct arena *arena,

@@ -25,7 +25,10 @@ struct effective_teller {
     void (*empty)(void *teller, const struct effective_value *value); /* a map or list */
 };
 
-/* effective.c; arena: for what is told. */
+/* effective.c.  The disk of that name, and an arena for what is told, which the caller destroys;
+ * NULL with a sentence. */
+const struct disk_config *effective_begin(const struct gateway_config *config, const char *name,
+                                          struct arena **arena, struct err *e);
 void effective_walk(const struct effective_teller *ops, void *teller, struct arena *arena,
                     const struct gateway_config *config, const struct disk_config *disk);
 

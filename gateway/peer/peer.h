@@ -124,6 +124,8 @@ struct peer_view {
 void peers_for_each(struct peers *peers, void (*fn)(const struct peer_view *view, void *arg),
                     void *arg);
 
+/* The first certificate in a PEM file, an X509 of OpenSSL; NULL with the file's name. */
+struct x509_st *certificate_file_read(const char *path, struct err *e) MUST_CHECK;
 /* When the first certificate in a PEM file ends, in seconds since 1970.  0, or a negative errno
  * with the file's name. */
 int certificate_file_end(const char *path, int64_t *end_s, struct err *e) MUST_CHECK;
