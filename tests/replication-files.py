@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""replication-files.py FOLDER [IMAGE]: a reader of what replication keeps, written from docs/replication-format.md alone.
+"""replication-files.py FOLDER [IMAGE [PEER]]: a reader of what replication keeps, written from docs/replication-format.md alone.
 
-Prints `super`, `evidence`, `journal` and `seal N` lines.  With an IMAGE it spoils
-what the journal is about there and carries out the redo.  Exits 1 when
-a file is not what the page says.
+Prints `super`, `evidence`, `journal`, `spill`, `verified` and `seal N` lines.  With an IMAGE, not "", it spoils
+what the journal is about there and carries out the redo; with a PEER's image it does there what waits
+in `spill`.  Exits 1 when a file is not what the page says.
 """
 import glob
 import os
@@ -105,21 +105,65 @@ def read_journal(ring, head):
     return kept
 
 
+def spilled_at(ring, position, life):
+    at = position % len(ring)
+    head = ring[at : at + 40]
+    if len(head) < 40 or not is_whole(head, 0x31525053, 40) or number(head, 8) != position or number(head, 16) != life:
+        return None
+    frame = ring[at + 40 : at + 40 + number(head, 32)]
+    bare = frame[:40] + bytes(4) + frame[44:]
+    if number(frame, 0, 4) != 0x31465253 or frame[6] not in (WRITE, ZERO, TRIM) or number(frame, 40, 4) != crc(bare):
+        return None
+    return {"kind": frame[6], "seq": number(frame, 16), "offset": number(frame, 24), "bytes": number(frame, 32), "data": frame[48:],
+            "before": number(head, 24), "end": position + (40 + len(frame) + 7) // 8 * 8}
+
+
+def read_spill(data):
+    if any(data[:BLOCK]) and not is_whole(data, 0x31485053, 40):
+        refuse("spill is damaged or of another version")
+    ring = data[BLOCK : len(data) - (len(data) - BLOCK) % 8]
+    life, first, records = number(data, 8), number(data, 16), []
+    position = first
+    while life:
+        found = spilled_at(ring, position, life)
+        if not found:
+            found = spilled_at(ring, position + len(ring) - position % len(ring), life)
+        if not found or found["end"] - first > len(ring) or (records and found["before"] != records[-1]["seq"]):
+            break
+        position = found["end"]
+        records.append(found)
+    ends = f"{records[0]['before'] + 1} to={records[-1]['seq']}" if records else "0 to=0"
+    print(f"spill records={len(records)} from={ends}")
+    return records
+
+
+def read_verified(data):
+    if len(data) != 64 or not is_whole(data, 0x31465653):
+        refuse("verified is damaged or of another version")
+    names = ("bytes", "differing", "unread", "skipped")
+    print(f"verified outcome={('never', 'same', 'differs', 'ended')[number(data, 8, 4)]} repaired={number(data, 12, 4)}",
+          f"began={number(data, 16)} seconds={number(data, 24)}", *(f"{n}={number(data, 32 + 8 * i)}" for i, n in enumerate(names)))
+
+
+def carry_out(records, path):
+    with open(path, "r+b") as image:
+        for r in records:
+            image.seek(r["offset"])
+            image.write(r["data"] if r["kind"] == WRITE else bytes(r["bytes"]))
+
+
 def redo(records, path):
     with open(path, "r+b") as image:
         for r in records: # nothing but the journal is to have it
             if r["kind"] in (WRITE, ZERO, TRIM):
                 image.seek(r["offset"])
                 image.write(b"\xee" * r["bytes"])
-        for r in records:
-            if r["kind"] in (WRITE, ZERO, TRIM):
-                image.seek(r["offset"])
-                image.write(r["data"] if r["kind"] == WRITE else bytes(r["bytes"]))
+    carry_out([r for r in records if r["kind"] in (WRITE, ZERO, TRIM)], path)
 
 
 def read_seal(path, head):
     data = open(path, "rb").read()
-    if not is_whole(data, 0x314C5353) or number(data, 8) != 1 or number(data, 64) != GRAIN or number(data, 56) != head["size"]:
+    if not is_whole(data, 0x314C5353) or number(data, 8) != 1 or number(data, 64) != GRAIN or number(data, 56) > head["size"]:
         refuse(f"{path} is damaged or of another version")
     grains = [g for g in range((len(data) - 160) * 8) if data[160 + g // 8] >> g % 8 & 1]
     if len(grains) != number(data, 144):
@@ -133,5 +177,10 @@ read_evidence(open(os.path.join(folder, "evidence"), "rb").read(), state)
 kept_records = read_journal(open(os.path.join(folder, "journal"), "rb").read(), state)
 for seal in sorted(glob.glob(os.path.join(folder, "seal-*[0-9]"))):
     read_seal(seal, state)
-if len(sys.argv) > 2:
+waiting = read_spill(open(os.path.join(folder, "spill"), "rb").read()) if os.path.exists(os.path.join(folder, "spill")) else []
+if os.path.exists(os.path.join(folder, "verified")):
+    read_verified(open(os.path.join(folder, "verified"), "rb").read())
+if len(sys.argv) > 2 and sys.argv[2]:
     redo(kept_records, sys.argv[2])
+if len(sys.argv) > 3:
+    carry_out(waiting, sys.argv[3])
