@@ -298,6 +298,7 @@ struct sluice_event {
     const char *name;                  /* SNAPSHOT: its name; else "" */
     const struct sluice_value *values; /* POLICY_CHANGE */
     uint64_t deadline_ns; /* sluice_now_ns() scale: answer before, or be treated as refusing */
+    uint64_t old_bytes; /* RESIZE, commit: what of the new part lies at or above it reads as zeros; see sluice_event_old_bytes() */
 };
 
 /* --- roles, health ------------------------------------------------------------------------------ */
@@ -354,6 +355,18 @@ struct sluice_timer {
 /* May be submitted again from run() on, not while it waits for its turn. */
 struct sluice_work {
     void (*run)(struct sluice_work *work);
+    void *host_private[4];
+};
+
+/* A control event of its own disk that a filter asks the gateway for: RESIZE (size_bytes) or SNAPSHOT
+ * (name).  All filters are told of it as of any other, the asker too, from when it was asked for.
+ * done() comes exactly once, after what came of it is durable, on a thread that may block: 0 or a
+ * positive errno with a sentence. */
+struct sluice_wish {
+    uint32_t kind; /* enum sluice_event_kind */
+    uint64_t size_bytes;
+    char name[128];
+    void (*done)(struct sluice_wish *wish, int32_t error, const char *sentence);
     void *host_private[4];
 };
 
@@ -468,6 +481,7 @@ struct sluice_host {
     int (*channel_send_soon)(struct sluice_channel *, const void *data, size_t length);
     uint32_t (*group_disks)(struct sluice_disk *);
     bool (*gate_is_drained)(struct sluice_disk *);
+    int (*wish)(struct sluice_disk *, struct sluice_wish *);
 };
 
 /* The disk as one instance sees it; handed to open() and valid until close(). */
@@ -736,6 +750,22 @@ static inline bool sluice_gate_is_drained(struct sluice_disk *disk)
     return disk->host->struct_size <
                offsetof(struct sluice_host, gate_is_drained) + sizeof disk->host->gate_is_drained ||
            disk->host->gate_is_drained(disk);
+}
+/* 0, or a negative errno, -ENOTSUP (of this kind, or by this gateway) or -ESHUTDOWN: done() is not called.  From any
+ * thread. */
+static inline int sluice_wish_for(struct sluice_disk *disk, struct sluice_wish *wish)
+{
+    if (disk->host->struct_size < offsetof(struct sluice_host, wish) + sizeof disk->host->wish)
+        return -ENOTSUP;
+    return disk->host->wish(disk, wish);
+}
+/* Of a RESIZE that is committed: the disk has grown to event->size_bytes, and below this offset the new
+ * part may hold what was in the backing before; all that lies above reads as zeros. */
+static inline uint64_t sluice_event_old_bytes(struct sluice_disk *disk, const struct sluice_event *event)
+{
+    if (disk->host->struct_size < offsetof(struct sluice_host, wish) + sizeof disk->host->wish)
+        return event->size_bytes;
+    return event->old_bytes;
 }
 /* With a sentence: -ENOTSUP where no peer can be had, -ENOENT (no such peer), -EEXIST (the channel is
  * open already).  From open() on. */

@@ -35,6 +35,10 @@ try_each 1:4 2:4 3:26 4:1479 5:15 6:5 7:4 8:87 9:15 11:12 13:66 15:32 16:5589 17
 # Of a group: a flush is one of all its disks; it is settled when all are; a batch is taken over by all at once.
 kind=--group
 try_each 70:1 71:94 72:27
+# Of a disk that grows: the follower is larger before it says so; what it had already is compared, what the backing had, and
+# all that is new to one that follows; nothing is sent to a smaller one.
+kind=--grow
+try_each 90:2780:1000 91:615:1000 92:1:1000 93:3:1000 94:38:1000
 # Of the asynchronous tiers: what is new goes behind what waits; what was sent is kept until it is durable; a record that is
 # torn is none; what the peer may have comes as one change; marks go when it has all; a crash may have lost the end.
 kind=--spill

@@ -5,7 +5,7 @@
 # promised, show what is no instant of the disk, or end with two images that differ.  A seed that fails is printed:
 # tests/simulator/simulator --seeds N 1 --trace shows it again.  A fifth as many of a group of three disks, which is
 # one instant (--group),
-# and as many of the asynchronous tiers (--spill).
+# of a disk that grows (--grow), and as many of the asynchronous tiers (--spill).
 set -eu
 simulator=${top_builddir:-.}/tests/simulator/simulator
 work=$(mktemp -d "${TMPDIR:-/tmp}/replication-simulator.XXXXXX")
@@ -14,6 +14,7 @@ first=${SEED:-1} half=$((${SEEDS:-10000} / 2)) steps=${STEPS:-1000}
 run() { # FIRST
     "$simulator" --seeds "$1" "$half" --steps "$steps" --coverage &&
         "$simulator" --group --seeds "$1" $((half / 5)) --steps "$steps" &&
+        "$simulator" --grow --seeds "$1" $((half / 5)) --steps "$steps" &&
         "$simulator" --spill --seeds "$1" $((half / 5)) --steps $((2 * steps))
 }
 run "$first" >"$work/1" 2>&1 &

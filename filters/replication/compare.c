@@ -66,6 +66,9 @@ bool compare_begin(struct replica *r, enum compare_purpose purpose, uint64_t ext
     c->error = 0;
     c->extent = extent;
     c->grains = grains;
+    c->end_bytes = purpose == COMPARE_ANSWER && r->theirs.size_bytes < r->size_bytes
+                       ? r->theirs.size_bytes
+                       : r->size_bytes;
     c->after = r->journal.numbered;
     c->data = data;
     replica_kick(r);
@@ -188,11 +191,20 @@ uint64_t compare_bytes(const struct replica *r, uint64_t extent, uint16_t grains
     return bytes;
 }
 
+/* Of one that is compared; a lone disk may have grown since, or have more than its source. */
+static uint64_t compared_bytes(const struct compare *c, unsigned grain)
+{
+    uint64_t at = c->extent * EXTENT_BYTES + (uint64_t)grain * GRAIN_BYTES;
+    uint64_t bytes = grain_bytes(c->r, c->extent, grain);
+
+    return bytes < c->end_bytes - at ? bytes : c->end_bytes - at;
+}
+
 /* Zeros have a hash of their own, which costs nothing to make. */
 static bool hash_grain(const struct compare *c, unsigned grain, uint8_t *out)
 {
     const uint8_t *data = c->data + (uint64_t)grain * GRAIN_BYTES;
-    uint64_t bytes = grain_bytes(c->r, c->extent, grain);
+    uint64_t bytes = compared_bytes(c, grain);
 
     memset(out, 0, HASH_BYTES);
     return is_all_zero(data, bytes) || replica_hash(out, data, bytes);
@@ -352,7 +364,7 @@ static void prepare(struct compare *c)
         .op = SLUICE_OP_READ,
         .origin = c->purpose == COMPARE_VERIFY ? SLUICE_ORIGIN_MAINTENANCE : SLUICE_ORIGIN_RESYNC,
         .offset = c->extent * EXTENT_BYTES + (uint64_t)first * GRAIN_BYTES,
-        .length = (uint64_t)(last - first) * GRAIN_BYTES + grain_bytes(c->r, c->extent, last),
+        .length = (uint64_t)(last - first) * GRAIN_BYTES + compared_bytes(c, last),
         .data = c->data + (uint64_t)first * GRAIN_BYTES,
         .done = on_read};
 }
@@ -419,6 +431,9 @@ static const char *wrong_with(const struct replica *r, const struct frame *f, ui
         return "a frame of another epoch";
     if (f->bytes != EXTENT_BYTES || f->offset % EXTENT_BYTES || f->offset >= r->size_bytes)
         return "hashes of what is no extent";
+    if (f->offset + (63u - (unsigned)__builtin_clzll(grains | 1)) * GRAIN_BYTES >=
+        r->theirs.size_bytes)
+        return "hashes of what the source does not have";
     if (grains == 0 || grains & ~(uint64_t)compare_grains(r, f->offset / EXTENT_BYTES) ||
         length != 8 + (size_t)__builtin_popcountll(grains) * HASH_BYTES)
         return "hashes of what is no grain";

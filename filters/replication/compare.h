@@ -33,6 +33,8 @@ struct compare {
     int32_t error;
     uint16_t grains; /* of the extent: those that are meant */
     uint64_t extent;
+    uint64_t
+        end_bytes;  /* of the source's disk, when it was meant: the last grain may be a short one */
     uint64_t after; /* target: the number of the journal's newest entry when it was asked */
     uint8_t *data;  /* all of them, while they are read and hashed */
     uint8_t hashes[EXTENT_GRAINS * HASH_BYTES]; /* by grain; target: the source's */

@@ -142,6 +142,16 @@ static bool activate(struct replica *r, uint64_t extent)
     return false;
 }
 
+uint64_t evidence_ticket(struct replica *r)
+{
+    struct evidence *e = &r->evidence;
+    uint64_t ticket = e->commits + (e->commit == COMMIT_IDLE ? 1 : 2);
+
+    e->log_wanted = true;
+    evidence_commit(r);
+    return ticket;
+}
+
 /* More extents than the log should take: its grains are marked instead, until a resync settles
  * them. */
 static bool is_marked_durably(struct replica *r, uint64_t offset, uint64_t bytes, uint64_t *ticket)
@@ -152,9 +162,7 @@ static bool is_marked_durably(struct replica *r, uint64_t offset, uint64_t bytes
         return e->commits >= *ticket;
     evidence_mark(r, offset, bytes, true);
     r->resync_wanted = true;
-    e->log_wanted = true;
-    *ticket = e->commits + (e->commit == COMMIT_IDLE ? 1 : 2);
-    evidence_commit(r);
+    *ticket = evidence_ticket(r);
     return false;
 }
 

@@ -80,6 +80,7 @@ void replica_work(struct replica *r)
     super_save(r);
     roles_pump(r);
     seal_pump(r);
+    growth_step(r);
     target_pump(r);
     resync_pump(r);
     verify_pump(r);
@@ -158,6 +159,7 @@ void replica_forget(struct replica *r)
     spill_close(r);
     verify_close(r);
     seal_close(r);
+    growth_close(r);
     free(r->todo);
     memset(&r->is_formed, 0, sizeof *r - offsetof(struct replica, is_formed));
     r->out_last = &r->out_first;
@@ -231,7 +233,7 @@ static void quiet(struct replica *r)
     while (r->work_is_queued || r->journal.writing || r->journal.applying ||
            r->journal.is_syncing || r->check == CHECK_FLUSHING || r->is_cleaning || r->verbs ||
            r->evidence.writing || r->evidence.commit != COMMIT_IDLE || compare_is_busy(r) ||
-           seal_is_busy(r) || spill_is_busy(r))
+           seal_is_busy(r) || spill_is_busy(r) || r->growth.is_wished)
         replica_sleep(&r->changed, &r->mutex);
     replica_unlock(r);
 }
@@ -355,17 +357,6 @@ static int on_resume(struct member *m, const struct sluice_event *event, struct 
     replica_kick(m->r);
     replica_unlock(m->r);
     return 0;
-}
-
-int replica_resize(struct member *m, const struct sluice_event *event, struct sluice_error *error)
-{
-    if (event->phase != SLUICE_PHASE_PREPARE || event->size_bytes == m->disk->size_bytes)
-        return 0;
-    return sluice_refuse(m->disk, error, ENOTSUP,
-                         m->is_lone
-                             ? "a replicated disk cannot be resized while its gateway runs: stop "
-                               "it, `sluice disk resize`, start it, the secondary's first"
-                             : "a replicated disk cannot be resized when it is one of a group");
 }
 
 /* The others would no longer be an instant of the same group.  Where there is none yet, one may. */

@@ -39,6 +39,7 @@ static const struct shape {
     [FRAME_ACK] = {16, 16, false},     [FRAME_FAIL] = {0, 512, false},
     [FRAME_TAKEOVER] = {0, 0, false},  [FRAME_HANDOVER] = {0, 0, false},
     [FRAME_CHECK] = {40, 2056, true},  [FRAME_CHECKED] = {16, 16, true},
+    [FRAME_RESIZE] = {0, 0, false},    [FRAME_RESIZED] = {0, 512, false},
 };
 
 static uint32_t crc_of(const uint8_t *head, const void *payload, size_t length)

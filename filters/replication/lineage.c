@@ -49,7 +49,7 @@ bool lineage_get(struct lineage *l, const uint8_t *at, size_t length)
     return true;
 }
 
-enum { SAYS_EVIDENCE = 1, SAYS_ALONE = 2 };
+enum { SAYS_EVIDENCE = 1, SAYS_ALONE = 2, SAYS_GROWS = 4 };
 
 size_t hello_put(uint8_t *out, const struct hello *h)
 {
@@ -57,7 +57,10 @@ size_t hello_put(uint8_t *out, const struct hello *h)
 
     le_put(&at, h->role, 1);
     le_put(&at, h->data, 1);
-    le_put(&at, (h->has_evidence ? SAYS_EVIDENCE : 0) | (h->was_alone ? SAYS_ALONE : 0), 6);
+    le_put(&at,
+           (h->has_evidence ? SAYS_EVIDENCE : 0) | (h->was_alone ? SAYS_ALONE : 0) |
+               (h->can_grow ? SAYS_GROWS : 0),
+           6);
     le_put(&at, h->size_bytes, 8);
     le_put(&at, h->seq, 8);
     le_put(&at, h->disk_id, 8);
@@ -78,6 +81,7 @@ bool hello_get(struct hello *h, const uint8_t *data, size_t length)
     says = le_get(&at, 6);
     h->has_evidence = says & SAYS_EVIDENCE;
     h->was_alone = says & SAYS_ALONE;
+    h->can_grow = says & SAYS_GROWS;
     h->size_bytes = le_get(&at, 8);
     h->seq = le_get(&at, 8);
     h->disk_id = le_get(&at, 8);
@@ -169,9 +173,9 @@ enum relation lineage_compare(const struct lineage *mine, const struct lineage *
 
 const char *plan_name(enum plan plan)
 {
-    static const char *const names[] = {"wait",           "source",      "target",
-                                        "full source",    "full target", "step down",
-                                        "they step down", "split brain", "refuse"};
+    static const char *const names[] = {"wait",        "source",    "target",         "full source",
+                                        "full target", "step down", "they step down", "split brain",
+                                        "grow",        "refuse"};
 
     return names[plan];
 }
@@ -221,6 +225,19 @@ static enum relation reversed(enum relation r)
     return r == RELATION_BEHIND ? RELATION_AHEAD : r == RELATION_AHEAD ? RELATION_BEHIND : r;
 }
 
+/* A follower may have more than its source (it grows first); what is beyond is not compared. */
+static enum plan if_it_fits(enum plan plan, const struct hello *primary, const struct hello *other,
+                            const char **reason)
+{
+    bool copies = plan == PLAN_SOURCE || plan == PLAN_TARGET || plan == PLAN_FULL_SOURCE ||
+                  plan == PLAN_FULL_TARGET;
+
+    if (!copies || other->size_bytes >= primary->size_bytes)
+        return plan;
+    *reason = "the two disks have different sizes: the follower's is to grow";
+    return PLAN_GROW;
+}
+
 enum plan connect_decide(const struct hello *mine, const struct hello *theirs, uint64_t *fork_seq,
                          const char **reason)
 {
@@ -230,16 +247,14 @@ enum plan connect_decide(const struct hello *mine, const struct hello *theirs, u
         *reason = "the two disks have different UUIDs";
         return PLAN_REFUSE;
     }
-    if (mine->size_bytes != theirs->size_bytes) {
-        *reason = "the two disks have different sizes: the smaller one is to grow";
-        return PLAN_REFUSE;
-    }
     if (mine->role == REPLICA_PRIMARY && theirs->role == REPLICA_PRIMARY)
         return with_two_primaries(mine, theirs, relation, reason);
     if (mine->role == REPLICA_PRIMARY)
-        return with_one_primary(mine, theirs, true, relation, reason);
+        return if_it_fits(with_one_primary(mine, theirs, true, relation, reason), mine, theirs,
+                          reason);
     if (theirs->role == REPLICA_PRIMARY)
-        return with_one_primary(theirs, mine, false, reversed(relation), reason);
+        return if_it_fits(with_one_primary(theirs, mine, false, reversed(relation), reason), theirs,
+                          mine, reason);
     *reason = "nobody is primary";
     return PLAN_WAIT;
 }

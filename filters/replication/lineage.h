@@ -36,6 +36,7 @@ struct hello {
     uint8_t role, data;
     bool has_evidence; /* something here may differ from the peer: bitmap or activity log */
     bool was_alone;    /* acknowledged writes that the peer may lack */
+    bool can_grow;     /* knows RESIZE */
     uint64_t size_bytes, seq;
     uint64_t disk_id; /* of the disk's UUID */
     uint64_t has_seq; /* everything of its sources up to here, durably */
@@ -77,6 +78,7 @@ enum plan {
     PLAN_STEP_DOWN, /* I was primary once; they are by a later epoch */
     PLAN_THEY_STEP_DOWN,
     PLAN_SPLIT, /* both have writes that the other lacks: nobody is overwritten */
+    PLAN_GROW,  /* the follower's disk is the smaller one: it has to grow first */
     PLAN_REFUSE /* these are not two sides of one disk */
 };
 const char *plan_name(enum plan plan);

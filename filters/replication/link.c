@@ -137,6 +137,7 @@ static struct hello self(const struct replica *r)
                           .data = r->super.is_damaged ? DATA_HALF : r->super.data,
                           .has_evidence = evidence_is_any(r),
                           .was_alone = r->super.was_alone,
+                          .can_grow = true,
                           .size_bytes = r->size_bytes,
                           .seq = r->seq,
                           .disk_id = members_id(r),
@@ -168,6 +169,7 @@ static void stop_all(struct replica *r)
     if (r->link == LINK_TARGET)
         target_stop(r);
     compare_stop_all(r);
+    growth_on_stop(r);
     spill_on_stop(r);
     r->clean = CLEAN_IDLE;
 }
@@ -181,6 +183,8 @@ static void decide(struct replica *r)
         resync_reserve(r);
     r->has_fallen = false;
     r->plan = connect_decide(&mine, &r->theirs, &r->fork_seq, &r->plan_reason);
+    if (r->plan == PLAN_GROW && MUTANT(93))
+        r->plan = mine.role == REPLICA_PRIMARY ? PLAN_SOURCE : PLAN_TARGET;
     sluice_log(r->disk, SLUICE_LOG_NOTICE, "replication: %s: %s", plan_name(r->plan),
                r->plan_reason);
     switch (r->plan) {
@@ -201,6 +205,8 @@ static void decide(struct replica *r)
         roles_on_lost(r);
         if (r->plan == PLAN_SPLIT)
             roles_split(r);
+        if (r->plan == PLAN_GROW)
+            growth_follow(r);
         break;
     }
     roles_tell(r);
@@ -326,6 +332,8 @@ static void (*const takes[FRAME_TYPES])(struct replica *, const struct frame *, 
     [FRAME_COMMIT] = target_take,
     [FRAME_CHECK] = compare_take_check,
     [FRAME_CHECKED] = compare_take_checked,
+    [FRAME_RESIZE] = growth_take,
+    [FRAME_RESIZED] = growth_take_answer,
 };
 
 static void fall_to(struct replica *r, enum link_state state, const char *reason)

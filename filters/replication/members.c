@@ -31,8 +31,7 @@ static struct member *member_at(const struct replica *r, uint64_t offset)
 {
     for (unsigned i = r->member_count; i-- > 0;)
         if (offset >= r->members[i]->base)
-            return offset - r->members[i]->base < r->members[i]->disk->size_bytes ? r->members[i]
-                                                                                  : NULL;
+            return offset - r->members[i]->base < r->members[i]->size_bytes ? r->members[i] : NULL;
     return NULL;
 }
 
@@ -40,7 +39,7 @@ uint64_t members_left_at(const struct replica *r, uint64_t offset)
 {
     const struct member *m = member_at(r, offset);
 
-    return m ? m->base + m->disk->size_bytes - offset : 0;
+    return m ? m->base + m->size_bytes - offset : 0;
 }
 
 uint64_t members_grain_bytes(const struct replica *r, uint64_t grain)
@@ -55,7 +54,7 @@ uint64_t members_total_bytes(const struct replica *r)
     uint64_t bytes = 0;
 
     for (unsigned i = 0; i < r->member_count; i++)
-        bytes += r->members[i]->disk->size_bytes;
+        bytes += r->members[i]->size_bytes;
     return bytes;
 }
 
@@ -77,8 +76,14 @@ static void lay_out(struct replica *r)
         struct member *m = r->members[i];
 
         m->base = (r->size_bytes + EXTENT_BYTES - 1) / EXTENT_BYTES * EXTENT_BYTES;
-        r->size_bytes = m->base + m->disk->size_bytes;
+        r->size_bytes = m->base + m->size_bytes;
     }
+}
+
+void members_grow(struct member *m, uint64_t size_bytes)
+{
+    m->size_bytes = size_bytes;
+    lay_out(m->r);
 }
 
 static uint64_t hash_add(uint64_t hash, const char *text)
@@ -95,7 +100,7 @@ uint64_t members_id(const struct replica *r)
 
     for (unsigned i = 0; i < r->member_count; i++) {
         hash = hash_add(hash, r->members[i]->disk->uuid);
-        snprintf(size, sizeof size, " %llu ", (unsigned long long)r->members[i]->disk->size_bytes);
+        snprintf(size, sizeof size, " %llu ", (unsigned long long)r->members[i]->size_bytes);
         if (r->member_count > 1)
             hash = hash_add(hash, size);
     }
@@ -264,7 +269,7 @@ static size_t name_members(const struct replica *r, char *out, size_t size)
 
     for (unsigned i = 0; i < r->member_count; i++)
         at += (size_t)snprintf(out + at, size - at, "%s %llu\n", r->members[i]->disk->uuid,
-                               (unsigned long long)r->members[i]->disk->size_bytes);
+                               (unsigned long long)r->members[i]->size_bytes);
     return at;
 }
 
@@ -487,6 +492,7 @@ int member_open(struct sluice_disk *disk, const struct settings *settings, struc
     if (!m)
         return sluice_refuse(disk, error, ENOMEM, "out of memory");
     m->disk = disk;
+    m->size_bytes = disk->size_bytes;
     m->settings = *settings;
     m->is_lone = wanted <= 1;
     m->r = m->is_lone ? replica_make() : share_replica(disk);

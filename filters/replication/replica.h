@@ -16,6 +16,7 @@
  *     verify.c     a run of that over the whole disk
  *     seed.c       the same before a batch copies what may differ
  *     roles.c      promotion, demotion, peer loss
+ *     growth.c     the disk grows while it serves, the follower's first
  *     seal.c       what only the loser of two primaries has is kept before it is overwritten
  *
  * Threads: everything in struct replica is under its mutex, held for microseconds and never across
@@ -207,12 +208,34 @@ struct settings {
     char journal_path[512], spill_path[512];
 };
 
+/* --- growth.c
+ * --------------------------------------------------------------------------------------------
+ */
+
+struct growth {
+    /* the source: what came of its question */
+    enum { GROWTH_IDLE, GROWTH_ASKED, GROWTH_AGREED, GROWTH_REFUSED } state;
+    uint64_t wanted_bytes;
+    uint64_t old_there; /* up to here the new part may hold something at the peer */
+    char why[200];
+    /* the target: what the gateway is asked for */
+    struct sluice_wish wish;
+    bool is_wished, answers; /* answers: the source waits to hear of it, by this nonce */
+    uint64_t nonce, retry_ns;
+    uint64_t old_here;
+    /* either: the memory for it, while the gateway's own event is between its phases */
+    struct room *room;
+    bool must_note; /* in the state, when what is marked of the new part is durable: */
+    uint64_t ticket;
+};
+
 /* An instance of the filter: a disk of the group, which may be all of it. */
 struct member {
     struct replica *r;
     struct sluice_disk *disk;
     struct settings settings;
-    uint64_t base; /* where it begins in the group; a multiple of an extent */
+    uint64_t base;               /* where it begins in the group; a multiple of an extent */
+    _Atomic uint64_t size_bytes; /* of its disk now; changes for a lone one only */
     bool is_parked, is_lone;
     bool guests_left; /* whoever still waits here, or comes, has no client any more */
 };
@@ -303,6 +326,7 @@ struct replica {
                                        nobody waits for */
 
     /* either side */
+    struct growth growth;
     struct compare compares[COMPARE_SLOTS];
     struct answers answers;
     struct seed seed;
@@ -379,7 +403,8 @@ uint64_t members_grain_bytes(const struct replica *r, uint64_t grain);
 uint64_t members_total_bytes(const struct replica *r);
 /* Which of several disks, and the offset in it; of a lone one "", and the offset stays. */
 const char *members_name_at(const struct replica *r, uint64_t *offset);
-uint64_t members_id(const struct replica *r); /* for the greeting */
+uint64_t members_id(const struct replica *r);             /* for the greeting */
+void members_grow(struct member *m, uint64_t size_bytes); /* a lone one */
 /* Without the mutex, as sluice_io_submit() and sluice_io_wait(): an offset in the group, which is
  * one in a disk afterwards; a flush is one of all disks and cannot be waited for in a group. */
 int members_submit(struct replica *r, struct sluice_io *io);
@@ -429,6 +454,8 @@ bool evidence_is_writing(const struct replica *r, uint64_t extent);
 unsigned evidence_choose_leaving(struct replica *r, bool marks);
 void evidence_leave(struct replica *r);
 void evidence_commit(struct replica *r); /* starts one if wanted and none runs */
+/* The commit that will have all of what is marked now on disk: evidence.commits has reached it. */
+uint64_t evidence_ticket(struct replica *r);
 
 /* --- super.c
  * ------------------------------------------------------------------------------------------------------
@@ -502,6 +529,23 @@ void capture_release(struct replica *r);
 /* The guests of this disk, NULL: of all, have left this side: whatever still waits for it is
  * refused. */
 void capture_abandon(struct replica *r, const struct member *of);
+
+/* --- growth.c
+ * --------------------------------------------------------------------------------------------
+ */
+
+int replica_resize(struct member *m, const struct sluice_event *event, struct sluice_error *error);
+/* The first half of it at the source: the peer is asked to grow first.  0: growth.state will say
+ * what came of it. */
+int growth_ask(struct replica *r, uint64_t size_bytes, struct sluice_error *error);
+void growth_take(struct replica *r, const struct frame *frame, const void *message, size_t length);
+void growth_take_answer(struct replica *r, const struct frame *frame, const void *message,
+                        size_t length);
+void growth_on_stop(struct replica *r);
+/* The peer is the primary, and its disk larger. */
+void growth_follow(struct replica *r);
+void growth_step(struct replica *r);
+void growth_close(struct replica *r);
 
 /* --- resync.c
  * --------------------------------------------------------------------------------------------------------

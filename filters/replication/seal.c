@@ -66,6 +66,12 @@ static uint64_t map_bytes(const struct replica *r)
     return (r->evidence.grains + 7) / 8;
 }
 
+/* Of a seal of a disk of this size: it may have grown since. */
+static uint64_t bytes_of_map(uint64_t size_bytes)
+{
+    return ((size_bytes + EXTENT_BYTES - 1) / EXTENT_BYTES * EXTENT_GRAINS + 7) / 8;
+}
+
 static uint64_t count_bits(const struct replica *r, const uint8_t *bits)
 {
     uint64_t n = 0;
@@ -103,15 +109,15 @@ static void encode(struct replica *r, struct seal *s, const uint8_t *map, uint8_
     le_put(&at, SEAL_VERSION, 8);
     snprintf((char *)at, UUID_BYTES, "%s", r->disk->uuid);
     at += UUID_BYTES;
-    le_put(&at, r->size_bytes, 8);
+    le_put(&at, s->size_bytes, 8);
     le_put(&at, GRAIN_BYTES, 8);
     numbers_of(s, numbers);
     for (unsigned i = 0; i < NUMBERS - 1; i++)
         le_put(&at, *numbers[i], 8);
-    memcpy(out + HEAD_BYTES, map, map_bytes(r));
+    memcpy(out + HEAD_BYTES, map, bytes_of_map(s->size_bytes));
     at = out;
     le_put(&at, MAGIC, 4);
-    le_put(&at, crc_add(0, out + 8, HEAD_BYTES - 8 + map_bytes(r)), 4);
+    le_put(&at, crc_add(0, out + 8, HEAD_BYTES - 8 + bytes_of_map(s->size_bytes)), 4);
 }
 
 static bool decode(struct replica *r, struct seal *s, const uint8_t *data, size_t length)
@@ -119,11 +125,13 @@ static bool decode(struct replica *r, struct seal *s, const uint8_t *data, size_
     uint64_t *numbers[NUMBERS - 1];
     const uint8_t *at = data;
 
-    if (length != HEAD_BYTES + map_bytes(r) || le_get(&at, 4) != MAGIC ||
+    if (length < HEAD_BYTES || le_get(&at, 4) != MAGIC ||
         le_get(&at, 4) != crc_add(0, data + 8, length - 8) || le_get(&at, 8) != SEAL_VERSION)
         return false;
     at += UUID_BYTES;
-    if (le_get(&at, 8) != r->size_bytes || le_get(&at, 8) != GRAIN_BYTES)
+    s->size_bytes = le_get(&at, 8);
+    if (s->size_bytes > r->size_bytes || length != HEAD_BYTES + bytes_of_map(s->size_bytes) ||
+        le_get(&at, 8) != GRAIN_BYTES)
         return false;
     numbers_of(s, numbers);
     for (unsigned i = 0; i < NUMBERS - 1; i++)
@@ -143,12 +151,12 @@ static void read_head(struct replica *r, unsigned slot, uint8_t *data, uint8_t *
     status = sluice_state_read(r->disk, name, data, HEAD_BYTES + map_bytes(r), &length);
     if (status == 0 && decode(r, s, data, length)) {
         if (map)
-            memcpy(map, data + HEAD_BYTES, map_bytes(r));
+            memcpy(map, data + HEAD_BYTES, length - HEAD_BYTES);
     } else if (status != -ENOENT) {
         *s = (struct seal){.grains = 1};
         sluice_log(r->disk, SLUICE_LOG_ERROR,
                    "replication: the head of seal %u is %s; its image is kept", slot,
-                   status < 0 ? strerror(-status) : "damaged, or of a disk of another size");
+                   status < 0 ? strerror(-status) : "damaged, or of a larger disk");
     }
 }
 
@@ -162,7 +170,8 @@ static int write_head(struct replica *r, struct sealing *job)
         return -ENOMEM;
     encode(r, &job->about, job->holds, data);
     name_of(name, job->slot, "");
-    status = sluice_state_write(r->disk, name, data, HEAD_BYTES + map_bytes(r));
+    status =
+        sluice_state_write(r->disk, name, data, HEAD_BYTES + bytes_of_map(job->about.size_bytes));
     free(data);
     return status;
 }
@@ -200,9 +209,7 @@ unsigned seal_count(const struct seals *s)
     return n;
 }
 
-/* --- a job
- * ---------------------------------------------------------------------------------------------
- */
+/* --- a job --- */
 
 bool seal_is_done(const struct replica *r)
 {
@@ -272,9 +279,7 @@ static int open_image(struct replica *r, struct sealing *job)
                             &job->file, NULL);
 }
 
-/* --- failing
- * ---------------------------------------------------------------------------------------------
- */
+/* --- failing --- */
 
 static void fail(struct replica *r, int error, const char *what, uint64_t bytes)
 {
@@ -555,7 +560,8 @@ static struct seal describe(const struct replica *r)
     struct lineage_entry mine = lineage_tip(&r->super.lineage),
                          theirs = lineage_tip(&r->theirs.lineage);
 
-    return (struct seal){.wall_s = replica_wall_s(),
+    return (struct seal){.size_bytes = r->size_bytes,
+                         .wall_s = replica_wall_s(),
                          .epoch = mine.epoch,
                          .epoch_id = mine.id,
                          .start_seq = mine.start_seq,
@@ -631,9 +637,7 @@ static void begin(struct replica *r)
     install(r, job);
 }
 
-/* --- pruning
- * ----------------------------------------------------------------------------------------------
- */
+/* --- pruning --- */
 
 void seal_note_arrived(struct replica *r, uint64_t offset, uint64_t bytes)
 {
@@ -768,12 +772,23 @@ int seal_run_verb(void *instance, int argc, const char *const *argv, struct slui
     return 0;
 }
 
+static bool set_preparing(struct replica *r, bool is_preparing)
+{
+    replica_lock(r);
+    r->seals.is_preparing = is_preparing && !r->growth.is_wished;
+    is_preparing = r->seals.is_preparing;
+    replica_unlock(r);
+    return is_preparing;
+}
+
 void seal_pump(struct replica *r)
 {
-    if (!r->seals.job)
+    if (!r->seals.job && set_preparing(r, true)) {
         begin(r);
-    if (!r->seals.job)
-        begin_prune(r);
+        if (!r->seals.job)
+            begin_prune(r);
+        set_preparing(r, false);
+    }
     if (!r->seals.job)
         return;
     copy_grains(r);

@@ -32,6 +32,7 @@ enum seal_reason {
 
 /* What its head says. */
 struct seal {
+    uint64_t size_bytes; /* of the disk then */
     uint64_t wall_s, epoch, epoch_id, start_seq, peer_epoch, peer_epoch_id, fork_seq, last_seq;
     uint64_t reason, grains; /* grains 0: there is no such seal */
 };
@@ -39,6 +40,7 @@ struct seal {
 struct seals {
     struct seal list[SEALS_MAX];
     struct sealing *job; /* at most one at a time, on the work thread */
+    bool is_preparing;   /* perhaps there will be one */
     uint64_t retry_ns;   /* after a failure: not before */
     uint64_t change;     /* super_changes that makes it durable that all is sealed */
     char error[160];     /* why the last one failed; "": it has not */

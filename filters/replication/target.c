@@ -352,7 +352,7 @@ static bool overlaps(const struct entry *a, const struct entry *b)
 /* Only for rules that are broken on purpose: a disk is never looked at by itself. */
 static bool is_of_first(const struct replica *r, const struct entry *e)
 {
-    return e->frame.offset < r->members[0]->disk->size_bytes;
+    return e->frame.offset < r->members[0]->size_bytes;
 }
 
 /* An earlier one that is not applied yet touches the same bytes. */

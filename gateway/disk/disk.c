@@ -88,6 +88,8 @@ static uint64_t size_to_serve(const struct disk *disk, const struct disk_setting
 {
     uint64_t backing = backing_info(disk->backing)->size_bytes;
 
+    if (disk->is_beyond_policy)
+        return disk->known_size;
     return s->size_bytes ? s->size_bytes : MAX(backing, disk->known_size);
 }
 
@@ -95,6 +97,17 @@ static int check_size(struct disk *disk, const struct disk_settings *s, struct e
 {
     uint64_t backing = backing_info(disk->backing)->size_bytes;
 
+    /* Until the policy says as much. */
+    disk->is_beyond_policy =
+        disk->is_beyond_policy && s->size_bytes && s->size_bytes < disk->known_size;
+    if (disk->is_beyond_policy) {
+        log_line(LOG_LEVEL_WARNING,
+                 "its policy says size: %llu, but it has grown to %llu bytes, with its peer or "
+                 "before a crash: write that there disk=%s",
+                 (unsigned long long)s->size_bytes, (unsigned long long)disk->known_size,
+                 disk->name);
+        return 0;
+    }
     if (s->size_bytes && s->size_bytes < disk->known_size)
         return err_set(
             e, EINVAL, "%s: size %llu is smaller than before (%llu); a disk is never made smaller",
@@ -138,7 +151,7 @@ static int open_parts(struct disk *disk, const struct disk_settings *s, struct b
     if (r == 0)
         r = make_engine(disk, s, e);
     if (r == 0)
-        r = disk_save_identity(disk, e);
+        r = disk_save_identity(disk, engine_size(disk->engine), e);
     if (r == 0)
         r = disk_load_role(disk, e);
     return r;

@@ -122,6 +122,9 @@ int disk_sanitize(struct disk *disk, struct err *e) MUST_CHECK;
 void disk_sanitize_abort(struct disk *disk);
 
 int disk_resize(struct disk *disk, uint64_t size_bytes, struct err *e) MUST_CHECK;
+/* The same on behalf of a filter, whose peer's disk has grown: a policy that says less is not in
+ * the way, now and when the disk is opened again. */
+int disk_grow_beyond_policy(struct disk *disk, uint64_t size_bytes, struct err *e) MUST_CHECK;
 int disk_snapshot(struct disk *disk, const char *name, struct err *e) MUST_CHECK;
 /* Holds root requests and waits until nothing is in flight; disk_resume lets go. */
 int disk_quiesce(struct disk *disk, struct err *e) MUST_CHECK;

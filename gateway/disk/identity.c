@@ -27,20 +27,21 @@ static int parse_identity(struct disk *disk, const char *text, size_t length, st
     json_t *j = json_loadb(text, length, 0, &je);
     const char *uuid, *backing;
     json_int_t size;
-    int bad;
+    int bad, is_beyond = 0;
 
     if (!j)
         return err_set(e, EBADMSG,
                        "%s/%s is damaged (%s); restore it from a copy, or remove the disk's state "
                        "to start anew",
                        disk->folder, IDENTITY_FILE, je.text);
-    bad = json_unpack(j, "{s:s, s:s, s:I}", "uuid", &uuid, "backing", &backing, "size_bytes",
-                      &size) < 0 ||
+    bad = json_unpack(j, "{s:s, s:s, s:I, s?b}", "uuid", &uuid, "backing", &backing, "size_bytes",
+                      &size, "is_beyond_policy", &is_beyond) < 0 ||
           !uuid_is_valid(uuid) || size <= 0 || strlen(backing) >= sizeof disk->known_backing;
     if (!bad) {
         snprintf(disk->uuid, sizeof disk->uuid, "%s", uuid);
         snprintf(disk->known_backing, sizeof disk->known_backing, "%s", backing);
         disk->known_size = (uint64_t)size;
+        disk->is_beyond_policy = is_beyond;
     }
     json_decref(j);
     return bad ? err_set(e, EBADMSG, "%s/%s is damaged: a key is missing or wrong", disk->folder,
@@ -62,7 +63,7 @@ static int read_identity(struct disk *disk, bool *is_new, struct err *e)
     return parse_identity(disk, text, length, e);
 }
 
-int disk_save_identity(struct disk *disk, struct err *e)
+int disk_save_identity(struct disk *disk, uint64_t size_bytes, struct err *e)
 {
     char identity[sizeof disk->known_backing];
     char *text;
@@ -72,8 +73,9 @@ int disk_save_identity(struct disk *disk, struct err *e)
     if (!disk->folder[0])
         return 0;
     backing_identity(disk->backing, identity, sizeof identity);
-    j = json_pack("{s:i, s:s, s:s, s:I}", "version", 1, "uuid", disk->uuid, "backing", identity,
-                  "size_bytes", (json_int_t)engine_size(disk->engine));
+    j = json_pack("{s:i, s:s, s:s, s:I, s:b}", "version", 1, "uuid", disk->uuid, "backing",
+                  identity, "size_bytes", (json_int_t)size_bytes, "is_beyond_policy",
+                  disk->is_beyond_policy);
     text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
     json_decref(j);
     r = text ? disk_state_write(disk->folder, IDENTITY_FILE, text, strlen(text)) : -ENOMEM;

@@ -29,9 +29,10 @@ struct disk {
     char folder[PATH_MAX];   /* [I] "" when ephemeral */
     char known_backing[300]; /* identity of the backing as last seen; "" for a new disk */
     uint64_t known_size;     /* size as last seen; 0 for a new disk */
-    bool was_clean;          /* [I] the last stop was clean */
-    int lock_fd;             /* [I] the state folder's lock, -1 */
-    struct engine *engine;   /* [I] */
+    bool is_beyond_policy; /* [C] it has grown, with its peer perhaps: more than its policy says */
+    bool was_clean;        /* [I] the last stop was clean */
+    int lock_fd;           /* [I] the state folder's lock, -1 */
+    struct engine *engine; /* [I] */
     struct backing *backing; /* [I] */
     bool read_only;
     uint64_t quiesce_limit_ns, event_limit_ns, prepare_ttl_ns; /* [C] */
@@ -81,7 +82,7 @@ void quiesce_end(struct disk *disk);
 int flush_as_maintenance(struct disk *disk, struct station *below);
 
 /* identity.c */
-int disk_save_identity(struct disk *disk, struct err *e) MUST_CHECK;
+int disk_save_identity(struct disk *disk, uint64_t size_bytes, struct err *e) MUST_CHECK;
 int disk_mark_clean(struct disk *disk, struct err *e) MUST_CHECK;
 int disk_load_identity(struct disk *disk, const struct disk_settings *settings,
                        struct backing_spec *spec, bool *is_new, struct err *e) MUST_CHECK;

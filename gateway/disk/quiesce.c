@@ -312,8 +312,17 @@ int disk_snapshot(struct disk *disk, const char *name, struct err *e)
     return disk_event_commit(disk, SLUICE_EVENT_SNAPSHOT, e);
 }
 
-static int grow_backing(struct disk *disk, uint64_t size_bytes, struct err *e)
+/* *old_bytes: what lies beyond that is new in the backing too, and zeros.  It is asked for its size
+ * anew: somebody may have grown it, and written there, since it was opened. */
+static int grow_backing(struct disk *disk, uint64_t size_bytes, uint64_t *old_bytes, struct err *e)
 {
+    struct err none = {0};
+
+    *old_bytes = size_bytes;
+    if (backing_info(disk->backing)->size_bytes >= size_bytes)
+        return 0;
+    if (backing_refresh(disk->backing, &none) == 0)
+        *old_bytes = MIN(backing_info(disk->backing)->size_bytes, size_bytes);
     if (backing_info(disk->backing)->size_bytes >= size_bytes)
         return 0;
     return backing_resize(disk->backing, size_bytes, e);
@@ -326,33 +335,57 @@ static int may_resize(const struct disk *disk, uint64_t size_bytes, struct err *
 
     if (r < 0)
         return r;
+    if (disk->is_stopped)
+        return err_set(e, ESHUTDOWN, "%s: the gateway stops", disk->name);
     if (size_bytes < now)
         return err_set(e, EINVAL, "%s: is %llu bytes; a disk is never made smaller (asked: %llu)",
                        disk->name, (unsigned long long)now, (unsigned long long)size_bytes);
     return check_all_blocks(disk, disk->station, disk->count, size_bytes, e);
 }
 
-int disk_resize(struct disk *disk, uint64_t size_bytes, struct err *e)
+/* The disk's file knows the new size before a filter does: what they note of it is never ahead.
+ * Killed before whoever asked has heard of it, they may put the policy back: that is not in the way
+ * then. */
+static int grow(struct disk *disk, struct sluice_event *event, struct err *e)
+{
+    int r = grow_backing(disk, event->size_bytes, &event->old_bytes, e);
+
+    return r == 0 ? disk_save_identity(disk, event->size_bytes, e) : r;
+}
+
+static int resize(struct disk *disk, uint64_t size_bytes, bool is_by_policy, struct err *e)
 {
     struct sluice_event event = {.kind = SLUICE_EVENT_RESIZE, .name = "", .size_bytes = size_bytes};
-    uint32_t phase = SLUICE_PHASE_COMMIT;
+    bool was_beyond;
     int r;
     SCOPED_LOCK(&disk->control);
 
+    was_beyond = disk->is_beyond_policy;
     r = may_resize(disk, size_bytes, e);
     if (r == 0)
         r = stations_prepare(disk, disk->station, disk->count, &event, SLUICE_PHASE_PREPARE, e);
     if (r < 0)
         return r;
-    r = grow_backing(disk, size_bytes, e);
-    if (r < 0)
-        phase = SLUICE_PHASE_ABORT;
-    stations_inform(disk, disk->station, disk->count, &event, phase);
+    disk->is_beyond_policy = true;
+    r = grow(disk, &event, e);
+    disk->is_beyond_policy = r < 0 ? was_beyond : !is_by_policy;
+    stations_inform(disk, disk->station, disk->count, &event,
+                    r < 0 ? SLUICE_PHASE_ABORT : SLUICE_PHASE_COMMIT);
     if (r < 0)
         return r;
     engine_set_size(disk->engine, size_bytes);
     disk_notify(disk, "resized", "size:%llu", (unsigned long long)size_bytes);
-    return disk_save_identity(disk, e);
+    return is_by_policy ? disk_save_identity(disk, size_bytes, e) : 0;
+}
+
+int disk_resize(struct disk *disk, uint64_t size_bytes, struct err *e)
+{
+    return resize(disk, size_bytes, true, e);
+}
+
+int disk_grow_beyond_policy(struct disk *disk, uint64_t size_bytes, struct err *e)
+{
+    return size_bytes == engine_size(disk->engine) ? 0 : resize(disk, size_bytes, false, e);
 }
 
 int disk_reopen(struct disk *disk, struct err *e)

@@ -228,6 +228,10 @@ void reply_string(struct sluice_reply *reply, const char *key, const char *value
 /* role.c */
 int seat_role_request(struct seat *seat, uint32_t role, uint64_t epoch, struct err *e);
 
+/* wish.c */
+/* As sluice_wish_for(). */
+int seat_wish(struct seat *seat, struct sluice_wish *wish);
+
 /* check.c */
 unsigned filter_option_count(const struct sluice_filter *filter);
 unsigned filter_counter_count(const struct sluice_filter *filter);

@@ -150,6 +150,11 @@ static bool do_gate_is_drained(struct sluice_disk *disk)
     return disk_gate_is_drained(seat_of(disk)->disk);
 }
 
+static int do_wish(struct sluice_disk *disk, struct sluice_wish *wish)
+{
+    return seat_wish(seat_of(disk), wish);
+}
+
 static int do_channel_open(struct sluice_disk *disk, const struct sluice_channel_handlers *handlers,
                            struct sluice_channel **out, struct sluice_error *error)
 {
@@ -289,4 +294,5 @@ const struct sluice_host host_table = {
     .file_try = host_file_try,
     .channel_send_soon = host_channel_send_soon,
     .group_disks = do_group_disks,
+    .wish = do_wish,
 };

@@ -15,13 +15,13 @@ struct write {
     uint8_t written_at, seen_at; /* a bit for each side */
 };
 static struct write writes[WRITES];
-static uint64_t version_count, base_seq;
+static uint64_t version_count, base_seq, nobodys; /* versions up to this one no guest has written */
 /* served: acknowledged, and the primary itself has not lost it since. */
 static uint64_t acknowledged[BLOCKS], served[BLOCKS], flushed[BLOCKS], zeroed[BLOCKS];
 
 void history_reset(void)
 {
-    version_count = base_seq = 0;
+    version_count = base_seq = nobodys = 0;
     memset(acknowledged, 0, sizeof acknowledged);
     memset(served, 0, sizeof served);
     memset(flushed, 0, sizeof flushed);
@@ -40,6 +40,11 @@ uint64_t history_issue(uint64_t block, uint64_t count, uint8_t *data)
     for (uint64_t b = block; !data && b < block + count; b++)
         zeroed[b] = version;
     return version;
+}
+
+void history_leave(uint64_t block, uint8_t *data)
+{
+    nobodys = history_issue(block, 1, data);
 }
 
 void history_capture(uint64_t version, uint64_t seq, bool is_split)
@@ -188,6 +193,8 @@ void history_settle(const uint8_t *image, bool is_flushed)
 {
     for (uint64_t b = 0; b < BLOCKS; b++) {
         acknowledged[b] = served[b] = least_of_block(image, b);
+        if (served[b] <= nobodys)
+            acknowledged[b] = served[b] = 0;
         if (flushed[b] > acknowledged[b])
             flushed[b] = acknowledged[b];
         if (!is_flushed)

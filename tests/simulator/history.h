@@ -14,6 +14,9 @@ enum floor { FLOOR_NONE, FLOOR_FLUSHED, FLOOR_ACKNOWLEDGED, FLOOR_SERVED };
 void history_reset(void);
 /* A change of these blocks is issued: its version; data is filled, NULL for zeros. */
 uint64_t history_issue(uint64_t block, uint64_t count, uint8_t *data);
+/* Something that was in a backing before, of this block: wherever it is, nobody has been promised
+ * it. */
+void history_leave(uint64_t block, uint8_t *data);
 /* Its frames have these numbers: the last one is seq, a frame holds two blocks. */
 void history_capture(uint64_t version, uint64_t seq, bool is_split);
 void history_acknowledge(uint64_t version, bool is_durable);

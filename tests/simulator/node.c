@@ -9,14 +9,22 @@
 #include <errno.h>
 #include <stdarg.h>
 
-const struct sluice_filter *sluice_filter_table(void);
-
 struct node nodes[NODES];
 int memory_node;
 
 /* --- events ---------------------------------------------------------------------------------- */
 
-enum event_kind { EV_FILE, EV_IO, EV_PASSED, EV_RESUMED, EV_WORK, EV_ABOVE, EV_DEMOTED };
+enum event_kind {
+    EV_FILE,
+    EV_IO,
+    EV_PASSED,
+    EV_RESUMED,
+    EV_WORK,
+    EV_ABOVE,
+    EV_DEMOTED,
+    EV_WISH,
+    EV_GROWN
+};
 struct event {
     enum event_kind kind;
     struct node *node;
@@ -32,29 +40,6 @@ static unsigned event_count;
 struct node *node_of(const struct sluice_disk *disk)
 {
     return &nodes[(size_t)((const char *)disk - (const char *)nodes) / sizeof nodes[0]];
-}
-
-/* --- the disks of a group, as windows of the one image
- * ------------------------------------------------------- */
-
-static const struct window {
-    uint64_t begins, bytes;
-} windows[DISKS] = {{0, 60 << 10}, {64 << 10, 92 << 10}, {160 << 10, 96 << 10}};
-
-uint64_t node_disk_begins(unsigned disk)
-{
-    return windows[disk].begins;
-}
-
-unsigned node_disk_of(const struct node *n, uint64_t block, uint64_t count)
-{
-    unsigned i = 0;
-
-    while (i < n->disk_count &&
-           (block * BLOCK < windows[i].begins ||
-            (block + count) * BLOCK > windows[i].begins + n->disks[i].size_bytes))
-        i++;
-    return i;
 }
 
 static void add_event(enum event_kind kind, struct node *n, void *what, struct device *device)
@@ -110,7 +95,7 @@ void node_submit(struct guest_request *q)
     memset(q->scratch, 0, sizeof q->scratch);
     if (q->pub.op != SLUICE_OP_FLUSH) {
         q->disk = node_disk_of(n, q->block, q->count);
-        q->pub.offset = q->block * BLOCK - windows[q->disk].begins;
+        q->pub.offset = q->block * BLOCK - node_disk_begins(q->disk);
     }
     take_verdict(q, handler_of(q->pub.op)->start(n->members[q->disk], &q->pub, q->scratch));
 }
@@ -139,7 +124,9 @@ static bool do_resume(struct sluice_disk *disk, struct sluice_request *pub, stru
 static int32_t apply(struct node *n, unsigned disk, uint8_t op, uint64_t offset, uint64_t length,
                      void *data, uint64_t mark)
 {
-    offset += windows[disk].begins;
+    if (op != SLUICE_OP_FLUSH && offset + length > n->disks[disk].size_bytes)
+        return EINVAL;
+    offset += node_disk_begins(disk);
     if (n->fails_io && op != SLUICE_OP_READ && pair_one_in(3))
         return EIO;
     if (op == SLUICE_OP_READ)
@@ -147,7 +134,7 @@ static int32_t apply(struct node *n, unsigned disk, uint8_t op, uint64_t offset,
     else if (op == SLUICE_OP_WRITE)
         device_write(&n->image, offset, length, data);
     else if (op == SLUICE_OP_FLUSH)
-        device_flush_range(&n->image, windows[disk].begins, n->disks[disk].size_bytes, mark);
+        device_flush_range(&n->image, node_disk_begins(disk), n->disks[disk].size_bytes, mark);
     else
         device_write(&n->image, offset, length, NULL);
     return 0;
@@ -205,7 +192,7 @@ static int do_file_submit(struct sluice_file *file, struct sluice_file_io *io)
 static int32_t run_io(struct node *n, unsigned disk, struct sluice_io *io, uint64_t mark)
 {
     if (changes(io->op))
-        pair_overwritten(n, windows[disk].begins + io->offset, io->length, io->data);
+        pair_overwritten(n, node_disk_begins(disk) + io->offset, io->length, io->data);
     return apply(n, disk, io->op, io->offset, io->length, io->data, mark);
 }
 
@@ -446,6 +433,12 @@ static void *do_shared_get(struct sluice_disk *disk, const char *key, size_t byt
     return bytes <= sizeof node_of(disk)->shared ? node_of(disk)->shared : NULL;
 }
 
+static int do_wish(struct sluice_disk *disk, struct sluice_wish *wish)
+{
+    add_event(EV_WISH, node_of(disk), wish, NULL);
+    return 0;
+}
+
 static const struct sluice_host host = {
     .struct_size = sizeof(struct sluice_host),
     .api_version = SLUICE_FILTER_API_VERSION,
@@ -469,6 +462,7 @@ static const struct sluice_host host = {
     .state_folder = do_state_folder,
     .role = do_role,
     .role_request = do_role_request,
+    .wish = do_wish,
     .gate = do_gate,
     .gate_is_drained = do_gate_is_drained,
     .channel_open = line_open,
@@ -525,7 +519,9 @@ void nodes_wipe(void)
             device_wipe(&n->seals[slot]);
         memset(n->state, 0, sizeof n->state);
         n->power_cuts = n->stales = 0;
-        n->fails_io = n->is_full = n->is_damaged = false;
+        n->fails_io = n->is_full = n->is_damaged = n->no_room = false;
+        n->old_bytes = 0;
+        n->size_bytes = DISK_BYTES;
         line_forget(i);
     }
     pair_now_ns = 1000000;
@@ -550,12 +546,13 @@ static void make_disks(struct node *n, unsigned count)
     n->disk_count = count;
     memset(n->shared, 0, sizeof n->shared);
     for (unsigned i = 0; i < count; i++)
-        n->disks[i] = (struct sluice_disk){.host = &host,
-                                           .name = "disk",
-                                           .uuid = uuids[i],
-                                           .group = "disk",
-                                           .size_bytes = count == 1 ? DISK_BYTES : windows[i].bytes,
-                                           .block_bytes = BLOCK};
+        n->disks[i] =
+            (struct sluice_disk){.host = &host,
+                                 .name = "disk",
+                                 .uuid = uuids[i],
+                                 .group = "disk",
+                                 .size_bytes = count == 1 ? n->size_bytes : node_disk_bytes(i),
+                                 .block_bytes = BLOCK};
 }
 
 /* In any order; the last one makes them one. */
@@ -645,7 +642,7 @@ static void tear(const struct event *e)
             pair_overwritten(e->node, io->offset, io->length, io->data);
         if (op == SLUICE_OP_WRITE || op == SLUICE_OP_ZERO || op == SLUICE_OP_TRIM)
             device_write_torn(e->device,
-                              windows[e->kind == EV_IO ? e->disk : q->disk].begins +
+                              node_disk_begins(e->kind == EV_IO ? e->disk : q->disk) +
                                   (e->kind == EV_IO ? io->offset : q->pub.offset),
                               e->kind == EV_IO ? io->length : q->pub.length,
                               op != SLUICE_OP_WRITE ? NULL
@@ -724,6 +721,13 @@ static void happen(struct event e)
         break;
     case EV_DEMOTED:
         commit_demotion(e.node);
+        break;
+    case EV_WISH:
+        if (node_grant_wish(e.node, e.what))
+            add_event(EV_GROWN, e.node, e.what, NULL);
+        break;
+    case EV_GROWN:
+        node_end_wish(e.node, e.what);
         break;
     default:
         ((struct sluice_work *)e.what)->run(e.what);

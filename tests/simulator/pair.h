@@ -8,6 +8,7 @@
  *     device.c   a device with a volatile cache
  *     line.c     the link between the two nodes
  *     node.c     one gateway: the host's table over devices, requests, timers; disks of a group
+ *     disks.c    the disks of a node, and how one grows
  *     history.c  what was written, acknowledged and flushed, and what an image may hold
  *     simulator.c  the guest, the faults, the seeds
  */
@@ -71,6 +72,8 @@ void device_power_cut(struct device *d);
 #define DISK_BYTES (256u << 10)
 #define BLOCK 4096u
 #define BLOCKS (DISK_BYTES / BLOCK)
+const struct sluice_filter *sluice_filter_table(void);
+
 #define NODES 2
 #define DISKS                                                                           \
     3 /* of a group, in the order of their UUIDs; there are gaps before the next extent \
@@ -110,6 +113,9 @@ struct node {
     struct sluice_timer *timer;
     uint64_t timer_due;
     uint64_t replays, tiers;     /* batches of records; changes of the asynchronous tier */
+    uint64_t size_bytes;         /* of its lone disk, as the gateway has it on disk */
+    uint64_t old_bytes;          /* its backing holds something up to here, also beyond the end */
+    bool no_room;                /* it cannot grow now */
     uint64_t power_cuts, stales; /* stales: times that it took the peer's disk for an older one */
     bool is_damaged; /* its journal, where it was durable and a later record knows of it */
 };
@@ -132,11 +138,18 @@ void nodes_wipe(void);
 /* 0, or what open() said. */
 int node_start(struct node *n, const struct pair_settings *settings);
 void node_kill(struct node *n, bool is_power);
+/* The gateway's event on its lone disk, which the peer has agreed to; as far as that goes: is_cut:
+ * the backing has grown, and then it dies. */
+void node_resize(struct node *n, uint64_t size_bytes, bool is_cut);
+/* True: node_end_wish() is to follow, if it lives so long. */
+bool node_grant_wish(struct node *n, struct sluice_wish *wish);
+void node_end_wish(struct node *n, struct sluice_wish *wish);
 /* Offset and disk are those of its block; a flush is one of q->disk. */
 void node_submit(struct guest_request *q);
 /* The disk of the group that has all of these blocks; node.disk_count: none has. */
 unsigned node_disk_of(const struct node *n, uint64_t block, uint64_t count);
 uint64_t node_disk_begins(unsigned disk);
+uint64_t node_disk_bytes(unsigned disk); /* at first */
 void node_submit_later(struct guest_request *q);
 /* One event, by chance; false: nothing is left to happen, not even a timer. */
 bool pair_step(void);

@@ -7,6 +7,7 @@
  *
  *     simulator [--seeds FIRST COUNT] [--steps N] [--trace] [--mutant N] [--coverage]
  *               [--group]: three disks that are one instant
+ *               [--grow]: the disk is smaller at first, and grows
  *               [--spill]: all asynchronous, a link that often breaks, but
  *               not before the first copy is there
  */
@@ -16,7 +17,7 @@ static unsigned steps = 2000;
 static struct pair_settings settings;
 static int home; /* whom the guest takes for the primary */
 static enum link_state link_before;
-static bool is_group, is_spill;
+static bool is_group, is_spill, is_grow;
 static bool has_streamed; /* with is_spill nothing breaks before */
 static bool was_acked_alone, peer_died, peer_was_cut, verifies;
 static unsigned long covered[LINK_STATES][LINK_STATES], promotions, handovers, discards, restarts,
@@ -391,9 +392,89 @@ static void watch_verify(struct replica *r)
     r->verify.last.outcome = VERIFIED_NEVER;
 }
 
+/* --- the disk grows
+ * ------------------------------------------------------------------------------------------------
+ */
+
+#define FIRST_BYTES (DISK_BYTES - 13 * BLOCK)
+static struct replica *asker; /* the source that has asked its peer to grow first */
+static int asker_node;
+static uint64_t asked_bytes;
+static unsigned long growths, cut_growths;
+
+/* Beyond the end the backings hold what somebody has left there, or nothing. */
+static void make_small(void)
+{
+    uint8_t data[BLOCK];
+
+    for (int n = 0; n < NODES; n++) {
+        nodes[n].size_bytes = FIRST_BYTES;
+        nodes[n].old_bytes = FIRST_BYTES + (pair_one_in(2) ? 0 : 1 + pair_below(13)) * BLOCK;
+        for (uint64_t b = FIRST_BYTES / BLOCK; b < nodes[n].old_bytes / BLOCK; b++) {
+            history_leave(b, data);
+            device_write(&nodes[n].image, b * BLOCK, BLOCK, data);
+        }
+        device_flush(&nodes[n].image, UINT64_MAX);
+    }
+}
+
+/* The operator's resize waits for the peer; its policy says the new size already. */
+static void end_growth(void)
+{
+    struct node *n = &nodes[asker_node];
+
+    if (n->r == asker && asker->growth.state == GROWTH_ASKED)
+        return;
+    if (n->r == asker && asker->growth.state == GROWTH_AGREED) {
+        bool is_cut = pair_one_in(8);
+
+        memory_node = asker_node;
+        node_resize(n, asked_bytes, is_cut);
+        growths += n->disks[0].size_bytes == asked_bytes;
+        cut_growths += is_cut;
+        if (is_cut)
+            kill_node(asker_node, pair_one_in(2));
+    } else if (n->r != asker && pair_one_in(2) && !n->r) {
+        n->size_bytes = asked_bytes; /* it begins with what the policy says */
+    }
+    if (n->r == asker)
+        asker->growth.state = GROWTH_IDLE;
+    asker = NULL;
+}
+
+static void begin_growth(void)
+{
+    struct node *n = &nodes[home];
+    uint64_t size = n->size_bytes + (1 + pair_below(5)) * BLOCK;
+
+    if (!n->r || size > DISK_BYTES)
+        return;
+    memory_node = home;
+    if (growth_ask(n->r, size, NULL) < 0)
+        return;
+    asker = n->r;
+    asker_node = home;
+    asked_bytes = size;
+}
+
+static void grow(void)
+{
+    for (int n = 0; n < NODES; n++)
+        if (pair_one_in(nodes[n].no_room ? 40 : 400))
+            nodes[n].no_room = !nodes[n].no_room;
+    if (asker)
+        end_growth();
+    else if (pair_one_in(60))
+        begin_growth();
+}
+
 static void watch(void)
 {
     struct replica *r = nodes[home].r;
+
+    for (int n = 0; n < NODES; n++)
+        if (nodes[n].r && strstr(nodes[n].r->link_reason, "past the end"))
+            pair_violation("side %d is sent what lies behind its end", n);
 
     if (!r)
         return;
@@ -433,6 +514,8 @@ static void fault(void)
         promote(other);
     if (pair_one_in(600))
         hand_over();
+    if (is_grow)
+        grow();
     if (verifies && pair_one_in(30))
         verify();
     if (!link_is_up() && pair_one_in(300))
@@ -458,15 +541,18 @@ static bool is_at_rest(void)
 {
     const struct replica *p = nodes[home].r, *s = nodes[1 - home].r;
 
-    return p && s && p->link == LINK_STREAMING && s->link == LINK_TARGET && !s->journal.first &&
-           !p->resync_wanted && !p->spill.is_explained && p->acked_journaled >= p->seq &&
-           s->batch == BATCH_NONE;
+    return p && s && !asker && !s->growth.is_wished && p->link == LINK_STREAMING &&
+           s->link == LINK_TARGET && !s->journal.first && !p->resync_wanted &&
+           !p->spill.is_explained && p->acked_journaled >= p->seq && s->batch == BATCH_NONE;
 }
 
 static void heal(void)
 {
     for (unsigned i = 0; i < 60000 && !pair_violations; i++) {
         nodes[0].fails_io = nodes[1].fails_io = nodes[0].is_full = nodes[1].is_full = false;
+        nodes[0].no_room = nodes[1].no_room = false;
+        if (asker)
+            end_growth();
         drop_seals(0);
         drop_seals(1);
         start_node(0);
@@ -549,7 +635,7 @@ static void check_that_verify_finds(void)
         !(r->verify.differs[grain / 8] >> (grain % 8) & 1))
         pair_violation("verify does not find the one grain that differs");
     if (!r->verify.last.is_repaired ||
-        memcmp(nodes[0].image.now, nodes[1].image.now, DISK_BYTES) != 0)
+        memcmp(nodes[0].image.now, nodes[1].image.now, nodes[home].size_bytes) != 0)
         pair_violation("what verify has found is not repaired");
     r->verify.last.outcome = VERIFIED_NEVER;
     verified += 2;
@@ -566,7 +652,7 @@ static void finish(void)
         return;
     if (!is_drained())
         pair_violation("a request of the guest never ends");
-    else if (memcmp(nodes[0].image.now, nodes[1].image.now, DISK_BYTES) != 0)
+    else if (memcmp(nodes[0].image.now, nodes[1].image.now, nodes[home].size_bytes) != 0)
         tell_difference();
     else
         history_check(nodes[home].image.now, FLOOR_SERVED, "at the end");
@@ -598,6 +684,9 @@ static void begin(uint64_t seed)
     has_streamed = false;
     link_before = LINK_DOWN;
     was_acked_alone = peer_died = peer_was_cut = false;
+    asker = NULL;
+    if (is_grow)
+        make_small();
     start_node(0);
     start_node(1);
     memory_node = 0;
@@ -629,6 +718,7 @@ static void print_coverage(void)
     printf("%llu replayed batches, %llu changes of tier\n",
            (unsigned long long)(nodes[0].replays + nodes[1].replays),
            (unsigned long long)(nodes[0].tiers + nodes[1].tiers));
+    printf("%lu growths, %lu cut off\n", growths, cut_growths);
     printf("%lu damaged journals, %lu lost activity logs\n", damaged, lost_logs);
     for (int from = 0; from < LINK_STATES; from++)
         for (int to = 0; to < LINK_STATES; to++)
@@ -658,13 +748,15 @@ int main(int argc, char **argv)
             pair_trace = true;
         } else if (strcmp(argv[i], "--group") == 0) {
             is_group = true;
+        } else if (strcmp(argv[i], "--grow") == 0) {
+            is_grow = true;
         } else if (strcmp(argv[i], "--spill") == 0) {
             is_spill = true;
         } else if (strcmp(argv[i], "--coverage") == 0) {
             covers = true;
         } else {
             fprintf(stderr, "usage: simulator [--seeds FIRST COUNT] [--steps N] [--trace] "
-                            "[--mutant N] [--coverage] [--group] [--spill]\n");
+                            "[--mutant N] [--coverage] [--group] [--grow] [--spill]\n");
             return 3;
         }
     }

@@ -55,6 +55,11 @@ static const struct {
     {FRAME_CHECKED, 0, 1 << 20, 15, false},
     {FRAME_CHECKED, UINT64_MAX, 1 << 20, 16, false},
     {0, 0, 0, 0, false},
+    {FRAME_RESIZE, 0, 1 << 20, 0, true},
+    {FRAME_RESIZE, 0, 1 << 20, 1, false},
+    {FRAME_RESIZED, 0, 1 << 20, 0, true},
+    {FRAME_RESIZED, 0, 1 << 20, 512, true},
+    {FRAME_RESIZED, 0, 1 << 20, 513, false},
     {FRAME_TYPES, 0, 0, 0, false},
     {UINT8_MAX, 0, 0, 0, false},
 };

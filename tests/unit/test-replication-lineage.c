@@ -82,6 +82,7 @@ static void test_a_greeting_comes_back(void)
     struct hello in = {.role = REPLICA_PRIMARY,
                        .data = DATA_CONSISTENT,
                        .has_evidence = true,
+                       .can_grow = true,
                        .size_bytes = UINT64_C(1) << 40,
                        .seq = 88213,
                        .disk_id = 42,
@@ -107,6 +108,7 @@ static const enum plan seen_from_there[] = {
     [PLAN_STEP_DOWN] = PLAN_THEY_STEP_DOWN,
     [PLAN_THEY_STEP_DOWN] = PLAN_STEP_DOWN,
     [PLAN_SPLIT] = PLAN_SPLIT,
+    [PLAN_GROW] = PLAN_GROW,
     [PLAN_REFUSE] = PLAN_REFUSE,
 };
 #define PLANS (PLAN_REFUSE + 1)
@@ -165,7 +167,7 @@ static void test_every_cell_of_the_decision(void)
     printf("%zu cells:", KINSHIPS * SIDES * SIDES);
     for (unsigned p = 0; p < PLANS; p++) {
         printf(" %s %u,", plan_name((enum plan)p), plans[p]);
-        CHECK(p == PLAN_REFUSE || plans[p] > 0);
+        CHECK(p == PLAN_REFUSE || p == PLAN_GROW || plans[p] > 0);
     }
     printf("\n");
 }
@@ -178,9 +180,26 @@ static void test_two_disks_are_refused(void)
 
     theirs.disk_id++;
     CHECK_EQ(connect_decide(&mine, &theirs, &fork_seq, &reason), PLAN_REFUSE);
-    theirs.disk_id--;
-    theirs.size_bytes++;
-    CHECK_EQ(connect_decide(&mine, &theirs, &fork_seq, &reason), PLAN_REFUSE);
+}
+
+/* A follower has at least what its source has.  Whoever is not to follow has no need to. */
+static void test_the_smaller_follower_grows(void)
+{
+    for (unsigned k = 0; k < KINSHIPS; k++)
+        for (unsigned cell = 0; cell < SIDES * SIDES; cell++) {
+            struct hello mine = hello_of(cell % SIDES, lineage_of(kinships[k].mine, 9)),
+                         theirs = hello_of(cell / SIDES,
+                                           lineage_of(kinships[k].theirs, kinships[k].theirs_from));
+            const char *reason;
+            uint64_t fork_seq;
+            enum plan same = connect_decide(&mine, &theirs, &fork_seq, &reason), want = same;
+
+            theirs.size_bytes++;
+            if (same == PLAN_TARGET || same == PLAN_FULL_TARGET)
+                want = PLAN_GROW;
+            CHECK_EQ(connect_decide(&mine, &theirs, &fork_seq, &reason), want);
+            CHECK_EQ(connect_decide(&theirs, &mine, &fork_seq, &reason), seen_from_there[want]);
+        }
 }
 
 int main(void)
@@ -192,5 +211,6 @@ int main(void)
     RUN(test_a_greeting_comes_back);
     RUN(test_every_cell_of_the_decision);
     RUN(test_two_disks_are_refused);
+    RUN(test_the_smaller_follower_grows);
     return unit_result();
 }

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * disks.c: the disks of a node: those of a group, as windows of the one image; and the gateway's
+ * event RESIZE on a lone one, on an order or because its filter wishes for it.  The size is on disk
+ * before the filter hears of its commit; between the two the node may die.
+ */
+#include "pair.h"
+
+#include <errno.h>
+
+/* --- the disks of a group, as windows of the one image
+ * ------------------------------------------------------- */
+
+static const struct window {
+    uint64_t begins, bytes;
+} windows[DISKS] = {{0, 60 << 10}, {64 << 10, 92 << 10}, {160 << 10, 96 << 10}};
+
+uint64_t node_disk_begins(unsigned disk)
+{
+    return windows[disk].begins;
+}
+
+uint64_t node_disk_bytes(unsigned disk)
+{
+    return windows[disk].bytes;
+}
+
+unsigned node_disk_of(const struct node *n, uint64_t block, uint64_t count)
+{
+    unsigned i = 0;
+
+    while (i < n->disk_count &&
+           (block * BLOCK < windows[i].begins ||
+            (block + count) * BLOCK > windows[i].begins + n->disks[i].size_bytes))
+        i++;
+    return i;
+}
+
+/* --- one grows --- */
+
+static int tell_resize(struct node *n, uint32_t phase, uint64_t size_bytes)
+{
+    const struct sluice_event event = {.kind = SLUICE_EVENT_RESIZE,
+                                       .phase = phase,
+                                       .size_bytes = size_bytes,
+                                       .deadline_ns = 0, /* nothing is waited for */
+                                       .old_bytes =
+                                           n->old_bytes < size_bytes ? n->old_bytes : size_bytes};
+
+    return sluice_filter_table()->event(n->members[0], &event, NULL);
+}
+
+static void end_resize(struct node *n, uint64_t size_bytes)
+{
+    pair_say("-- %d has grown to %u", n->number, (unsigned)size_bytes);
+    tell_resize(n, SLUICE_PHASE_COMMIT, size_bytes);
+    n->disks[0].size_bytes = size_bytes;
+}
+
+void node_resize(struct node *n, uint64_t size_bytes, bool is_cut)
+{
+    if (tell_resize(n, SLUICE_PHASE_PREPARE, size_bytes) < 0)
+        return;
+    if (n->no_room) {
+        tell_resize(n, SLUICE_PHASE_ABORT, size_bytes);
+        return;
+    }
+    n->size_bytes = size_bytes;
+    if (!is_cut)
+        end_resize(n, size_bytes);
+}
+
+bool node_grant_wish(struct node *n, struct sluice_wish *wish)
+{
+    if (wish->size_bytes <= n->size_bytes) {
+        wish->done(wish, 0, "");
+    } else if (n->no_room || tell_resize(n, SLUICE_PHASE_PREPARE, wish->size_bytes) < 0) {
+        wish->done(wish, ENOSPC, "there is no room");
+    } else {
+        n->size_bytes = wish->size_bytes;
+        return true;
+    }
+    return false;
+}
+
+void node_end_wish(struct node *n, struct sluice_wish *wish)
+{
+    end_resize(n, wish->size_bytes);
+    wish->done(wish, 0, "");
+}
