@@ -600,6 +600,7 @@ enum io_status run_copy_parameters(struct scsi_command *c);
 /* erase.c */
 #define SANITIZE_OVERWRITE 0x01
 #define SANITIZE_BLOCK_ERASE 0x02
+#define SANITIZE_CRYPTO_ERASE 0x03
 int erase_open(struct scsi_lu *lu, struct err *e); /* goes on with one that a restart ended */
 void erase_close(struct scsi_lu *lu);
 void decode_sanitize(struct scsi_command *c);

@@ -188,6 +188,7 @@ const struct scsi_operation scsi_operations[] = {
      run_unmap},
     SANITIZE("OVERWRITE", SANITIZE_OVERWRITE, OUT, run_sanitize),
     SANITIZE("BLOCK ERASE", SANITIZE_BLOCK_ERASE, NONE, run_sanitize),
+    SANITIZE("CRYPTO ERASE", SANITIZE_CRYPTO_ERASE, NONE, run_sanitize),
     SANITIZE("EXIT FAILURE MODE", 0x1f, NONE, run_exit_failure_mode),
     {"LOG SENSE",
      0x4d,
@@ -411,6 +412,7 @@ static const struct {
     {0x04, NO_ACTION, may_erase},
     {0x42, NO_ACTION, lu_may_unmap},
     {0x48, SANITIZE_BLOCK_ERASE, lu_may_erase_blocks},
+    {0x48, SANITIZE_CRYPTO_ERASE, lu_may_erase_blocks},
     {0x48, NO_ACTION, may_erase},
     {0x9c, NO_ACTION, lu_is_atomic},
 };

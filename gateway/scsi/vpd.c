@@ -203,15 +203,14 @@ static size_t characteristics(const struct scsi_nexus_lu *n, uint8_t *out)
 {
     put16(out, 1); /* non-rotating */
     if (lu_may_erase_blocks(n->lu))
-        out[3] = 0x40; /* WABEREQ 01b: what was erased reads without an error */
+        out[3] = 0x50; /* WABEREQ, WACEREQ 01b: what was erased reads without an error */
     return 0x3c;
 }
 
 static size_t provisioning(const struct scsi_nexus_lu *n, uint8_t *out)
 {
     if (lu_is_thin(n->lu)) {
-        if (n->lu->space)
-            out[0] = (uint8_t)(PROVISIONING_UNIT_SHIFT - n->lu->block_shift);
+        out[0] = (uint8_t)(PROVISIONING_UNIT_SHIFT - n->lu->block_shift);
         out[1] = 0xe4; /* LBPU, LBPWS, LBPWS10, LBPRZ 001b */
         out[2] = 0x02; /* thin */
     }

@@ -122,7 +122,7 @@ static const struct row rows[] = {
     {"RECEIVE COPY RESULTS of another service action", {0x84, 9, 77, [13] = 32}, BAD_CDB, {0}},
     /* Erasing, where the policy allows it. */
     {"SANITIZE by a service action there is not", {0x48, 0x05}, BAD_CDB, {0}},
-    {"SANITIZE: CRYPTO ERASE, without a key", {0x48, 0x83}, BAD_CDB, {0}},
+    {"SANITIZE: CRYPTO ERASE with a list", {0x48, 0x83, [8] = 4}, BAD_CDB, {0}},
     {"SANITIZE: OVERWRITE with no pattern", {0x48, 0x81, [8] = 4}, BAD_CDB, {1, 0, 0, 0}},
     {"SANITIZE: OVERWRITE with more than a block", {0x48, 0x81, [8] = 8}, BAD_LIST, {1, 0, 2, 1}},
     {"SANITIZE: OVERWRITE never", {0x48, 0x81, [8] = 8}, BAD_LIST, {0, 0, 0, 4}},

@@ -532,7 +532,7 @@ static void test_erasing_erases(void)
         RUN_CDB(fx.first, 0x48, 1, 0, 0, 0, 0, 0, 0, length, 0);
         CHECK_SENSE(0x52400);
     }
-    RUN_CDB(fx.first, 0x48, 3, 0, 0, 0, 0, 0, 0, 0, 0); /* no keys here to lose */
+    RUN_CDB(fx.first, 0x48, 4, 0, 0, 0, 0, 0, 0, 0, 0); /* no such way to erase */
     CHECK_SENSE(0x52400);
     memcpy(fx.data, (const uint8_t[]){0, 0, 0, 4, 0xab, 0xab, 0xab, 0xab}, 8);
     RUN_CDB(fx.first, 0x48, 1, 0, 0, 0, 0, 0, 0, 8, 0); /* no passes */
@@ -542,8 +542,14 @@ static void test_erasing_erases(void)
     CHECK_EQ(RUN_CDB(fx.first, 0x48, 1, 0, 0, 0, 0, 0, 0, 8, 0), SCSI_GOOD);
     CHECK(is_filled(0, BLOCKS, 0xab));
     CHECK_EQ(RUN_CDB(fx.second, 0, 0, 0, 0, 0, 0), SCSI_GOOD);
-    CHECK_EQ(RUN_CDB(fx.first, 0x48, 2, 0, 0, 0, 0, 0, 0, 0, 0), SCSI_GOOD);
-    CHECK(is_filled(0, BLOCKS, 0));
+    for (uint8_t action = 2; action <= 3; action++) { /* BLOCK ERASE, CRYPTO ERASE */
+        memset(fx.ram->bytes, 1, FIXTURE_BYTES);
+        RUN_CDB(fx.first, 0x48, action, 0, 0, 0, 0, 0, 0, 8, 0);
+        CHECK_SENSE(0x52400);
+        CHECK(is_filled(0, BLOCKS, 1));
+        CHECK_EQ(RUN_CDB(fx.first, 0x48, action, 0, 0, 0, 0, 0, 0, 0, 0), SCSI_GOOD);
+        CHECK(is_filled(0, BLOCKS, 0));
+    }
     memset(fx.ram->bytes, 1, FIXTURE_BYTES);
     CHECK_EQ(RUN_CDB(fx.first, 0x04, 0, 0, 0, 0, 0), SCSI_GOOD);
     CHECK(is_filled(0, BLOCKS, 0));
