@@ -7,6 +7,7 @@
     read        the same for a READ
     groups      of REPORT TARGET PORT GROUPS: id=state
     name        the designators of the logical unit alone (NAA), the same on each path
+    erasing     "none" if SANITIZE and FORMAT UNIT are no commands there, nor said to be
     standby     "served" if all that a path in standby has to serve is: INQUIRY, REPORT LUNS, READ CAPACITY,
                 MODE SENSE, REPORT TARGET PORT GROUPS, PERSISTENT RESERVE IN
 """
@@ -74,6 +75,15 @@ def served(path):
     return "served"
 
 
+def erasing(path):
+    for cdb in (bytes([0x48, 0x82]), bytes([0x48, 0x83]), bytes([0x04, 0])):
+        assert sense(*ask(path, cdb)) == "05/20/00", cdb.hex()
+        options = 2 if cdb[0] == 0x48 else 1
+        query = struct.pack(">BBBBHIxx", 0xA3, 0x0C, options, cdb[0], cdb[1] & 0x1F, 64)
+        assert ask(path, query, iscsi.FINAL | iscsi.READ, 64)[1][1] & 7 == 1, cdb.hex()
+    return "none"
+
+
 def portals(path):
     text = b"SendTargets=\0"
     path.send(struct.pack(">BBxx12xIIII", iscsi.TEXT, iscsi.FINAL, path.next_tag(), iscsi.NO_TAG, path.cmdsn, path.statsn), text)
@@ -88,6 +98,7 @@ QUESTIONS = {
     "read": lambda path: sense(*ask(path, iscsi.read10(0, 1), iscsi.FINAL | iscsi.READ, 512)),
     "groups": groups,
     "name": name,
+    "erasing": erasing,
     "standby": served,
 }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""SANITIZE as an initiator sends it: iscsi-sanitize.py PORT TARGET fill|overwrite|erase|wait [MARKER MIB].
+"""SANITIZE as an initiator sends it: iscsi-sanitize.py PORT TARGET fill|overwrite|erase|refused|wait [MARKER MIB].
 
 fill writes the marker all over, by WRITE (10), and again at the front by WRITE ATOMIC; overwrite and erase send
-the order, with IMMED, and end when it has been taken; wait ends when the disk is ready again, and says what the
+the order, with IMMED, and end when it has been taken; refused sees that it is not, and the disk ready as before; wait ends when the disk is ready again, and says what the
 sense data were until then."""
 import struct
 import sys
@@ -33,12 +33,13 @@ def fill(i, marker, mib):
     assert i.command(cdb, FINAL | WRITE, CHUNK, data)[0] == 0, "atomic write"
 
 
-def order(i, service_action, parameters):
+def order(i, service_action, parameters, expect=""):
     i.settle()
     cdb = struct.pack(">BB5xHx", 0x48, 0x80 | service_action, len(parameters))
     flags = FINAL | (WRITE if parameters else 0)
     status, _, answer = i.command(cdb, flags, len(parameters), parameters)
-    assert status == 0, (status, answer.data.hex())
+    said = "%02x/%02x/%02x" % (answer.data[4] & 15, answer.data[14], answer.data[15]) if status == 2 else ""
+    assert status in (0, 2) and said == expect, (status, answer.data.hex())
 
 
 def wait(i):
@@ -65,6 +66,9 @@ def main():
         order(i, 1, struct.pack(">BBH", 1, 0, 4) + b"\x55\xaa\x33\xcc")
     elif what == "erase":
         order(i, 2, b"")
+    elif what == "refused":
+        order(i, 2, b"", "05/2c/00")
+        assert i.test_unit_ready() == 0, "not ready after an order that was refused"
     else:
         wait(i)
 

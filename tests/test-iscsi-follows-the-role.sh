@@ -12,6 +12,7 @@ requires jq iscsi-ls
 make_pair "link: { heartbeat: 100ms, timeout: 800ms }"
 add_portals
 replicated_disk vm 1f000000-0000-4000-8000-000000000001 8MiB "on_peer_loss: hold, peer_timeout: 300ms, peer_wait: 1s, journal: { size: 16MiB },"
+for half in gw-a gw-b; do echo "export: { iscsi: { erase: true } }" >>"$work/$half/etc/disks.d/vm.yaml"; done
 target=iqn.2024-01.org.sluice:1f000000-0000-4000-8000-000000000001
 path_at() {
     case $1 in gw-a) at=$iscsi_a ;; *) at=$iscsi_b ;; esac
@@ -52,6 +53,9 @@ serves() {
     expect "$other" standby served
 }
 serves gw-a
+# What the peer keeps could not be erased: so it is not offered, whatever the policy says.
+expect gw-a erasing none
+grep -q "export.iscsi.erase has no effect" "$work/gw-a/log" || fail "the log does not warn"
 mkfifo "$work/go"
 cat >"$work/stays.py" <<'END'
 import sys

@@ -62,6 +62,17 @@ initiator erase
 initiator wait
 is_gone "clean, block erase"
 
+# What a filter left behind that the disk has no more: nobody would erase that.
+left_behind=$(dirname "$(find "$work/kept" -name atomic-redo)")/filters/gone
+mkdir -p "$left_behind"
+echo "$marker" >"$left_behind/journal"
+initiator refused
+grep -q "$left_behind is left of a filter" "$work/log" || fail "the log does not say why"
+! is_ordered || fail "an order that was refused stands"
+rm -r "$left_behind"
+initiator erase
+initiator wait
+is_gone "after something was left behind"
 stop TERM
 
 # The backing is slow, so that the old bytes are there when the kill comes.

@@ -378,11 +378,25 @@ static int on_detach(struct member *m, const struct sluice_event *event, struct 
                          m->disk->group, m->r->wanted);
 }
 
+/* The old data is also in the journals, here and at the peer, in seals, and in what the peer's
+ * other filters keep. */
+static int on_sanitize(struct member *m, const struct sluice_event *event,
+                       struct sluice_error *error)
+{
+    if (event->phase != SLUICE_PHASE_PREPARE)
+        return 0;
+    return sluice_refuse(m->disk, error, ENOTSUP,
+                         "what the journals and the peer keep of a replicated disk's old data "
+                         "cannot be erased from here; take replication out of both policies, and "
+                         "erase both disks");
+}
+
 static int (*const on_event[SLUICE_EVENT_COUNT])(struct member *, const struct sluice_event *,
                                                  struct sluice_error *) = {
     [SLUICE_EVENT_PROMOTE] = on_role,       [SLUICE_EVENT_DEMOTE] = on_role,
     [SLUICE_EVENT_QUIESCE] = on_quiesce,    [SLUICE_EVENT_RESUME] = on_resume,
     [SLUICE_EVENT_RESIZE] = replica_resize, [SLUICE_EVENT_DETACH] = on_detach,
+    [SLUICE_EVENT_SANITIZE] = on_sanitize,
 };
 
 static int event(void *instance, const struct sluice_event *e, struct sluice_error *error)

@@ -191,6 +191,25 @@ static void warn_of_strangers(const struct gateway_export *x, const struct gatew
                  target, x->name);
 }
 
+/* What the peer keeps of the old data, in its journal, its tier and its seals, is out of reach. */
+static bool has_replication(const struct disk_config *policy)
+{
+    for (unsigned i = 0; i < policy->filter_count; i++)
+        if (policy->filters[i].filter_class == SLUICE_CLASS_REPLICATION)
+            return true;
+    return false;
+}
+
+static void warn_of_erasing(const struct gateway_export *x, const struct disk_config *policy)
+{
+    if (policy->iscsi.may_erase && has_replication(policy))
+        log_line(
+            LOG_LEVEL_WARNING,
+            "iSCSI: export.iscsi.erase has no effect: what the journals and the peer keep of a "
+            "replicated disk's old data could not be erased disk=%s",
+            x->name);
+}
+
 static int set_lun(struct gateway_export *x, const struct gateway_config *c,
                    const struct disk_config *disk_policy, struct err *e)
 {
@@ -206,11 +225,12 @@ static int set_lun(struct gateway_export *x, const struct gateway_config *c,
         .peer = peer_of(c, disk_policy),
         .scsi = {.block_bytes = policy->sectors == ISCSI_SECTORS_4KN ? 4096 : 512,
                  .physical_bytes = policy->sectors == ISCSI_SECTORS_512 ? 512 : 4096,
-                 .may_erase = policy->may_erase},
+                 .may_erase = policy->may_erase && !has_replication(disk_policy)},
     };
 
     write_target_name(policy, x->disk, target, sizeof target);
     warn_of_strangers(x, c, policy, target);
+    warn_of_erasing(x, disk_policy);
     return iscsi_lun_set(x->gateway->iscsi, x->disk, &settings, e);
 }
 

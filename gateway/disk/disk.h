@@ -114,6 +114,9 @@ int disk_event_abort(struct disk *disk, uint32_t kind, struct err *e) MUST_CHECK
 int disk_policy_change(struct disk *disk, struct station *station,
                        const struct sluice_value *values, struct err *e) MUST_CHECK;
 
+/* -ENOTEMPTY: what a filter that is gone kept of the disk is still there, and would not be erased.
+ * Blocks. */
+int disk_may_be_sanitized(struct disk *disk, struct err *e) MUST_CHECK;
 /*
  * The disk has been overwritten; its filters overwrite what they keep of before elsewhere. -EAGAIN:
  * they have not ended yet; call it again, or disk_sanitize_abort().  -ESHUTDOWN: the gateway stops.

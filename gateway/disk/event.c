@@ -10,7 +10,9 @@
  */
 #include "internal.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -362,6 +364,36 @@ void disk_abort_expired(struct disk *disk)
         disk_notify(disk, "aborted", "event:%s reason:expired", disk_event_name(kind));
     }
     pthread_mutex_unlock(&disk->control);
+}
+
+static bool has_station(const struct disk *disk, const char *name)
+{
+    for (unsigned i = 0; i < disk->count; i++)
+        if (strcmp(disk->station[i]->name, name) == 0)
+            return true;
+    return false;
+}
+
+int disk_may_be_sanitized(struct disk *disk, struct err *e)
+{
+    char path[PATH_MAX + 16];
+    const struct dirent *entry;
+    int r = 0;
+    DIR *folder;
+    SCOPED_LOCK(&disk->control);
+
+    snprintf(path, sizeof path, "%s/filters", disk->folder);
+    folder = disk->folder[0] ? opendir(path) : NULL;
+    if (!folder)
+        return 0;
+    while (r == 0 && (entry = readdir(folder)))
+        if (entry->d_name[0] != '.' && !has_station(disk, entry->d_name))
+            r = err_set(e, ENOTEMPTY,
+                        "%s: %s/%s is left of a filter that the disk has no more, and may hold old "
+                        "data; remove it, and what that filter kept elsewhere, then order again",
+                        disk->name, path, entry->d_name);
+    closedir(folder);
+    return r;
 }
 
 static int sanitize_prepare(struct disk *disk, const struct sluice_event *event, struct err *e)

@@ -234,17 +234,27 @@ static void stop_waiting(struct scsi_job *job)
 static int start_work(struct scsi_job *job)
 {
     struct scsi_lu *lu = job->command->nexus_lu->lu;
+    struct err e = {0};
     int error;
 
+    if (disk_may_be_sanitized(lu->disk, &e) < 0) {
+        log_line(LOG_LEVEL_ERROR, "an erasure was refused: %s disk=%s", e.text,
+                 disk_name(lu->disk));
+        finish(lu, 0);
+        return ENOTEMPTY;
+    }
     error = start(lu);
     if (error)
         finish(lu, error);
     return error;
 }
 
-static void failed(struct scsi_command *c)
+static void failed(struct scsi_command *c, int error)
 {
-    sense_set(c, SENSE_MEDIUM_ERROR, ASC_SANITIZE_FAILED);
+    if (error == ENOTEMPTY) /* something else has to come before */
+        sense_set(c, SENSE_ILLEGAL_REQUEST, ASC_COMMAND_SEQUENCE);
+    else
+        sense_set(c, SENSE_MEDIUM_ERROR, ASC_SANITIZE_FAILED);
 }
 
 /* 0: its order is being made stable; 1: it has been started. */
@@ -259,7 +269,7 @@ static enum job_next erase_step(struct scsi_job *job)
         return job_work(job, start_work);
     }
     if (job->error) {
-        failed(c);
+        failed(c, job->error);
         return JOB_END;
     }
     if (job->phase++ > 1 || job->value[0] /* IMMED */ || c->is_cancelled)
