@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
 #define LOCK_WAIT_NS (UINT64_C(5) * 1000000000u)
@@ -141,6 +142,23 @@ static void backing_file_status(struct backing *b, struct backing_status *out)
                  strerror(out->sticky_error));
     else
         snprintf(out->sentence, sizeof out->sentence, "%.200s", f->path);
+}
+
+/* A block device has all its space. */
+static bool backing_file_space(const struct backing *b, struct backing_space *out)
+{
+    const struct backing_file *f = file_of(b);
+    struct statvfs system;
+    struct stat st;
+
+    if (stat(f->path, &st) < 0 || !S_ISREG(st.st_mode) || statvfs(f->path, &system) < 0)
+        return false;
+    *out = (struct backing_space){
+        .used_bytes = (uint64_t)st.st_blocks * 512,
+        .available_bytes = (uint64_t)system.f_bavail * system.f_frsize,
+        .total_bytes = (uint64_t)system.f_blocks * system.f_frsize,
+    };
+    return true;
 }
 
 static void backing_file_identity(const struct backing *b, char *out, size_t out_size)
@@ -295,6 +313,7 @@ const struct backing_ops backing_file_ops = {
     .close = backing_file_close,
     .submit = backing_file_submit,
     .status = backing_file_status,
+    .space = backing_file_space,
     .identity = backing_file_identity,
     .resize = backing_file_resize,
     .refresh = backing_file_refresh,

@@ -30,6 +30,9 @@ struct backing_ops {
     /* Required.  Any thread, does not block; always terminates `out`. */
     void (*identity)(const struct backing *b, char *out, size_t out_size);
 
+    /* Optional: what backing_space() says; NULL: not known. */
+    bool (*space)(const struct backing *b, struct backing_space *out);
+
     /* Optional: NULL is answered with -ENOTSUP and a sentence by backing.c.  Control thread. */
     int (*resize)(struct backing *b, uint64_t size_bytes, struct err *e);
     int (*refresh)(struct backing *b, struct err *e);

@@ -53,6 +53,11 @@ void backing_status(struct backing *b, struct backing_status *out)
     b->ops->status(b, out);
 }
 
+bool backing_space(const struct backing *b, struct backing_space *out)
+{
+    return b->ops->space && b->ops->space(b, out);
+}
+
 const char *backing_kind_name(enum backing_kind kind)
 {
     return (unsigned)kind < ARRAY_SIZE(kinds) ? kinds[kind]->name : "unknown";

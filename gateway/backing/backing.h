@@ -69,6 +69,12 @@ struct backing_status {
     char sentence[256]; /* "connected", "lost nbd://..., retrying since 3 s" */
 };
 
+/* Of the file system that a backing lies in. */
+struct backing_space {
+    uint64_t used_bytes; /* by the backing itself */
+    uint64_t available_bytes, total_bytes;
+};
+
 /* Blocks (connects, starts a child): control thread only. A remote backing that cannot be reached
  * is an error. Service threads are started on first use; so only after the process has forked. */
 int backing_open(const struct backing_spec *spec, struct backing **out, struct err *e) MUST_CHECK;
@@ -77,6 +83,9 @@ void backing_close(struct backing *b);
 
 const struct backing_info *backing_info(const struct backing *b);
 void backing_status(struct backing *b, struct backing_status *out);
+/* False: not known, or the backing never needs more than it has. Any thread; a network file system
+ * may keep it waiting. */
+bool backing_space(const struct backing *b, struct backing_space *out);
 const char *backing_kind_name(enum backing_kind kind);
 
 /* A word that says what this backing is, to notice that another one is in its place: inode and

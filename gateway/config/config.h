@@ -145,6 +145,7 @@ struct iscsi_export_config {
     enum iscsi_sectors sectors;
     const char *target, *iqn; /* at most one of them; both NULL: the disk's own target */
     unsigned lun;
+    unsigned low_space_percent;     /* 0: nobody is warned */
     const char *chap, *chap_mutual; /* paths of secret files, or NULL */
     struct config_strings initiators;
     struct config_networks networks;

@@ -482,6 +482,9 @@ static const struct config_key iscsi_keys[] = {
     ROW("erase", SLUICE_TYPE_BOOL, 0, 0, 0, "false", NULL,
         "Whether SANITIZE and FORMAT UNIT are obeyed.", iscsi_export_config, may_erase,
         PLAN_RESTART),
+    ROW("low_space", SLUICE_TYPE_INTEGER, 0, 0, 99, "10", NULL,
+        "Percent of the backing's file system: when less is free, initiators are warned (38/07).",
+        iscsi_export_config, low_space_percent, PLAN_EXPORT),
 };
 
 static void check_iscsi(struct binder *b, const struct config_node *node, void *base)

@@ -354,6 +354,8 @@ int gateway_start(struct gateway *g, struct err *e)
         r = control_socket_start(g, e);
     if (r == 0)
         r = ticker_start(g, e);
+    if (r == 0)
+        r = space_start(g, e);
     if (r < 0)
         return r;
     gateway_tell_ready(g);

@@ -203,6 +203,9 @@ void export_judge(struct gateway_export *x, struct windows *w, struct health *h)
 /* ticker.c: once a second: retries, changes of state, the service manager's watchdog. */
 int ticker_start(struct gateway *g, struct err *e) MUST_CHECK;
 
+/* space.c: what file systems have left, for the initiators of the disks in them. */
+int space_start(struct gateway *g, struct err *e) MUST_CHECK;
+
 /* answer.c: the answer to any request but a watch, and to a line that is no request. NULL only for
  * ENOMEM. */
 json_t *control_answer(struct gateway *g, const struct control_request *q) MUST_CHECK;

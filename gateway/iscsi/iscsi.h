@@ -63,6 +63,8 @@ int iscsi_lun_set(struct iscsi *iscsi, struct disk *disk, const struct iscsi_lun
  * no LUN. Blocks. */
 void iscsi_lun_set_access(struct iscsi *iscsi, struct disk *disk,
                           const struct scsi_port_group *groups, unsigned count);
+/* See scsi_lu_set_space(). Nothing when the disk is no LUN. Blocks. */
+void iscsi_lun_set_space(struct iscsi *iscsi, struct disk *disk, const struct scsi_space *space);
 /* When it returns nothing of any session is in flight at the disk. -ENOENT: it is none. Blocks. */
 int iscsi_lun_remove(struct iscsi *iscsi, struct disk *disk, struct err *e) MUST_CHECK;
 

@@ -586,6 +586,19 @@ void iscsi_lun_set_access(struct iscsi *iscsi, struct disk *disk,
         scsi_lu_set_port_groups(lun->lu, groups, count);
 }
 
+void iscsi_lun_set_space(struct iscsi *iscsi, struct disk *disk, const struct scsi_space *space)
+{
+    struct target *target = NULL;
+    struct lun *lun;
+    SCOPED_LOCK(&iscsi->control);
+
+    pthread_mutex_lock(&iscsi->mutex);
+    lun = find_lun(iscsi, disk, &target);
+    pthread_mutex_unlock(&iscsi->mutex);
+    if (lun)
+        scsi_lu_set_space(lun->lu, space);
+}
+
 int iscsi_lun_remove(struct iscsi *iscsi, struct disk *disk, struct err *e)
 {
     struct target *target = NULL;

@@ -150,14 +150,15 @@ struct scsi_lu {
     bool may_erase;                                /* [I] */
     char vendor[9], product[17], revision[5];      /* [I] */
 
-    _Atomic uint32_t gates;                            /* [A] LU_*; changed under the mutex */
-    _Atomic bool is_descriptor_sense, is_write_cached; /* [A] D_SENSE, WCE */
-    _Atomic bool is_task_aborted_told;                 /* [A] TAS */
-    _Atomic bool is_write_protected;                   /* [A] SWP */
-    bool (*space)(void *arg, uint64_t *used_bytes, uint64_t *available_bytes); /* [I] */
-    void *space_arg;                                                           /* [I] */
-    struct scsi_port_group groups[SCSI_PORT_GROUPS_MAX];                       /* [L] */
-    unsigned group_count; /* [L] 0: the nexus's own, active */
+    _Atomic uint32_t gates;                              /* [A] LU_*; changed under the mutex */
+    _Atomic bool is_descriptor_sense, is_write_cached;   /* [A] D_SENSE, WCE */
+    _Atomic bool is_task_aborted_told;                   /* [A] TAS */
+    _Atomic bool is_write_protected;                     /* [A] SWP */
+    struct scsi_port_group groups[SCSI_PORT_GROUPS_MAX]; /* [L] */
+    unsigned group_count;                                /* [L] 0: the nexus's own, active */
+    struct scsi_space space;                             /* [L] */
+    bool is_space_known;                                 /* [L] */
+    bool is_space_low;                                   /* [L] initiators have been warned */
 
     pthread_mutex_t mutex;
     struct list nexus_lus;            /* [L] */
@@ -341,6 +342,7 @@ enum sense_key {
 #define ASC_INVALID_FIELD_IN_CDB 0x2400
 #define ASC_NO_SUCH_LUN 0x2500
 #define ASC_INVALID_FIELD_IN_LIST 0x2600
+#define ASC_COMMAND_SEQUENCE 0x2c00
 #define ASC_UNSUPPORTED_CSCD 0x2607
 #define ASC_TOO_MANY_SEGMENTS 0x2608
 #define ASC_UNSUPPORTED_SEGMENT 0x2609
@@ -579,7 +581,8 @@ void manage_abort_some(struct scsi_management *m, struct scsi_lu *lu,
 /* lu.c */
 /* The groups that an initiator at this nexus is told of; how many. */
 unsigned lu_port_groups(const struct scsi_nexus_lu *n, struct scsi_port_group *out);
-bool lu_space(const struct scsi_lu *lu, uint64_t *used_bytes, uint64_t *available_bytes);
+/* False: not known, or the disk is not thin. Any thread. */
+bool lu_space(struct scsi_lu *lu, struct scsi_space *out);
 /* atomic.c */
 #define ATOMIC_BYTES_MAX (1u << 20)
 #define ATOMIC_SLOTS 8u

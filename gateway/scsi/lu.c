@@ -57,8 +57,6 @@ static int take_settings(struct scsi_lu *lu, const struct scsi_lu_settings *s, s
 
     lu->naa_oui = s->naa_oui & 0xffffff;
     lu->may_erase = s->may_erase;
-    lu->space = s->space;
-    lu->space_arg = s->space_arg;
     if (r == 0)
         r = take_text(lu->vendor, sizeof lu->vendor, s->vendor, "SLUICE", e);
     if (r == 0)
@@ -131,11 +129,6 @@ void lu_reset(struct scsi_lu *lu)
 {
     mode_reset(lu);
     reserve6_end(lu, NULL);
-}
-
-bool lu_space(const struct scsi_lu *lu, uint64_t *used_bytes, uint64_t *available_bytes)
-{
-    return lu->space && lu->space(lu->space_arg, used_bytes, available_bytes);
 }
 
 /* --- asymmetric access -------------------------------------------------------------------- */

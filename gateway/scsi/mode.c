@@ -37,14 +37,15 @@ struct mode_page {
     uint8_t fixed[12];            /* from byte 0, without the bits above; the rest is zero */
 };
 static const struct mode_page mode_pages[] = {
-    {0x01, 0, 12, {0x01, 0x0a, 0xc0}}, /* AWRE, ARRE: the backing's own business */
+    /* AWRE, ARRE: the backing's own business; LBPERE: thresholds are told */
+    {0x01, 0, 12, {0x01, 0x0a, 0xc0, 0, 0, 0, 0, 0x80}},
     {0x02, 0, 16, {0x02, 0x0e}},
     {0x08, 0, 20, {0x08, 0x12}},
     {0x0a, 0, 12, {0x0a, 0x0a, 0x20, 0x10, 0, 0, 0, 0, 0xff, 0xff}}, /* TST 1, QAM 1 */
     {0x0a, 1, 32, {0x4a, 0x01, 0, 0x1c}},
     {0x1a, 0, 40, {0x1a, 0x26}},
     {0x1c, 0, 12, {0x1c, 0x0a}},
-    {0x1c, 2, 16, {0x5c, 0x02, 0, 0x0c}},
+    {0x1c, 2, 24, {0x5c, 0x02, 0, 0x14}},
 };
 
 static _Atomic bool *flag_of(struct scsi_lu *lu, const struct mode_bit *bit)
@@ -59,6 +60,19 @@ static bool bit_value(struct scsi_lu *lu, const struct mode_bit *bit, enum page_
     return control == DEFAULT ? bit->is_set : atomic_load(flag_of(lu, bit));
 }
 
+/* SBC-4 6.5.9: one threshold, of what is left, armed for decrease. */
+static void put_threshold(struct scsi_lu *lu, uint8_t *descriptor)
+{
+    struct scsi_space space;
+
+    descriptor[1] = 0x01;
+    if (!lu_space(lu, &space) || space.threshold_bytes == 0)
+        return;
+    descriptor[0] = 0x80;
+    put32(descriptor + 4,
+          (uint32_t)MIN(space.threshold_bytes >> PROVISIONING_UNIT_SHIFT, UINT64_C(0xffffffff)));
+}
+
 static void build_page(struct scsi_lu *lu, const struct mode_page *page, enum page_control control,
                        uint8_t *out)
 {
@@ -66,6 +80,8 @@ static void build_page(struct scsi_lu *lu, const struct mode_page *page, enum pa
 
     memset(out, 0, page->bytes);
     memcpy(out, page->fixed, control == CHANGEABLE ? header : sizeof page->fixed);
+    if (page->page == 0x1c && page->subpage == 2 && control != CHANGEABLE)
+        put_threshold(lu, out + 16);
     if (page->subpage)
         return;
     for (unsigned i = 0; i < ARRAY_SIZE(mode_bits); i++)

@@ -178,9 +178,9 @@ static size_t put_resource(uint8_t *at, unsigned parameter, uint64_t bytes)
     return 12;
 }
 
-static size_t log_page(const struct scsi_lu *lu, uint8_t code, uint8_t *at)
+static size_t log_page(struct scsi_lu *lu, uint8_t code, uint8_t *at)
 {
-    uint64_t used, available;
+    struct scsi_space space;
 
     switch (code) {
     case PAGE_SUPPORTED:
@@ -189,9 +189,10 @@ static size_t log_page(const struct scsi_lu *lu, uint8_t code, uint8_t *at)
         at[2] = PAGE_EXCEPTIONS;
         return 3;
     case PAGE_PROVISIONING:
-        if (!lu_space(lu, &used, &available))
+        if (!lu_space(lu, &space))
             return 0;
-        return put_resource(at, 1, available) + put_resource(at + 12, 2, used);
+        return put_resource(at, 1, space.available_bytes) +
+               put_resource(at + 12, 2, space.used_bytes);
     default: /* no exception */
         at[2] = 0x03;
         at[3] = 4;

@@ -201,10 +201,12 @@ struct scsi_lu_settings {
     const char *vendor, *product, *revision; /* at most 8, 16 and 4 characters of ASCII */
     uint32_t naa_oui; /* of 24 bits: names are NAA 6 of that organisation; 0: locally assigned */
     bool may_erase;   /* SANITIZE and FORMAT UNIT are obeyed */
-    /* What the disk uses of the space it shares, and what is left; any thread, must not block.
-     * False: not known.  NULL: no thin provisioning thresholds. */
-    bool (*space)(void *arg, uint64_t *used_bytes, uint64_t *available_bytes);
-    void *space_arg;
+};
+
+/* What a disk uses of the space that it shares with others, and what is left. */
+struct scsi_space {
+    uint64_t used_bytes, available_bytes;
+    uint64_t threshold_bytes; /* when less is left its initiators are warned; 0: never */
 };
 
 /*
@@ -227,6 +229,9 @@ bool scsi_lu_is_named(const struct scsi_lu *lu, const uint8_t *naa, size_t bytes
  * thread. */
 bool scsi_lu_visit(struct scsi_lu *lu) MUST_CHECK;
 void scsi_lu_leave(struct scsi_lu *lu);
+/* To be told again and again. When what is left falls below the threshold, sessions learn of it by
+ * a unit attention (38/07), once until there is clearly more again. Any thread. */
+void scsi_lu_set_space(struct scsi_lu *lu, const struct scsi_space *space);
 /* How the disk is reached, here and at the peer.  Sessions learn of a change by a unit attention
  * (2A/06).  None: each target port is in a group of its own number, active. Any thread. */
 void scsi_lu_set_port_groups(struct scsi_lu *lu, const struct scsi_port_group *groups,

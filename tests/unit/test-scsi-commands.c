@@ -512,6 +512,51 @@ static void test_a_recorded_write_is_finished_before_serving(void)
  * ------------------------------------------------------------------------------------
  */
 
+static void left(uint64_t mib)
+{
+    const struct scsi_space space = {
+        .used_bytes = 3u << 20, .available_bytes = mib << 20, .threshold_bytes = 16u << 20};
+
+    scsi_lu_set_space(fx.lu, &space);
+}
+
+static bool is_warned(struct scsi_nexus *nexus)
+{
+    if (RUN_CDB(nexus, 0, 0, 0, 0, 0, 0) == SCSI_GOOD)
+        return false;
+    CHECK_SENSE(0x63807);
+    return true;
+}
+
+/* Again only after there was clearly more. */
+static void test_little_space_is_told_once(void)
+{
+    set_up();
+    CHECK_EQ(RUN_CDB(fx.first, 0x4d, 0, 0x4c, 0, 0, 0, 0, 0, 64, 0), SCSI_GOOD);
+    CHECK_EQ(get_be(fx.data + 2, 2), 0); /* not known yet */
+    left(16);
+    CHECK(!is_warned(fx.first));
+    left(15);
+    CHECK(is_warned(fx.first));
+    CHECK(is_warned(fx.second));
+    CHECK(!is_warned(fx.first));
+    left(17); /* not enough to be warned anew */
+    left(14);
+    CHECK(!is_warned(fx.first));
+    left(18);
+    left(15);
+    CHECK(is_warned(fx.first));
+    CHECK_EQ(RUN_CDB(fx.first, 0x4d, 0, 0x4c, 0, 0, 0, 0, 0, 64, 0), SCSI_GOOD);
+    CHECK_EQ(get_be(fx.data + 8, 4), 15);
+    CHECK_EQ(get_be(fx.data + 20, 4), 3);
+    CHECK_EQ(RUN_CDB(fx.first, 0x1a, 8, 0x1c, 2, 64, 0), SCSI_GOOD);
+    CHECK_EQ(get_be(fx.data + 4 + 16, 4), 0x80010000); /* enabled, available, when less */
+    CHECK_EQ(get_be(fx.data + 4 + 20, 4), 16);
+    CHECK_EQ(RUN_CDB(fx.first, 0x1a, 8, 0x5c, 2, 64, 0), SCSI_GOOD);
+    CHECK_EQ(get_be(fx.data + 4 + 16, 8), 0); /* nobody changes it */
+    fixture_end();
+}
+
 static void test_erasing_needs_the_policy(void)
 {
     set_up();
@@ -603,6 +648,7 @@ int main(void)
     RUN(test_a_copy_copies);
     RUN(test_an_atomic_write_leaves_no_record);
     RUN(test_a_recorded_write_is_finished_before_serving);
+    RUN(test_little_space_is_told_once);
     RUN(test_erasing_needs_the_policy);
     RUN(test_erasing_erases);
     RUN(test_an_erasure_outlives_its_session);
