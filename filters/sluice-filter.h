@@ -531,6 +531,11 @@ struct sluice_filter {
 
     /* The class of this instance, if its options decide it (qos with at: backing); NULL: filter_class. */
     uint32_t (*place)(const struct sluice_value *values);
+
+    /* Why these values do not go together, one line that lives as long as the filter; NULL: they do.
+     * Asked when the configuration is read, before there is a disk, so that `sluice check` says it.
+     * NULL: whatever the table of options lets through. */
+    const char *(*check)(const struct sluice_value *values);
 };
 
 #if defined(__GNUC__)

@@ -132,41 +132,38 @@ void cache_read_options(const struct sluice_value *v, struct cache_options *o)
 /* --- open ---------------------------------------------------------------------------------------
  */
 
-static int check_ordered(struct sluice_disk *disk, const struct sluice_value *v,
-                         struct sluice_error *error)
+/* Also asked when the configuration is read. */
+static const char *check_values(const struct sluice_value *v)
 {
     bool has_ssd = v[O_TIER].is_set || v[O_SSD_PATH].is_set;
 
-    if (!v[O_ORDERED].integer)
-        return 0;
-    return has_ssd ? 0
-                   : sluice_refuse(disk, error, EINVAL,
-                                   "ordered: is about what an SSD holds back from the backing, and "
-                                   "there is none: ssd: { tier: NAME, size: SIZE }");
+    if (v[O_TIER].is_set && v[O_SSD_PATH].is_set)
+        return "ssd: either tier or path";
+    if (v[O_GIVEN_UP].is_set && strspn(v[O_GIVEN_UP].string, "0123456789abcdef") != 16)
+        return "ssd.given_up: a tier is named by 16 digits";
+    if (has_ssd && !v[O_SSD_SIZE].is_set)
+        return "ssd.size is missing";
+    if (!has_ssd && v[O_MODE].is_set && v[O_MODE].integer == MODE_WRITE_BACK)
+        return "write-back needs an SSD, so that nothing is lost with the power: ssd: { tier: "
+               "NAME, size: SIZE }";
+    if (v[O_HARD].integer <= v[O_SOFT].integer)
+        return "dirty.hard has to be above dirty.soft";
+    if (v[O_ORDERED].integer && !has_ssd)
+        return "ordered: is about what an SSD holds back from the backing, and there is none: "
+               "ssd: { tier: NAME, size: SIZE }";
+    return NULL;
 }
 
 static int check_options(struct sluice_disk *disk, const struct sluice_value *v,
                          struct sluice_error *error)
 {
-    bool has_ssd = v[O_TIER].is_set || v[O_SSD_PATH].is_set;
+    const char *why = check_values(v);
 
     if (disk->size_bytes % BLOCK_BYTES)
         return sluice_refuse(disk, error, EINVAL,
                              "the disk's size, %llu, is not a multiple of 4096, as the cache needs",
                              (unsigned long long)disk->size_bytes);
-    if (v[O_TIER].is_set && v[O_SSD_PATH].is_set)
-        return sluice_refuse(disk, error, EINVAL, "ssd: either tier or path");
-    if (v[O_GIVEN_UP].is_set && strspn(v[O_GIVEN_UP].string, "0123456789abcdef") != 16)
-        return sluice_refuse(disk, error, EINVAL, "ssd.given_up: a tier is named by 16 digits");
-    if (has_ssd && !v[O_SSD_SIZE].is_set)
-        return sluice_refuse(disk, error, EINVAL, "ssd.size is missing");
-    if (!has_ssd && v[O_MODE].is_set && v[O_MODE].integer == MODE_WRITE_BACK)
-        return sluice_refuse(disk, error, EINVAL,
-                             "write-back needs an SSD, so that nothing is lost with the power: "
-                             "ssd: { tier: NAME, size: SIZE }");
-    if (v[O_HARD].integer <= v[O_SOFT].integer)
-        return sluice_refuse(disk, error, EINVAL, "dirty.hard has to be above dirty.soft");
-    return check_ordered(disk, v, error);
+    return why ? sluice_refuse(disk, error, EINVAL, "%s", why) : 0;
 }
 
 /* A folder: one file for each disk that names the tier. */
@@ -320,5 +317,6 @@ static const struct sluice_filter filter = {
     .prefetch = SLUICE_HANDLE(cache_on_prefetch, NULL),
     .cancel = cache_on_cancel,
     .event = cache_on_event,
+    .check = check_values,
 };
 SLUICE_FILTER(filter)

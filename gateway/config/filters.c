@@ -254,10 +254,27 @@ static void say_no_item(struct binder *b, const struct config_node *item)
         binder_say(b, &item->at, "expected a filter (NAME or NAME: {option: value})");
 }
 
+/* Only of values that are each what they should be. */
+static void check_values(struct binder *b, const struct config_node *item,
+                         const struct filter_config *out, unsigned problems_before)
+{
+    const struct sluice_filter *filter = out->filter;
+    bool knows_check =
+        filter->struct_size >= offsetof(struct sluice_filter, check) + sizeof filter->check;
+    const char *why = NULL;
+
+    if (knows_check && filter->check && out->values && !b->is_partial &&
+        b->problems->count == problems_before)
+        why = filter->check(out->values);
+    if (why)
+        binder_say(b, &item->at, "%s", why);
+}
+
 static bool bind_instance(struct binder *b, const struct config_node *item,
                           const struct disk_config *disk, struct filter_config *out)
 {
     const struct config_node *options;
+    unsigned problems = b->problems->count;
     const char *word;
     size_t mark;
 
@@ -274,6 +291,7 @@ static bool bind_instance(struct binder *b, const struct config_node *item,
     mark = binder_push_key(b, word);
     out->values = bind_values(b, out->filter, item, options);
     bind_instance_keys(b, options, disk, out);
+    check_values(b, item, out, problems);
     binder_pop(b, mark);
     out->filter_class = out->filter->place && out->values ? out->filter->place(out->values)
                                                           : out->filter->filter_class;

@@ -52,6 +52,11 @@ static uint32_t place_qos(const struct sluice_value *values)
     return values[3].integer == 1 ? SLUICE_CLASS_BACKING_CONTROL : SLUICE_CLASS_IO_CONTROL;
 }
 
+static const char *check_cache(const struct sluice_value *values)
+{
+    return values[3].is_set && !values[2].is_set ? "ssd.size without ssd.tier" : NULL;
+}
+
 static int open_none(struct sluice_disk *disk, const struct sluice_value *values, void **instance,
                      struct sluice_error *error)
 {
@@ -70,7 +75,7 @@ static struct sluice_verdict pass(void *instance, struct sluice_request *request
     return sluice_pass();
 }
 
-#define FAKE(word, line, its_class, its_needs, its_traits, its_options, its_place)             \
+#define FAKE(word, line, its_class, its_needs, its_traits, its_options, its_place, ...)        \
     {                                                                                          \
         .struct_size = sizeof(struct sluice_filter), .api_version = SLUICE_FILTER_API_VERSION, \
         .name = word, .version = "1", .vendor = "test", .summary = line,                       \
@@ -79,7 +84,7 @@ static struct sluice_verdict pass(void *instance, struct sluice_request *request
         .read = SLUICE_PASS_UNSEEN, .write = SLUICE_PASS_UNSEEN, .flush = SLUICE_PASS_UNSEEN,  \
         .trim = SLUICE_PASS_UNSEEN, .zero = SLUICE_PASS_UNSEEN,                                \
         .extents = SLUICE_HANDLE(pass, NULL), .prefetch = SLUICE_HANDLE(pass, NULL),           \
-        .place = its_place                                                                     \
+        .place = its_place, __VA_ARGS__                                                        \
     }
 const struct sluice_filter fake_filters[] = {
     FAKE("passthru", "Does nothing.", SLUICE_CLASS_INSPECTION, 0, SLUICE_TRAIT_BYPASSABLE,
@@ -96,7 +101,8 @@ const struct sluice_filter fake_filters[] = {
          SLUICE_NEEDS_EVERY_WRITE_ONCE | SLUICE_NEEDS_FINAL_SIZE, 0, replication_options, NULL),
     FAKE("index", "Needs plaintext, low.", SLUICE_CLASS_CACHE, SLUICE_NEEDS_PLAINTEXT, 0, NULL,
          NULL),
-    FAKE("cache", "Caches.", SLUICE_CLASS_CACHE, 0, SLUICE_TRAIT_HOLDS_DATA, cache_options, NULL),
+    FAKE("cache", "Caches.", SLUICE_CLASS_CACHE, 0, SLUICE_TRAIT_HOLDS_DATA, cache_options, NULL,
+         .check = check_cache),
     FAKE("qos", "Limits.", SLUICE_CLASS_IO_CONTROL, 0, SLUICE_TRAIT_BYPASSABLE, qos_options,
          place_qos),
 };
