@@ -117,6 +117,21 @@ static void judge_not_open(struct gateway_export *x, struct health *h)
         trouble(h, "suspended", "wait; sluice watch tells when", "is being opened");
 }
 
+/* A file is there or not; only what is reached over a line may come back by itself. */
+static void judge_unreachable(struct gateway_export *x, const char *sentence, struct health *h)
+{
+    char remedy[200];
+
+    if (x->policy->backing.kind == BACKING_FILE) {
+        snprintf(remedy, sizeof remedy, "put back what was there, then: sluice disk reopen %s",
+                 x->name);
+        trouble(h, "failed", remedy, "every request fails: %s", sentence);
+    } else {
+        trouble(h, "suspended", "see that the backing's server runs and can be reached",
+                "requests wait for the backing: %s", sentence);
+    }
+}
+
 static void judge_backing(struct gateway_export *x, struct health *h)
 {
     struct backing_status st = {.is_connected = true};
@@ -129,8 +144,7 @@ static void judge_backing(struct gateway_export *x, struct health *h)
                 "a flush failed (%s); every flush fails until the backing is opened anew",
                 strerror(st.sticky_error));
     if (!st.is_connected)
-        trouble(h, "suspended", "see that the backing's server runs and can be reached",
-                "requests wait for the backing: %s", st.sentence);
+        judge_unreachable(x, st.sentence, h);
 }
 
 static void judge_gate(struct gateway_export *x, const struct windows *w, struct health *h)
