@@ -377,8 +377,10 @@ static void leave_and_join(struct life *l)
     if (l->station)
         return;
     go_on(below(l, 300));
-    if (below(l, 3) == 0)
-        unlink(tier); /* another size */
+    if (below(l, 3) == 0) {
+        unlink(tier);                 /* another size */
+        atomic_store(&tier_inode, 0); /* a new one, which works: the old one's number may be its */
+    }
     join_chain(l);
     atomic_fetch_add(&told->joins, 1);
 }
