@@ -2,14 +2,17 @@
 /*
  * cache-sim: plays a block trace through the filter's own policy and index and prints miss ratios.
  *
- *     cache-sim [--policy s3-fifo|lru|arc] [--ram PERCENT] [--segment BLOCKS] SIZE... < TRACE
+ *     cache-sim [--policy s3-fifo|lru|arc] [--ram PERCENT] [--segment BLOCKS]
+ *               [--bypass-after BLOCKS] SIZE... < TRACE
  *
  * A line of the trace is `first-block count ...`; each block is one request.  SIZE is the cache's,
  * in percent of the blocks that occur.  Without --ram all of it is RAM; with it, so many percent of
- * the cache are RAM and the rest is the log on the SSD, with its reclaim.  One JSON object a size.
+ * the cache are RAM and the rest is the log on the SSD, with its reclaim.  With --bypass-after,
+ * what belongs to a longer stream is not kept (stream.h).  One JSON object a size.
  */
 #include "index.h"
 #include "policy.h"
+#include "stream.h"
 #include "world.h"
 
 #include <stdio.h>
@@ -79,7 +82,9 @@ struct sim {
     uint32_t segment_blocks;
     uint64_t segments, tail, head;
     uint32_t used; /* of the head's segment */
-    uint64_t misses, promoted, copied;
+    struct streams streams;
+    uint64_t bypass_after;
+    uint64_t misses, promoted, copied, bypassed;
 };
 
 static uint32_t slot_of(const struct sim *s, uint64_t segment, uint32_t at)
@@ -143,19 +148,11 @@ static void evict(struct sim *s)
     s->free_frames[s->free_count++] = frame;
 }
 
-static void request(struct sim *s, uint64_t block)
+static void keep(struct sim *s, uint64_t block)
 {
     struct index_item item;
     uint32_t frame;
 
-    if (index_get(&s->index, block, &item)) {
-        if (item.is_in_ram)
-            s->ops->hit(s->policy, item.place);
-        else
-            index_touch(&s->index, block);
-        return;
-    }
-    s->misses++;
     while (!s->free_count)
         evict(s);
     frame = s->free_frames[--s->free_count];
@@ -167,10 +164,30 @@ static void request(struct sim *s, uint64_t block)
         promote(s, frame);
 }
 
+static void request(struct sim *s, uint64_t block)
+{
+    bool passes_by = streams_note(&s->streams, block, 1) > s->bypass_after;
+    struct index_item item;
+
+    if (index_get(&s->index, block, &item)) {
+        if (item.is_in_ram)
+            s->ops->hit(s->policy, item.place);
+        else
+            index_touch(&s->index, block);
+        return;
+    }
+    s->misses++;
+    if (passes_by)
+        s->bypassed++;
+    else
+        keep(s, block);
+}
+
 struct settings {
     const struct policy_ops *ops;
     double ram_percent; /* 0: all */
     uint32_t segment_blocks;
+    uint64_t bypass_after;
 };
 
 static void make(struct sim *s, const struct settings *settings, uint64_t blocks)
@@ -181,7 +198,9 @@ static void make(struct sim *s, const struct settings *settings, uint64_t blocks
     uint64_t main = blocks - frames;
     struct policy_size size = {.frames = (uint32_t)(frames ? frames : 1), .main_blocks = main};
 
-    *s = (struct sim){.ops = settings->ops, .segment_blocks = settings->segment_blocks};
+    *s = (struct sim){.ops = settings->ops,
+                      .segment_blocks = settings->segment_blocks,
+                      .bypass_after = settings->bypass_after};
     s->segments = main / s->segment_blocks + SEGMENTS_KEPT_FREE; /* those kept free beside */
     s->policy = s->ops->create(&size);
     s->frame_block = calloc(size.frames, sizeof *s->frame_block);
@@ -214,8 +233,10 @@ static void play(const struct trace *t, const struct settings *settings, double 
     for (uint64_t i = 0; i < t->count; i++)
         request(&s, t->block[i]);
     printf("{\"policy\": \"%s\", \"percent\": %g, \"blocks\": %llu, \"requests\": %llu, "
+           "\"misses\": %llu, \"bypassed\": %llu, "
            "\"miss_ratio\": %.4f, \"ssd_writes_per_request\": %.4f, \"of_these_copies\": %.4f}\n",
            settings->ops->name, percent, (unsigned long long)blocks, (unsigned long long)t->count,
+           (unsigned long long)s.misses, (unsigned long long)s.bypassed,
            (double)s.misses / (double)t->count, (double)(s.promoted + s.copied) / (double)t->count,
            (double)s.copied / (double)t->count);
     unmake(&s);
@@ -225,13 +246,14 @@ static int usage(void)
 {
     fprintf(stderr,
             "usage: cache-sim [--policy s3-fifo|lru|arc] [--ram PERCENT] [--segment BLOCKS] "
-            "SIZE... < TRACE\n");
+            "[--bypass-after BLOCKS] SIZE... < TRACE\n");
     return 3;
 }
 
 int main(int argc, char **argv)
 {
-    struct settings settings = {.ops = &policy_s3fifo, .segment_blocks = 256};
+    struct settings settings = {
+        .ops = &policy_s3fifo, .segment_blocks = 256, .bypass_after = UINT64_MAX};
     struct trace trace = {.block = NULL};
     int i = 1;
 
@@ -242,6 +264,8 @@ int main(int argc, char **argv)
             settings.ram_percent = atof(argv[i + 1]);
         else if (strcmp(argv[i], "--segment") == 0)
             settings.segment_blocks = (uint32_t)atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--bypass-after") == 0)
+            settings.bypass_after = strtoull(argv[i + 1], NULL, 0);
         else
             return usage();
     }

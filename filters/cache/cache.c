@@ -71,6 +71,7 @@ enum {
     O_DEPTH,
     O_AFTER,
     O_BYPASS,
+    O_BYPASS_AFTER,
     O_ORDERED
 };
 static const struct sluice_option options[] = {
@@ -99,10 +100,11 @@ static const struct sluice_option options[] = {
      "Data goes to the backing when it is that old."},
     {"bypass_over", SLUICE_TYPE_SIZE, LIVE, 4096, GIB, "256KiB", NULL,
      "Larger reads are not kept."},
+    {"bypass_after", SLUICE_TYPE_SIZE, LIVE, 64 << 10, 4096 * GIB, NULL, NULL,
+     "Nor are reads that go on where others have read so much: a copy, a backup, a scan."},
     {"ordered", SLUICE_TYPE_BOOL, 0, 0, 0, "false", NULL,
      "Should the SSD be lost, the backing has an earlier state of the disk, as it was at a flush "
-     "or "
-     "between two: data goes there in order."},
+     "or between two: data goes there in order."},
     SLUICE_OPTIONS_END,
 };
 
@@ -124,6 +126,7 @@ void cache_read_options(const struct sluice_value *v, struct cache_options *o)
     o->destage_depth = (uint64_t)v[O_DEPTH].integer;
     o->destage_after_ns = (uint64_t)v[O_AFTER].integer;
     o->bypass_over = (uint64_t)v[O_BYPASS].integer;
+    o->bypass_after = (uint64_t)v[O_BYPASS_AFTER].integer;
     o->ordered = v[O_ORDERED].integer;
     if (o->hard_percent <= o->soft_percent)
         o->hard_percent = o->soft_percent + 1;

@@ -13,6 +13,7 @@
 #include "format.h"
 #include "index.h"
 #include "policy.h"
+#include "stream.h"
 #include "world.h"
 
 #include <sluice-filter.h>
@@ -55,6 +56,7 @@ struct cache_options {
     uint64_t destage_depth;
     uint64_t destage_after_ns; /* dirty data that old goes to the backing */
     uint64_t bypass_over;      /* larger reads are not kept */
+    uint64_t bypass_after;     /* nor those that go on where so much was read; 0: all are */
     bool ordered;              /* what is in the backing is an earlier state of the disk */
 };
 
@@ -407,6 +409,7 @@ struct cache {
     struct ram ram;
     struct log log;
     struct versions versions;
+    struct streams streams; /* [M] of reads */
 
     uint64_t through,
         through_flushed; /* [M] writes that went to the backing, and are durable there */

@@ -40,6 +40,7 @@ struct read {
     _Atomic int32_t error;
     uint64_t fill_block;
     uint32_t fill_count; /* 0: nothing is kept */
+    bool passes_by;      /* not worth keeping */
     uint32_t tokens[TOKENS_MAX];
 };
 _Static_assert(sizeof(struct read) <= CACHE_SCRATCH_BYTES, "scratch");
@@ -48,14 +49,27 @@ _Static_assert(sizeof(struct read) <= CACHE_SCRATCH_BYTES, "scratch");
  */
 
 /* [M] */
+static bool is_large(const struct cache *c, uint64_t count)
+{
+    return count * BLOCK_BYTES > c->options.bypass_over;
+}
+
+/* [M] */
+static bool is_of_long_stream(struct cache *c, uint64_t block, uint64_t count)
+{
+    uint64_t most = c->options.bypass_after / BLOCK_BYTES;
+
+    return most && streams_note(&c->streams, block, count) > most;
+}
+
+/* [M] */
 static void note_tokens(struct read *rd, uint64_t block, uint64_t count)
 {
     struct cache *c = rd->c;
     uint64_t group = block >> VERSION_SHIFT;
 
     rd->fill_count = 0;
-    if (!cache_rules(c)->reads_fill || !c->ram.frames || count > FILL_BLOCKS_MOST ||
-        count * BLOCK_BYTES > c->options.bypass_over)
+    if (!cache_rules(c)->reads_fill || !c->ram.frames || count > FILL_BLOCKS_MOST || rd->passes_by)
         return;
     rd->fill_block = block;
     rd->fill_count = (uint32_t)count;
@@ -369,8 +383,7 @@ static int32_t divide(struct read *rd, uint64_t first, uint64_t count, uint8_t *
     sluice_count(c->disk, N_HITS_SSD, (int64_t)(hits[ON_SSD] + hits[ON_SSD_DIRTY]));
     sluice_count(c->disk, N_MISSES, (int64_t)hits[MISSING]);
     sluice_count(c->disk, N_PARTIAL, hits[MISSING] && hits[MISSING] < count);
-    sluice_count(c->disk, N_BYPASSED,
-                 count * BLOCK_BYTES > c->options.bypass_over || !cache_rules(c)->reads_hit);
+    sluice_count(c->disk, N_BYPASSED, rd->passes_by || !cache_rules(c)->reads_hit);
     return 0;
 }
 
@@ -408,6 +421,7 @@ struct sluice_verdict cache_on_read(void *instance, struct sluice_request *r, vo
     rd->request = r;
     atomic_store(&rd->left, 1);
     cache_lock(c);
+    rd->passes_by = is_of_long_stream(c, first, count) || is_large(c, count);
     note_tokens(rd, first, count);
     error = divide(rd, first, count, r->data);
     cache_unlock(c);
@@ -470,6 +484,7 @@ static void begin_prefetch(struct cache *c, uint64_t block, uint64_t count)
     }
     p->read.c = c;
     cache_lock(c);
+    p->read.passes_by = is_large(c, count);
     note_tokens(&p->read, block, count);
     cache_unlock(c);
     p->io = (struct sluice_io){.op = SLUICE_OP_READ,

@@ -325,6 +325,33 @@ static void test_the_furthest_position_counts_and_the_last_from(void)
     CHECK(format_is_before(6, 3, &known.destaged) && !format_is_before(6, 4, &known.destaged));
 }
 
+static void test_streams_are_known_by_what_they_come_by(void)
+{
+    struct streams s = {.clock = 0};
+    uint64_t length = 0;
+
+    for (uint64_t i = 0; i < 1000; i++) {
+        for (uint64_t stream = 0; stream < 8; stream++) /* with others, and one late in each pair */
+            length = streams_note(&s, (stream << 32) + (i ^ 1) * 16, 16);
+        CHECK_EQ(length, (i | 1) * 16);
+        for (uint64_t other = 0; other < 5; other++)
+            CHECK_EQ(streams_note(&s, (1000 + i * 5 + other) << 32, 16), 16);
+    }
+}
+
+static void test_a_small_area_is_no_stream(void)
+{
+    struct streams s = {.clock = 0};
+    uint64_t random = 1;
+
+    for (unsigned i = 0; i < 100000; i++) {
+        random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        CHECK(streams_note(&s, random >> 53, 1) <= 64); /* of 2048 blocks */
+    }
+    for (unsigned i = 0; i < 1000; i++)
+        CHECK_EQ(streams_note(&s, UINT64_C(1) << 40, 8), 8); /* the same again */
+}
+
 static void test_layouts_fit_and_have_segments_enough(void)
 {
     struct superblock s;
@@ -375,6 +402,8 @@ int main(void)
     RUN(test_chunks_come_back_or_are_refused);
     RUN(test_superblocks_and_checkpoint_entries_come_back);
     RUN(test_the_furthest_position_counts_and_the_last_from);
+    RUN(test_streams_are_known_by_what_they_come_by);
+    RUN(test_a_small_area_is_no_stream);
     RUN(test_layouts_fit_and_have_segments_enough);
     RUN(test_a_change_makes_tokens_stale);
     return unit_result();
