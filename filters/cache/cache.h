@@ -292,10 +292,13 @@ void rot_heal(struct cache *c, uint32_t slot);
 /* [M] What is wrong with the tier or the backing, the worst of it, for status. */
 void rot_tell_health(struct cache *c);
 
-/* step-down.c: the tier has failed.  What waits for it is looked at again by go(). */
+/* step-down.c: the tier has failed.  What may go on without it, wait for it or fail. */
+enum way { WAY_GO, WAY_WAIT, WAY_FAIL };
 struct stranded {
     struct stranded *next;
-    void (*go)(struct stranded *s); /* without the mutex */
+    struct sluice_request *request;
+    enum way (*way)(struct cache *c, struct stranded *s); /* [M] */
+    void (*go)(struct stranded *s, enum way way);         /* without the mutex; not WAIT */
 };
 struct note_file;
 struct step_down {
@@ -308,13 +311,15 @@ struct step_down {
     struct stranded *first; /* [M] */
 };
 enum step_down_step { STEP_DOWN_NOTHING, STEP_DOWN_NOTE, STEP_DOWN_SALVAGE };
-enum way { WAY_GO, WAY_WAIT, WAY_FAIL };
 /* [M] With a tier that has failed: what the keeper does next; whether a change of these blocks, or
- * a flush, goes to the backing; and that it waits. */
+ * a flush, goes to the backing. */
 enum step_down_step step_down_next(const struct cache *c, uint64_t now_ns);
 enum way step_down_way(const struct cache *c, uint64_t block, uint64_t count);
 enum way step_down_flush_way(const struct cache *c);
-void step_down_strand(struct cache *c, struct stranded *s, struct sluice_request *request);
+/* [M] Asks s->way(); WAIT: s->go() is called later.  And without the mutex: s->go(), now or later.
+ */
+enum way step_down_look(struct cache *c, struct stranded *s);
+void step_down_look_again(struct cache *c, struct stranded *s);
 /* Blocks that keep the disk from going on without the tier: those the backing lacks, or may still
  * be thought to lack. */
 uint64_t step_down_left(const struct cache *c);

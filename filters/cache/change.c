@@ -68,8 +68,6 @@ static void answer(struct change *ch, int32_t error)
 /* --- without the tier --------------------------------------------------------------------------
  */
 
-static void look_again(struct stranded *s);
-
 struct blocks {
     uint64_t first, end;
 };
@@ -95,34 +93,25 @@ static void forget_all(struct cache *c, uint64_t block, uint64_t count)
         cache_forget_matching(c, shard, is_among, &blocks);
 }
 
-/* [M] WAIT: it is stranded. */
-static enum way way_of(struct change *ch)
+/* [M] */
+static enum way way_of(struct cache *c, struct stranded *s)
 {
-    struct cache *c = ch->c;
+    struct change *ch = CONTAINER_OF(s, struct change, stranded);
     enum way way = step_down_way(c, ch->job.block, ch->job.count);
 
-    ch->stranded.go = look_again;
     ch->was_cached = false;
     if (way == WAY_GO)
         forget_all(c, ch->job.block, ch->job.count); /* in RAM alone */
-    if (way == WAY_WAIT)
-        step_down_strand(c, &ch->stranded, ch->request);
     return way;
 }
 
-static void look_again(struct stranded *s)
+static void go_on(struct stranded *s, enum way way)
 {
     struct change *ch = CONTAINER_OF(s, struct change, stranded);
-    struct sluice_request *request = ch->request;
-    struct sluice_disk *disk = ch->c->disk;
-    enum way way;
 
-    cache_lock(ch->c);
-    way = way_of(ch);
-    cache_unlock(ch->c);
     if (way == WAY_GO)
-        sluice_resume(disk, request, sluice_pass_and_tell());
-    else if (way == WAY_FAIL)
+        sluice_resume(ch->c->disk, ch->request, sluice_pass_and_tell());
+    else
         answer(ch, EIO);
 }
 
@@ -134,7 +123,7 @@ static void on_stay_durable(struct sync_waiter *w, int32_t error)
     struct change *ch = CONTAINER_OF(w, struct change, waiter);
 
     if (error)
-        look_again(&ch->stranded);
+        step_down_look_again(ch->c, &ch->stranded);
     else
         answer(ch, 0);
 }
@@ -151,7 +140,7 @@ static void on_stay_logged(struct log_job *job)
     struct change *ch = CONTAINER_OF(job, struct change, job);
 
     if (job->error) {
-        look_again(&ch->stranded);
+        step_down_look_again(ch->c, &ch->stranded);
         return;
     }
     if (!(ch->request->flags & SLUICE_FLAG_FUA) || MUTANT(4)) {
@@ -168,13 +157,10 @@ static void on_stay_logged(struct log_job *job)
 
 static void go_through(struct change *ch, int32_t error)
 {
-    struct sluice_request *request = ch->request;
-    struct sluice_disk *disk = ch->c->disk;
-
     if (error)
-        look_again(&ch->stranded);
+        step_down_look_again(ch->c, &ch->stranded);
     else
-        sluice_resume(disk, request, sluice_pass_and_tell());
+        go_on(&ch->stranded, WAY_GO);
 }
 
 static void on_through_durable(struct sync_waiter *w, int32_t error)
@@ -240,7 +226,7 @@ static enum way start_through(struct change *ch)
     cache_lock(c);
     note_tokens(ch);
     if (c->log.error) {
-        way = way_of(ch);
+        way = step_down_look(c, &ch->stranded);
     } else if (drop_from_ram(ch)) {
         if (cache_has_log(c)) {
             log_add(c, &ch->job, false);
@@ -365,24 +351,18 @@ static struct sluice_verdict stay(struct change *ch)
 static void on_passed(struct paced *p)
 {
     struct change *ch = CONTAINER_OF(p, struct change, paced);
-    struct sluice_request *request = ch->request;
     struct cache *c = ch->c;
+    enum way way;
 
-    if (!sluice_commit(c->disk, request)) {
+    if (!sluice_commit(c->disk, ch->request)) {
         answer(ch, ECANCELED);
         return;
     }
-    switch (start_through(ch)) {
-    case WAY_GO:
-        sluice_resume(c->disk, request, sluice_pass_and_tell());
-        break;
-    case WAY_FAIL:
-        answer(ch, EIO);
-        break;
-    default:
+    way = start_through(ch);
+    if (way == WAY_WAIT)
         log_pump(c);
-        break;
-    }
+    else
+        go_on(&ch->stranded, way);
 }
 
 static bool wait_for_earlier(struct change *ch)
@@ -430,6 +410,7 @@ struct sluice_verdict cache_on_change(void *instance, struct sluice_request *r, 
 
     ch->c = c;
     ch->request = r;
+    ch->stranded = (struct stranded){.request = r, .way = way_of, .go = go_on};
     cache_lock(c);
     ch->stays = may_stay(c, r);
     if (!ch->stays && (r->flags & SLUICE_FLAG_FAST_ONLY) && c->log.dirty_blocks) {

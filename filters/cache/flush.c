@@ -33,31 +33,18 @@ static struct sluice_verdict verdict(struct flush *f)
     return must_pass ? sluice_pass_and_tell() : sluice_complete();
 }
 
-static void look_again(struct stranded *s);
-
-/* [M] With a tier that has failed; WAIT: it is stranded. */
-static enum way way_of(struct flush *f)
+/* [M] With a tier that has failed. */
+static enum way way_of(struct cache *c, struct stranded *s)
 {
-    enum way way = step_down_flush_way(f->c);
-
-    f->stranded.go = look_again;
-    if (way == WAY_WAIT)
-        step_down_strand(f->c, &f->stranded, f->request);
-    return way;
+    (void)s;
+    return step_down_flush_way(c);
 }
 
-static void look_again(struct stranded *s)
+static void go_on(struct stranded *s, enum way way)
 {
     struct flush *f = CONTAINER_OF(s, struct flush, stranded);
-    struct sluice_request *request = f->request;
-    struct sluice_disk *disk = f->c->disk;
-    enum way way;
 
-    cache_lock(f->c);
-    way = way_of(f);
-    cache_unlock(f->c);
-    if (way != WAY_WAIT)
-        sluice_resume(disk, request, way == WAY_GO ? verdict(f) : sluice_fail(EIO));
+    sluice_resume(f->c->disk, f->request, way == WAY_GO ? verdict(f) : sluice_fail(EIO));
 }
 
 static void on_durable(struct sync_waiter *w, int32_t error)
@@ -67,7 +54,7 @@ static void on_durable(struct sync_waiter *w, int32_t error)
     struct sluice_disk *disk = f->c->disk;
 
     if (error)
-        look_again(&f->stranded);
+        step_down_look_again(f->c, &f->stranded);
     else
         sluice_resume(disk, request, verdict(f));
 }
@@ -81,13 +68,14 @@ struct sluice_verdict cache_on_flush(void *instance, struct sluice_request *r, v
 
     f->c = c;
     f->request = r;
+    f->stranded = (struct stranded){.request = r, .way = way_of, .go = go_on};
     cache_lock(c);
     c->log.is_flushed = !MUTANT(29);
     has_failed = c->log.error != 0;
     must_sync = cache_has_log(c) && c->log.durable < c->log.applied.sequence && !has_failed;
     is_lost = c->log.lost_blocks > 0 && !has_failed;
     if (has_failed)
-        way = way_of(f);
+        way = step_down_look(c, &f->stranded);
     cache_unlock(c);
     if (way == WAY_WAIT)
         return sluice_defer();

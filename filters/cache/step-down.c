@@ -232,7 +232,7 @@ static void let_go(struct cache *c)
     while (s) {
         struct stranded *next = s->next;
 
-        s->go(s); /* may be stranded again */
+        step_down_look_again(c, s);
         s = next;
     }
 }
@@ -409,12 +409,28 @@ enum way step_down_flush_way(const struct cache *c)
     return wait_or_fail(c);
 }
 
-void step_down_strand(struct cache *c, struct stranded *s, struct sluice_request *request)
+enum way step_down_look(struct cache *c, struct stranded *s)
 {
-    sluice_hold(c->disk, request, "cache: the tier failed; it is being emptied");
-    s->next = c->step_down.first;
-    c->step_down.first = s;
-    keeper_kick(c);
+    enum way way = s->way(c, s);
+
+    if (way == WAY_WAIT) {
+        sluice_hold(c->disk, s->request, "cache: the tier failed; it is being emptied");
+        s->next = c->step_down.first;
+        c->step_down.first = s;
+        keeper_kick(c);
+    }
+    return way;
+}
+
+void step_down_look_again(struct cache *c, struct stranded *s)
+{
+    enum way way;
+
+    cache_lock(c);
+    way = step_down_look(c, s);
+    cache_unlock(c);
+    if (way != WAY_WAIT)
+        s->go(s, way);
 }
 
 /* --- health --------------------------------------------------------------------------------------
