@@ -10,7 +10,7 @@ import os
 import sys
 
 GRAIN, EXTENT, BLOCK, RECORD = 1 << 16, 1 << 20, 4096, 88
-BEGIN, WRITE, ZERO, TRIM, COMMIT = 3, 4, 5, 6, 8
+BEGIN, WRITE, ZERO, TRIM, COMMIT, SNAPSHOT = 3, 4, 5, 6, 8, 17
 TABLE = []
 for byte in range(256):
     for _ in range(8):
@@ -76,7 +76,7 @@ def record_at(ring, position, term):
     if len(head) < RECORD or not is_whole(head, 0x3352524A, 40) or number(head, 8) != position or number(head, 16) < term:
         return None
     kind = head[46]
-    payload = number(head, 72) if kind in (WRITE, COMMIT) else 0
+    payload = number(head, 72) if kind in (WRITE, COMMIT, SNAPSHOT) else 0
     frame = ring[at + 40 : at + RECORD + payload]
     bare = frame[:40] + bytes(4) + frame[44:]
     if number(frame, 0, 4) != 0x31465253 or number(frame, 4, 2) != 1 or number(frame, 40, 4) != crc(bare):

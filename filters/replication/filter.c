@@ -210,6 +210,8 @@ int replica_open(struct replica *r, struct sluice_error *error)
         status = seal_open(r, error);
     if (status == 0)
         verify_load(r);
+    if (status == 0)
+        snapshot_load(r);
     return status;
 }
 
@@ -233,7 +235,7 @@ static void quiet(struct replica *r)
     while (r->work_is_queued || r->journal.writing || r->journal.applying ||
            r->journal.is_syncing || r->check == CHECK_FLUSHING || r->is_cleaning || r->verbs ||
            r->evidence.writing || r->evidence.commit != COMMIT_IDLE || compare_is_busy(r) ||
-           seal_is_busy(r) || spill_is_busy(r) || r->growth.is_wished)
+           seal_is_busy(r) || spill_is_busy(r) || r->growth.is_wished || r->snapshots.is_wished)
         replica_sleep(&r->changed, &r->mutex);
     replica_unlock(r);
 }
@@ -393,10 +395,10 @@ static int on_sanitize(struct member *m, const struct sluice_event *event,
 
 static int (*const on_event[SLUICE_EVENT_COUNT])(struct member *, const struct sluice_event *,
                                                  struct sluice_error *) = {
-    [SLUICE_EVENT_PROMOTE] = on_role,       [SLUICE_EVENT_DEMOTE] = on_role,
-    [SLUICE_EVENT_QUIESCE] = on_quiesce,    [SLUICE_EVENT_RESUME] = on_resume,
-    [SLUICE_EVENT_RESIZE] = replica_resize, [SLUICE_EVENT_DETACH] = on_detach,
-    [SLUICE_EVENT_SANITIZE] = on_sanitize,
+    [SLUICE_EVENT_PROMOTE] = on_role,           [SLUICE_EVENT_DEMOTE] = on_role,
+    [SLUICE_EVENT_QUIESCE] = on_quiesce,        [SLUICE_EVENT_RESUME] = on_resume,
+    [SLUICE_EVENT_RESIZE] = replica_resize,     [SLUICE_EVENT_DETACH] = on_detach,
+    [SLUICE_EVENT_SNAPSHOT] = replica_snapshot, [SLUICE_EVENT_SANITIZE] = on_sanitize,
 };
 
 static int event(void *instance, const struct sluice_event *e, struct sluice_error *error)

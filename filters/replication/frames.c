@@ -32,14 +32,15 @@ static const struct shape {
     uint32_t least, most;
     bool is_range;
 } shapes[FRAME_TYPES] = {
-    [FRAME_HELLO] = {48, 4096, false}, [FRAME_READY] = {0, FRAME_DATA_MAX, false},
-    [FRAME_BEGIN] = {0, 0, false},     [FRAME_WRITE] = {1, FRAME_DATA_MAX, true},
-    [FRAME_ZERO] = {0, 0, true},       [FRAME_TRIM] = {0, 0, true},
-    [FRAME_FLUSH] = {0, 0, false},     [FRAME_COMMIT] = {32, 4096, false},
-    [FRAME_ACK] = {16, 16, false},     [FRAME_FAIL] = {0, 512, false},
-    [FRAME_TAKEOVER] = {0, 0, false},  [FRAME_HANDOVER] = {0, 0, false},
-    [FRAME_CHECK] = {40, 2056, true},  [FRAME_CHECKED] = {16, 16, true},
-    [FRAME_RESIZE] = {0, 0, false},    [FRAME_RESIZED] = {0, 512, false},
+    [FRAME_HELLO] = {48, 4096, false},  [FRAME_READY] = {0, FRAME_DATA_MAX, false},
+    [FRAME_BEGIN] = {0, 0, false},      [FRAME_WRITE] = {1, FRAME_DATA_MAX, true},
+    [FRAME_ZERO] = {0, 0, true},        [FRAME_TRIM] = {0, 0, true},
+    [FRAME_FLUSH] = {0, 0, false},      [FRAME_COMMIT] = {32, 4096, false},
+    [FRAME_ACK] = {16, 16, false},      [FRAME_FAIL] = {0, 512, false},
+    [FRAME_TAKEOVER] = {0, 0, false},   [FRAME_HANDOVER] = {0, 0, false},
+    [FRAME_CHECK] = {40, 2056, true},   [FRAME_CHECKED] = {16, 16, true},
+    [FRAME_RESIZE] = {0, 0, false},     [FRAME_RESIZED] = {0, 512, false},
+    [FRAME_SNAPSHOT] = {1, 127, false}, [FRAME_SNAPSHOTTED] = {0, 512, false},
 };
 
 static uint32_t crc_of(const uint8_t *head, const void *payload, size_t length)
@@ -78,6 +79,8 @@ static const char *check_shape(const struct frame *f, size_t length)
         return "a payload of a length that its type does not have";
     if (f->type == FRAME_COMMIT && f->bytes != length)
         return "a commit whose lineage has another length";
+    if (f->type == FRAME_SNAPSHOT && f->bytes != length)
+        return "a snapshot whose name has another length";
     if (!s->is_range)
         return NULL;
     if (f->bytes == 0 || f->offset > UINT64_MAX - f->bytes)

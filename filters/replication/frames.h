@@ -41,13 +41,15 @@ enum frame_type {
     FRAME_RESIZE,  /* source: bytes: what the target's disk is to have; FRAME_DONE: what mine has */
     FRAME_RESIZED, /* target: epoch: the nonce; bytes: what it has; offset: up to here the new part
                       may hold something; FRAME_REFUSED: a sentence */
+    FRAME_SNAPSHOT,    /* source: offset: of a disk; what came before is in it; payload: its name */
+    FRAME_SNAPSHOTTED, /* target: epoch: the nonce; FRAME_REFUSED: a sentence */
     FRAME_TYPES
 };
 #define FRAME_UNSTAGED \
     0x1u /* BEGIN: applied as it comes; the target is no consistent instant until COMMIT */
 #define FRAME_COMMITTED 0x1u /* ACK: of the COMMIT */
 #define FRAME_DONE 0x1u      /* RESIZE: the source has grown, nothing is asked */
-#define FRAME_REFUSED 0x1u   /* RESIZED */
+#define FRAME_REFUSED 0x1u   /* RESIZED, SNAPSHOTTED */
 #define FRAME_DURABLE 0x2u   /* WRITE, ZERO, TRIM: acknowledge when it is durable (FUA) */
 
 struct frame {

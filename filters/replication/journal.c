@@ -293,6 +293,11 @@ static int make_durable(struct replica *r)
     return sluice_file_wait(r->disk, r->journal.file, &io);
 }
 
+static bool has_payload(uint8_t type)
+{
+    return type == FRAME_WRITE || type == FRAME_COMMIT || type == FRAME_SNAPSHOT;
+}
+
 /* A record at this position: its frame and term; `record` holds it whole.  False: there is none. */
 static bool read_record(struct replica *r, uint64_t position, uint8_t *record, struct frame *frame,
                         uint64_t *term, uint64_t *after)
@@ -310,9 +315,7 @@ static bool read_record(struct replica *r, uint64_t position, uint8_t *record, s
     /* The frame's own length is that of its data; HELLO and the like are never here, COMMIT's is in
      * `offset`. */
     at = record + HEAD_BYTES + 32;
-    payload = record[HEAD_BYTES + 6] == FRAME_WRITE || record[HEAD_BYTES + 6] == FRAME_COMMIT
-                  ? le_get(&at, 8)
-                  : 0;
+    payload = has_payload(record[HEAD_BYTES + 6]) ? le_get(&at, 8) : 0;
     if (payload > FRAME_DATA_MAX || room < record_bytes(payload))
         return false;
     if (payload &&
@@ -345,8 +348,8 @@ static bool take_record(struct replica *r, uint64_t *position, uint8_t *record)
     e->frame = frame;
     e->position = at;
     e->term = term;
-    e->length = frame.type == FRAME_WRITE || frame.type == FRAME_COMMIT ? (uint32_t)frame.bytes : 0;
-    e->is_journaled = true;
+    e->length = has_payload(frame.type) ? (uint32_t)frame.bytes : 0;
+    e->is_journaled = e->is_redo = true;
     link_entry(j, e);
     j->appended = j->uncounted = NULL;
     if (frame.type == FRAME_BEGIN)

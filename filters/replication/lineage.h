@@ -37,6 +37,7 @@ struct hello {
     bool has_evidence; /* something here may differ from the peer: bitmap or activity log */
     bool was_alone;    /* acknowledged writes that the peer may lack */
     bool can_grow;     /* knows RESIZE */
+    bool can_snapshot; /* knows SNAPSHOT */
     uint64_t size_bytes, seq;
     uint64_t disk_id; /* of the disk's UUID */
     uint64_t has_seq; /* everything of its sources up to here, durably */

@@ -138,6 +138,7 @@ static struct hello self(const struct replica *r)
                           .has_evidence = evidence_is_any(r),
                           .was_alone = r->super.was_alone,
                           .can_grow = true,
+                          .can_snapshot = true,
                           .size_bytes = r->size_bytes,
                           .seq = r->seq,
                           .disk_id = members_id(r),
@@ -170,6 +171,7 @@ static void stop_all(struct replica *r)
         target_stop(r);
     compare_stop_all(r);
     growth_on_stop(r);
+    snapshot_on_stop(r);
     spill_on_stop(r);
     r->clean = CLEAN_IDLE;
 }
@@ -334,6 +336,8 @@ static void (*const takes[FRAME_TYPES])(struct replica *, const struct frame *, 
     [FRAME_CHECKED] = compare_take_checked,
     [FRAME_RESIZE] = growth_take,
     [FRAME_RESIZED] = growth_take_answer,
+    [FRAME_SNAPSHOT] = target_take,
+    [FRAME_SNAPSHOTTED] = snapshot_take_answer,
 };
 
 static void fall_to(struct replica *r, enum link_state state, const char *reason)

@@ -185,6 +185,20 @@ int members_wait(struct replica *r, struct sluice_io *io)
     return disk ? sluice_io_wait(disk, io) : -EINVAL;
 }
 
+bool members_begin_at(const struct replica *r, uint64_t offset)
+{
+    const struct member *m = member_at(r, offset);
+
+    return m && m->base == offset;
+}
+
+int members_wish(struct replica *r, uint64_t offset, struct sluice_wish *wish)
+{
+    const struct member *m = member_at(r, offset);
+
+    return m && m->base == offset ? sluice_wish_for(m->disk, wish) : -EINVAL;
+}
+
 /* --- what is said of all of them
  * ---------------------------------------------------------------------------- */
 

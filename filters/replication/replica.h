@@ -17,6 +17,7 @@
  *     seed.c       the same before a batch copies what may differ
  *     roles.c      promotion, demotion, peer loss
  *     growth.c     the disk grows while it serves, the follower's first
+ *     snapshot.c   snapshots at the same instant on both sides
  *     seal.c       what only the loser of two primaries has is kept before it is overwritten
  *
  * Threads: everything in struct replica is under its mutex, held for microseconds and never across
@@ -132,6 +133,7 @@ struct entry {
     uint32_t length;         /* of the payload */
     uint8_t *record;         /* RECORD_BYTES and the payload; NULL: it has to be read back */
     bool is_journaled, is_applying, is_applied;
+    bool is_redo; /* an earlier process had it */
     struct sluice_file_io file_io;
     struct sluice_io io;
 };
@@ -227,6 +229,22 @@ struct growth {
     struct room *room;
     bool must_note; /* in the state, when what is marked of the new part is durable: */
     uint64_t ticket;
+};
+
+/* --- snapshot.c
+ * -------------------------------------------------------------------------------------------
+ */
+
+#define SNAPSHOT_NAME_MAX 127u
+struct snapshots {
+    /* the source: the last one */
+    enum { SNAPSHOT_NONE, SNAPSHOT_ASKED, SNAPSHOT_MADE, SNAPSHOT_MISSED } state;
+    char name[SNAPSHOT_NAME_MAX + 1], why[200];
+    /* the target: what the gateway is asked for, and the entry that waits for it */
+    struct sluice_wish wish;
+    struct entry *entry;
+    bool is_wished;
+    uint64_t missed_until; /* of the journal: what an earlier process had before, and not made */
 };
 
 /* An instance of the filter: a disk of the group, which may be all of it. */
@@ -327,6 +345,7 @@ struct replica {
 
     /* either side */
     struct growth growth;
+    struct snapshots snapshots;
     struct compare compares[COMPARE_SLOTS];
     struct answers answers;
     struct seed seed;
@@ -409,6 +428,9 @@ void members_grow(struct member *m, uint64_t size_bytes); /* a lone one */
  * one in a disk afterwards; a flush is one of all disks and cannot be waited for in a group. */
 int members_submit(struct replica *r, struct sluice_io *io);
 int members_wait(struct replica *r, struct sluice_io *io);
+bool members_begin_at(const struct replica *r, uint64_t offset);
+/* sluice_wish_for() of the disk that begins there. */
+int members_wish(struct replica *r, uint64_t offset, struct sluice_wish *wish);
 void members_gate(struct replica *r, bool is_closed, const char *reason);
 void members_request_role(struct replica *r, uint32_t role, uint64_t epoch);
 bool members_have_role(struct replica *r, bool is_primary);
@@ -546,6 +568,23 @@ void growth_on_stop(struct replica *r);
 void growth_follow(struct replica *r);
 void growth_step(struct replica *r);
 void growth_close(struct replica *r);
+
+/* --- snapshot.c
+ * -------------------------------------------------------------------------------------------
+ */
+
+int replica_snapshot(struct member *m, const struct sluice_event *event,
+                     struct sluice_error *error);
+void snapshot_take_answer(struct replica *r, const struct frame *frame, const void *message,
+                          size_t length);
+void snapshot_on_stop(struct replica *r);
+void snapshot_tell(struct replica *r, struct sluice_reply *reply);
+/* False: it comes at a time when there is no instant, and the source was told. */
+bool snapshot_is_taken(struct replica *r, const struct frame *frame);
+void snapshot_load(struct replica *r); /* blocks, without the mutex */
+/* The entry is not applied, so nothing behind it is.  Begins it when it is the next one; true: it
+ * has to be read back first. */
+bool snapshot_holds(struct replica *r, struct entry *e);
 
 /* --- resync.c
  * --------------------------------------------------------------------------------------------------------

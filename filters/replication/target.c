@@ -193,7 +193,7 @@ void target_take(struct replica *r, const struct frame *f, const void *message, 
         take_begin(r, f);
     else if (f->type == FRAME_COMMIT)
         take_commit(r, f, message);
-    if (r->link != LINK_TARGET)
+    if (r->link != LINK_TARGET || (f->type == FRAME_SNAPSHOT && !snapshot_is_taken(r, f)))
         return;
     if (f->seq)
         r->received_seq = f->seq;
@@ -384,6 +384,12 @@ static struct entry *next_to_apply(struct replica *r)
          e && r->journal.applying < APPLYING_MAX && seen++ < LOOK_AHEAD; e = e->next) {
         if (ends_applying(r, e))
             return NULL;
+        if (e->frame.type == FRAME_SNAPSHOT && !e->is_applied) {
+            if (snapshot_holds(r, e))
+                read_back(r, e);
+            if (!e->is_applied && !MUTANT(101))
+                return NULL;
+        }
         if (e->is_applied || e->is_applying)
             continue;
         if (!frame_changes_data(&e->frame)) {

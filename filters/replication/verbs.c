@@ -50,6 +50,7 @@ static void tell_state(struct replica *r, struct sluice_reply *reply)
     sluice_reply_integer(d, reply, "seals", seal_count(&r->seals));
     sluice_reply_integer(d, reply, "journal_bytes", (int64_t)journal_used(&r->journal));
     spill_tell(r, reply);
+    snapshot_tell(r, reply);
     members_tell(r, reply);
     seed_tell(r, reply);
     verify_tell(r, reply);

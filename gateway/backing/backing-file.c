@@ -238,16 +238,22 @@ static int expect_regular(const struct backing_file *f, struct err *e)
                                          f->path);
 }
 
+/* Under another name until it is whole: what is there under its own is one, also after a crash. */
 static int make_clone(struct backing_file *f, const char *path, struct err *e)
 {
-    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    char beside[PATH_MAX + 8];
+    CLEANUP_CLOSE int fd = -1;
     int r;
 
+    snprintf(beside, sizeof beside, "%s~new", path);
+    fd = open(beside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_set(e, errno, "cannot make the snapshot %s: %s", path, strerror(errno));
     r = clone_into(f, fd, path, e);
+    if (r == 0 && renameat2(AT_FDCWD, beside, AT_FDCWD, path, RENAME_NOREPLACE) < 0)
+        r = err_set(e, errno, "cannot make the snapshot %s: %s", path, strerror(errno));
     if (r < 0) {
-        unlink(path);
+        unlink(beside);
         return r;
     }
     r = file_sync_folder(path);

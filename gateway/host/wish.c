@@ -7,6 +7,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 struct wish {
     struct task task;
@@ -29,9 +30,21 @@ static int grow(struct disk *disk, const struct sluice_wish *wish, struct err *e
     return disk_grow_beyond_policy(disk, wish->size_bytes, e);
 }
 
+/* It may have come from another gateway, and makes a file's name. */
+static bool is_name(const struct sluice_wish *wish)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t length = strnlen(wish->name, sizeof wish->name);
+
+    return length > 0 && length < sizeof wish->name && wish->name[0] != '.' &&
+           strspn(wish->name, allowed) == length;
+}
+
 static int take_snapshot(struct disk *disk, const struct sluice_wish *wish, struct err *e)
 {
-    return disk_snapshot(disk, wish->name, e);
+    return is_name(wish) ? disk_snapshot(disk, wish->name, e)
+                         : err_set(e, EINVAL, "that is no name for a snapshot");
 }
 
 typedef int grant_fn(struct disk *disk, const struct sluice_wish *wish, struct err *e);

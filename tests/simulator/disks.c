@@ -70,8 +70,62 @@ void node_resize(struct node *n, uint64_t size_bytes, bool is_cut)
         end_resize(n, size_bytes);
 }
 
+/* --- snapshots: the peer's is what the primary's was --- */
+
+#define SNAPSHOTS 256u
+static struct shot {
+    uint8_t image[DISK_BYTES];
+    uint64_t bytes;
+    bool is_there[NODES];
+} shots[SNAPSHOTS];
+static unsigned shot_count;
+unsigned long snapshots_made;
+
+void snapshots_wipe(void)
+{
+    for (unsigned i = 0; i < shot_count; i++)
+        memset(shots[i].is_there, 0, sizeof shots[i].is_there);
+    shot_count = 0;
+}
+
+void node_snapshot(struct node *n)
+{
+    char name[16];
+    const struct sluice_event event = {
+        .kind = SLUICE_EVENT_SNAPSHOT, .phase = SLUICE_PHASE_COMMIT, .name = name};
+    struct shot *s = &shots[shot_count];
+
+    if (shot_count == SNAPSHOTS)
+        return;
+    memcpy(s->image, n->image.now, sizeof s->image);
+    s->bytes = n->disks[0].size_bytes;
+    s->is_there[n->number] = true;
+    snprintf(name, sizeof name, "%u", shot_count++);
+    sluice_filter_table()->event(n->members[0], &event, NULL);
+}
+
+static bool take_shot(struct node *n, struct sluice_wish *wish)
+{
+    struct shot *s = &shots[(unsigned)atoi(wish->name) % SNAPSHOTS];
+
+    if (s->is_there[n->number] || n->no_room) {
+        wish->done(wish, s->is_there[n->number] ? EEXIST : ENOTSUP, "it cannot be made");
+        return false;
+    }
+    if (memcmp(s->image, n->image.now, s->bytes) != 0)
+        pair_violation("snapshot %s of side %d is not what the primary's is", wish->name,
+                       n->number);
+    s->is_there[n->number] = true;
+    snapshots_made++;
+    return true;
+}
+
+/* --- what a filter wishes for, in two steps --- */
+
 bool node_grant_wish(struct node *n, struct sluice_wish *wish)
 {
+    if (wish->kind == SLUICE_EVENT_SNAPSHOT)
+        return take_shot(n, wish);
     if (wish->size_bytes <= n->size_bytes) {
         wish->done(wish, 0, "");
     } else if (n->no_room || tell_resize(n, SLUICE_PHASE_PREPARE, wish->size_bytes) < 0) {
@@ -85,6 +139,7 @@ bool node_grant_wish(struct node *n, struct sluice_wish *wish)
 
 void node_end_wish(struct node *n, struct sluice_wish *wish)
 {
-    end_resize(n, wish->size_bytes);
+    if (wish->kind == SLUICE_EVENT_RESIZE)
+        end_resize(n, wish->size_bytes);
     wish->done(wish, 0, "");
 }

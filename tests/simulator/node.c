@@ -524,6 +524,7 @@ void nodes_wipe(void)
         n->size_bytes = DISK_BYTES;
         line_forget(i);
     }
+    snapshots_wipe();
     pair_now_ns = 1000000;
 }
 

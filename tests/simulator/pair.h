@@ -97,7 +97,7 @@ struct state_file {
     uint8_t data[8192];
     size_t length; /* 0: there is none */
 };
-#define STATE_FILES (3 + SEALS_MAX)
+#define STATE_FILES (4 + SEALS_MAX)
 
 struct node {
     int number;
@@ -141,6 +141,10 @@ void node_kill(struct node *n, bool is_power);
 /* The gateway's event on its lone disk, which the peer has agreed to; as far as that goes: is_cut:
  * the backing has grown, and then it dies. */
 void node_resize(struct node *n, uint64_t size_bytes, bool is_cut);
+/* Of its image as it is; nothing of its guests is under way. */
+void node_snapshot(struct node *n);
+void snapshots_wipe(void);
+extern unsigned long snapshots_made; /* by the peer */
 /* True: node_end_wish() is to follow, if it lives so long. */
 bool node_grant_wish(struct node *n, struct sluice_wish *wish);
 void node_end_wish(struct node *n, struct sluice_wish *wish);

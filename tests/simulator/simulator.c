@@ -7,7 +7,7 @@
  *
  *     simulator [--seeds FIRST COUNT] [--steps N] [--trace] [--mutant N] [--coverage]
  *               [--group]: three disks that are one instant
- *               [--grow]: the disk is smaller at first, and grows
+ *               [--grow]: the disk is smaller at first, and grows; snapshots
  *               [--spill]: all asynchronous, a link that often breaks, but
  *               not before the first copy is there
  */
@@ -17,7 +17,7 @@ static unsigned steps = 2000;
 static struct pair_settings settings;
 static int home; /* whom the guest takes for the primary */
 static enum link_state link_before;
-static bool is_group, is_spill, is_grow;
+static bool is_group, is_spill, is_grow, wants_snapshot;
 static bool has_streamed; /* with is_spill nothing breaks before */
 static bool was_acked_alone, peer_died, peer_was_cut, verifies;
 static unsigned long covered[LINK_STATES][LINK_STATES], promotions, handovers, discards, restarts,
@@ -75,7 +75,7 @@ static void begin_flush(const struct guest_request *q)
 
 static void issue(void)
 {
-    struct guest_request *q = free_request();
+    struct guest_request *q = wants_snapshot ? NULL : free_request();
     static const struct sluice_client client = {"sim", "", "", 1, 0};
     uint32_t kind = pair_below(10);
 
@@ -457,8 +457,25 @@ static void begin_growth(void)
     asked_bytes = size;
 }
 
+/* When nothing of the guests is under way, which is a quiesced disk. */
+static void take_snapshot(void)
+{
+    struct node *n = &nodes[home];
+
+    if (!wants_snapshot || pair_one_in(60) || !n->r) {
+        wants_snapshot = n->r && !wants_snapshot && pair_one_in(80);
+        return;
+    }
+    if (n->is_gated || n->r->super.role != REPLICA_PRIMARY || !guests_are_drained(home))
+        return;
+    wants_snapshot = false;
+    memory_node = home;
+    node_snapshot(n);
+}
+
 static void grow(void)
 {
+    take_snapshot();
     for (int n = 0; n < NODES; n++)
         if (pair_one_in(nodes[n].no_room ? 40 : 400))
             nodes[n].no_room = !nodes[n].no_room;
@@ -685,6 +702,7 @@ static void begin(uint64_t seed)
     link_before = LINK_DOWN;
     was_acked_alone = peer_died = peer_was_cut = false;
     asker = NULL;
+    wants_snapshot = false;
     if (is_grow)
         make_small();
     start_node(0);
@@ -718,7 +736,7 @@ static void print_coverage(void)
     printf("%llu replayed batches, %llu changes of tier\n",
            (unsigned long long)(nodes[0].replays + nodes[1].replays),
            (unsigned long long)(nodes[0].tiers + nodes[1].tiers));
-    printf("%lu growths, %lu cut off\n", growths, cut_growths);
+    printf("%lu growths, %lu cut off, %lu snapshots\n", growths, cut_growths, snapshots_made);
     printf("%lu damaged journals, %lu lost activity logs\n", damaged, lost_logs);
     for (int from = 0; from < LINK_STATES; from++)
         for (int to = 0; to < LINK_STATES; to++)

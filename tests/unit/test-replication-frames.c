@@ -60,6 +60,12 @@ static const struct {
     {FRAME_RESIZED, 0, 1 << 20, 0, true},
     {FRAME_RESIZED, 0, 1 << 20, 512, true},
     {FRAME_RESIZED, 0, 1 << 20, 513, false},
+    {FRAME_SNAPSHOT, 0, 5, 5, true},
+    {FRAME_SNAPSHOT, 0, 5, 4, false},
+    {FRAME_SNAPSHOT, 0, 0, 0, false},
+    {FRAME_SNAPSHOT, 0, 128, 128, false},
+    {FRAME_SNAPSHOTTED, 0, 0, 0, true},
+    {FRAME_SNAPSHOTTED, 0, 0, 513, false},
     {FRAME_TYPES, 0, 0, 0, false},
     {UINT8_MAX, 0, 0, 0, false},
 };

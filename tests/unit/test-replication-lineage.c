@@ -83,6 +83,7 @@ static void test_a_greeting_comes_back(void)
                        .data = DATA_CONSISTENT,
                        .has_evidence = true,
                        .can_grow = true,
+                       .can_snapshot = true,
                        .size_bytes = UINT64_C(1) << 40,
                        .seq = 88213,
                        .disk_id = 42,
