@@ -331,6 +331,7 @@ struct replica {
     bool ready_wanted, cut_wanted;
     bool has_begun;       /* BEGIN has answered our READY: what came before it counts for nothing */
     uint64_t ready_nonce; /* of that READY; acknowledgements carry it back */
+    uint64_t stale_nonce; /* of the READY since which something else was left out */
     enum { BATCH_NONE, BATCH_OPEN, BATCH_ENDING, BATCH_SAVING } batch;
     uint64_t commit_position, commit_seq_seen, commit_change;
     struct lineage commit_lineage;

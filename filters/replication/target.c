@@ -168,6 +168,16 @@ static void take_commit(struct replica *r, const struct frame *f, const void *me
     r->batch = BATCH_ENDING;
 }
 
+/* Once for each READY: what was on its way when a greeting ended it, or somebody sends again. */
+static void note_stale(struct replica *r)
+{
+    if (r->stale_nonce == r->ready_nonce)
+        return;
+    r->stale_nonce = r->ready_nonce;
+    sluice_log(r->disk, SLUICE_LOG_NOTICE,
+               "replication: left out: a stream that does not begin with what it was asked for");
+}
+
 void target_take(struct replica *r, const struct frame *f, const void *message, size_t length)
 {
     const char *wrong;
@@ -176,8 +186,10 @@ void target_take(struct replica *r, const struct frame *f, const void *message, 
         return;
     if (f->type == FRAME_BEGIN && !r->ready_wanted && f->offset == r->ready_nonce)
         r->has_begun = true;
-    if (!r->has_begun && !MUTANT(8))
+    if (!r->has_begun && !MUTANT(8)) {
+        note_stale(r);
         return; /* of a stream that a greeting has ended */
+    }
     wrong = wrong_with(r, f);
     if (wrong) {
         send_fail(r, 0, wrong);
