@@ -83,7 +83,7 @@ static void lay_out(struct replica *r)
 void members_grow(struct member *m, uint64_t size_bytes)
 {
     m->size_bytes = size_bytes;
-    lay_out(m->r);
+    m->r->size_bytes = size_bytes;
 }
 
 static uint64_t hash_add(uint64_t hash, const char *text)
