@@ -264,11 +264,33 @@ link_is_cut() {
 
 # GATEWAY DISK: 16 seals are kept; what was given up, or had no room in the history of the other side, stays until
 # somebody lets it go, as here.
+# One that holds nothing but what is on the disk now was not pruned to its end: a writer never writes the same twice.
 make_room() {
-    [ "$(told "$1" "$2" seals)" -ge 12 ] || return 0
+    [ "$(told "$1" "$2" seals)" -ge "${SEALS_KEPT:-12}" ] || return 0
     for seal in $(on "$1" replication seals "$2" | sed -n 's/^seal \([0-9]*\): .*/\1/p'); do
+        count_seal "$work/$1/state/disks/$2/filters/replication/seal-$seal" "$(image "$1" "$2")"
         on "$1" replication seals "$2" --drop "$seal" >/dev/null || fail_of "$2" "seal $seal is not let go"
     done
+}
+
+dropped_seals=0 unpruned_seals=0 sealed_grains=0 unpruned_grains=0
+count_seal() { # HEAD IMAGE
+    counted=$($python - "$1" "$2" <<'END'
+import sys
+head, sealed, image = open(sys.argv[1], "rb").read(), open(sys.argv[1] + ".raw", "rb"), open(sys.argv[2], "rb")
+grains = [g for g in range((len(head) - 160) * 8) if head[160 + g // 8] >> g % 8 & 1]
+same = 0
+for grain in grains:
+    sealed.seek(grain << 16)
+    image.seek(grain << 16)
+    same += sealed.read(1 << 16) == image.read(1 << 16)
+print(len(grains), same)
+END
+    ) || fail "a seal cannot be read: $1"
+    dropped_seals=$((dropped_seals + 1))
+    sealed_grains=$((sealed_grains + ${counted% *}))
+    unpruned_grains=$((unpruned_grains + ${counted#* }))
+    [ "${counted% *}" -ne "${counted#* }" ] || unpruned_seals=$((unpruned_seals + 1))
 }
 
 # The lone primary takes with it what it acknowledged alone.
@@ -338,6 +360,8 @@ run_faults() {
         echo "$run: $fault; $acknowledged acknowledged so far, $lost of them lost where they may be"
     done
     "${@:-true}"
+    [ $dropped_seals -eq 0 ] || echo "of $dropped_seals seals with $sealed_grains grains that were dropped" \
+        "$unpruned_seals held nothing but what is on the disk, and $unpruned_grains grains were the same"
     [ -z "$power" ] || echo "$not_durable sectors were not durable at a power cut, $went_back of them went back"
     for name in gw-a gw-b; do
         pair_kill $name TERM || {
