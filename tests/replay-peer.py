@@ -72,7 +72,7 @@ def take(connection, wait):
 
 def greet(which, boot, group):
     connection = dial()
-    hello = b"SluicePeer" + big(1, 2) + big(1, 2) + bytes([which, 1, 0, 0, 0, 0]) + big(1 << 20) + boot + group
+    hello = b"SluicePeer" + big(1, 2) + big(1, 2) + bytes([which, 1, 0, 0, 0, 0]) + big(4 << 20) + boot + group
     hello += bytes([len(sender), len(receiver)]) + bytes(10) + sender.encode() + receiver.encode()
     connection.sendall(frame(1, 0, hello))
     answer = take(connection, 5)
@@ -128,7 +128,7 @@ if what == "lineage":
     epochs.pop()
 boot, group = os.urandom(16), os.urandom(16)
 control, stream = greet(0, boot, group), greet(1, boot, group)
-stream.sendall(frame(9, 7, big(1 << 20) + channel.encode()))
+stream.sendall(frame(9, 7, big(4 << 20) + channel.encode()))
 reached = None
 while not reached or reached[0] != "OPEN":
     reached = said(stream, 5)

@@ -38,7 +38,7 @@ try_each 70:1 71:94 72:27
 # Of a disk that grows: the follower is larger before it says so; what it had already is compared, what the backing had, and
 # all that is new to one that follows; nothing is sent to a smaller one.
 kind=--grow
-try_each 90:2780:1000 91:615:1000 92:1:1000 93:3:1000 94:38:1000
+try_each 90:366:1000 91:963:1000 92:1:1000 93:54:1000 94:363:1000
 # A snapshot there: what came before is applied, and nothing that came after; one that could not be made is not made later.
 try_each 100:281:1000 101:39:1000 102:247:1000
 # Of the asynchronous tiers: what is new goes behind what waits; what was sent is kept until it is durable; a record that is

@@ -701,8 +701,7 @@ static void begin(uint64_t seed)
     has_streamed = false;
     link_before = LINK_DOWN;
     was_acked_alone = peer_died = peer_was_cut = false;
-    asker = NULL;
-    wants_snapshot = false;
+    asker = NULL, wants_snapshot = false;
     if (is_grow)
         make_small();
     start_node(0);
