@@ -194,9 +194,10 @@ void replica_free(struct replica *r)
 
 int replica_open(struct replica *r, struct sluice_error *error)
 {
+    uint64_t extents = (r->size_bytes + EXTENT_BYTES - 1) / EXTENT_BYTES; /* as evidence.c has it */
     int status;
 
-    r->todo = calloc(1, r->size_bytes / EXTENT_BYTES / 8 + 1);
+    r->todo = calloc(1, extents / 8 + 1);
     if (!r->todo)
         return sluice_refuse(r->disk, error, ENOMEM, "out of memory");
     status = super_load(r, error);
