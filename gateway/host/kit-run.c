@@ -522,5 +522,9 @@ int kit_run(struct kit *kit, const char *path, const char *const *words, unsigne
     snprintf(kit->step, KIT_STEP_MAX, "%u of %u checks failed", kit->failures, kit->checks);
     fprintf(kit->report, "%s: %u checks, %u failed\n", c.filter ? c.filter->name : path,
             kit->checks, kit->failures);
-    return kit->failures ? 1 : 0;
+    if (kit->failures)
+        return 1; /* requests that never ended may still be at work with the model */
+    kit_model_free(&c.model);
+    free(c.values);
+    return 0;
 }
