@@ -344,8 +344,9 @@ static int may_resize(const struct disk *disk, uint64_t size_bytes, struct err *
 }
 
 /* The disk's file knows the new size before a filter does: what they note of it is never ahead.
- * Killed before whoever asked has heard of it, they may put the policy back: that is not in the way
- * then. */
+ * Whoever asked may not hear the answer, ours or the client's process being killed, and put the
+ * policy back: the file says "beyond the policy" until a start has seen a policy that says as much.
+ */
 static int grow(struct disk *disk, struct sluice_event *event, struct err *e)
 {
     int r = grow_backing(disk, event->size_bytes, &event->old_bytes, e);
@@ -375,7 +376,7 @@ static int resize(struct disk *disk, uint64_t size_bytes, bool is_by_policy, str
         return r;
     engine_set_size(disk->engine, size_bytes);
     disk_notify(disk, "resized", "size:%llu", (unsigned long long)size_bytes);
-    return is_by_policy ? disk_save_identity(disk, size_bytes, e) : 0;
+    return 0;
 }
 
 int disk_resize(struct disk *disk, uint64_t size_bytes, struct err *e)

@@ -232,6 +232,11 @@ static void test_a_disk_is_never_made_smaller(void)
     CHECK_EQ(disk_size(d), 16 * MIB);
     CHECK(stat(image, &st) == 0 && st.st_size == 16 * MIB);
     disk_close(d);
+    /* Whoever asked had not heard the answer, and put the policy back. */
+    d = must_open(8 * MIB);
+    CHECK_EQ(disk_size(d), 16 * MIB);
+    disk_close(d);
+    disk_close(must_open(16 * MIB));
     CHECK_EQ(open_disk(8 * MIB, &d, &e), -EINVAL);
     CHECK(strstr(e.text, "smaller"));
     d = must_open(32 * MIB);
