@@ -18,7 +18,9 @@
 #define SYNC_NS 20000000ull   /* between syncs that only the applying waits for */
 #define SYNC_BYTES (8u << 20) /* kept in memory: sooner */
 #define QUICK_NS 1000000ull   /* what may be waited for while applying */
-#define AWAY_NS 1000000000ull
+#ifndef AWAY_TIMES
+#define AWAY_TIMES 20u /* what one took that was not: so long the next are not waited for */
+#endif
 
 /* --- acknowledging
  * --------------------------------------------------------------------------------------------------
@@ -463,7 +465,7 @@ static void start_applying(struct replica *r, struct entry *e)
     status = members_wait(r, &e->io);
     now = sluice_now_ns(r->disk);
     if (now - began > QUICK_NS)
-        r->apply_away_until_ns = now + AWAY_NS;
+        r->apply_away_until_ns = now + AWAY_TIMES * (now - began);
     on_applied(&e->io, -status);
 }
 

@@ -26,7 +26,8 @@
 #define INLINE_WRITE_MAX (64u << 10)
 #define DIRTY_BUDGET (64ull << 20) /* far below where the kernel makes writers wait */
 #define INLINE_SLOW_NS 5000000ull
-#define AVOID_INLINE_NS 1000000000ull
+/* Times what the slow one took: so a loop stands still for a twentieth of the time at most. */
+#define AVOID_INLINE_TIMES 20u
 
 static enum io_status done(struct io *io, int result)
 {
@@ -101,11 +102,11 @@ static bool may_write_inline(const struct file *file, const struct io *io, uint6
 /* The watchdog: after a write that blocked the loop, the next ones go to the pool for a while. */
 static void watch_inline(struct file *file, uint64_t began_ticks)
 {
-    uint64_t now = clock_ticks();
-    uint64_t pause = (uint64_t)((double)AVOID_INLINE_NS / clock_ns_per_tick);
+    uint64_t now = clock_ticks(), took = now - began_ticks;
 
-    if (UNLIKELY(clock_ticks_to_ns(now - began_ticks) > INLINE_SLOW_NS))
-        atomic_store_explicit(&file->avoid_inline_ticks, now + pause, memory_order_relaxed);
+    if (UNLIKELY(clock_ticks_to_ns(took) > INLINE_SLOW_NS))
+        atomic_store_explicit(&file->avoid_inline_ticks, now + AVOID_INLINE_TIMES * took,
+                              memory_order_relaxed);
 }
 
 static enum io_status loop_write(struct file *file, struct io *io)

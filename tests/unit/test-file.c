@@ -454,14 +454,21 @@ static ssize_t slow_pwritev2(int fd, const struct iovec *iov, int count, off_t o
     return pwritev2(fd, iov, count, offset, flags);
 }
 
+/* For 20 times what it took, and no longer. */
 static void test_a_slow_inline_write_sends_the_next_to_the_pool(void)
 {
     struct file *file = new_file("slow", MIB, (struct file_options){0});
+    uint64_t began = clock_ticks(), ended, until;
 
     io_syscalls.pwritev2 = slow_pwritev2;
     CHECK_EQ(write_at(FROM_LOOP, file, 0, 0, 4 * KIB, buffer), 0);
     CHECK(!last_was_pending);
     in_good_world();
+    ended = clock_ticks();
+    until = atomic_load(&file->avoid_inline_ticks);
+    CHECK(clock_ticks_to_ns(until - began) >= 21 * UINT64_C(10000000) - 1000);
+    CHECK(until <= ended + 20 * (ended - began));
+    atomic_store(&file->avoid_inline_ticks, UINT64_MAX); /* the machine may be slow */
     CHECK_EQ(write_at(FROM_LOOP, file, 0, 0, 4 * KIB, buffer), 0);
     CHECK(last_was_pending != file->is_in_memory);
     file_close(file);
