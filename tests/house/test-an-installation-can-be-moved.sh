@@ -12,7 +12,7 @@ program=$(find "$work/installed" -type f -name sluice -perm -100 -path '*/bin/*'
 serves_from() {
     sluice_program=$1/bin/sluice
     serve
-    case $(grep -o '/[^ ]*nbdkit-sluice-plugin.so' "/proc/$gateway/maps" | head -n 1) in
+    case $(grep -o '/.*nbdkit-sluice-plugin.so' "/proc/$gateway/maps" | head -n 1) in
     "$1"/*) ;;
     *) fail "the plugin does not come from $1" ;;
     esac
@@ -28,5 +28,13 @@ filters: [passthru: {}]
 END
 prefix=${program%/bin/sluice}
 serves_from "$prefix" "write -P 0x11 4096 4096"
-mv "$prefix" "$work/elsewhere"
-serves_from "$work/elsewhere" "read -P 0x11 4096 4096"
+mv "$prefix" "$work/else where"
+serves_from "$work/else where" "read -P 0x11 4096 4096"
+
+# `make install` cannot do it there: configure says so.
+configure=$(realpath "$top_srcdir/configure")
+if [ -x "$configure" ]; then
+    mkdir "$work/build" && cd "$work/build" || fail "no folder"
+    ! "$configure" --prefix="$work/else where" >"$work/log" 2>&1 || fail "configure takes a name with a blank"
+    grep -q "has a blank" "$work/log" || fail "configure says: $(tail -n 3 "$work/log")"
+fi
