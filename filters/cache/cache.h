@@ -484,7 +484,7 @@ enum sluice_cancel_answer cache_on_cancel(void *instance, struct sluice_request 
 struct paced {
     struct paced *next;
     uint64_t due_ns;
-    uint64_t behind;             /* not 0: goes when the order has passed that */
+    struct log_position behind;  /* with a sequence number: goes when the order has passed that */
     void (*go)(struct paced *p); /* without the mutex */
     bool is_queued;
 };
@@ -509,8 +509,8 @@ bool order_holds(const struct cache *c);
 /* [M] In a word or two, for status. */
 const char *order_state(const struct cache *c);
 /* [M] All that was in the log, or on its way there, when `behind` was order_now(). */
-uint64_t order_now(const struct cache *c);
-bool order_has_passed(const struct cache *c, uint64_t behind);
+struct log_position order_now(const struct cache *c);
+bool order_has_passed(const struct cache *c, const struct log_position *behind);
 /* [M] The segment at the tail is still needed. */
 bool order_needs_tail(const struct cache *c);
 /* [M] Blocks of the log that wait for the backing, whatever they hold. */

@@ -62,17 +62,24 @@ const char *order_state(const struct cache *c)
     return order_holds(c) ? "kept" : order_is_kept(c) ? "not yet" : "suspended";
 }
 
-uint64_t order_now(const struct cache *c)
+struct log_position order_now(const struct cache *c)
 {
-    return c->log.head.sequence;
+    return c->log.head;
 }
 
-bool order_has_passed(const struct cache *c, uint64_t behind)
+/* Not by sequence numbers: a header that was alone in the last block of its segment, and reported
+ * failed before the last start, may lie there all the same, with the number that the next chunk has
+ * got since.  Whoever walks by takes it for that one. */
+bool order_has_passed(const struct cache *c, const struct log_position *behind)
 {
+    const struct log_position *at = &c->order.log.destaged;
+
     if (!order_counts(c) || c->order.is_suspended || MUTANT(27))
         return true;
-    return c->order.log.destaged.sequence >= behind ||
-           (c->log.dirty_blocks == 0 && c->log.applied.sequence >= behind);
+    if (MUTANT(31) ? at->sequence >= behind->sequence
+                   : !format_is_before(at->segment, at->block, behind))
+        return true;
+    return c->log.dirty_blocks == 0 && c->log.applied.sequence >= behind->sequence;
 }
 
 bool order_needs_tail(const struct cache *c)
@@ -181,7 +188,9 @@ void order_read_note(struct cache *c, struct log_order *found)
     size_t length = 0;
 
     if (sluice_state_read(c->disk, NOTE_NAME, &n, sizeof n, &length) < 0 || length != sizeof n ||
-        n.nonce != c->log.super.nonce || n.sequence <= found->destaged.sequence)
+        n.nonce != c->log.super.nonce ||
+        !format_is_before(found->destaged.segment, found->destaged.block,
+                          &(struct log_position){.segment = n.segment, .block = (uint32_t)n.block}))
         return;
     found->destaged = (struct log_position){
         .segment = n.segment, .block = (uint32_t)n.block, .sequence = n.sequence};
@@ -216,7 +225,9 @@ struct walk {
     bool is_damaged;
 };
 
-static bool is_chunk_at(struct walk *k, uint64_t segment, uint32_t block, bool is_first)
+/* The first of a segment has been written since that was opened, whatever its number: what was left
+ * over before it may look like a chunk without data. */
+static bool is_chunk_at(struct walk *k, uint64_t segment, uint32_t block)
 {
     struct window *w = k->w;
     const struct log *log = &w->c->log;
@@ -230,8 +241,8 @@ static bool is_chunk_at(struct walk *k, uint64_t segment, uint32_t block, bool i
         return false;
     if (k->at.sequence == 0)
         return true;
-    /* What is left over at the end of a segment may look like a chunk without data. */
-    return is_first ? h->sequence <= k->at.sequence : h->sequence == k->at.sequence;
+    return block == 0 && !MUTANT(32) ? h->sequence <= k->at.sequence
+                                     : h->sequence == k->at.sequence;
 }
 
 /* All that is dirty in this segment is in the list; else a header there cannot be read, and to pass
@@ -262,7 +273,7 @@ static bool find_chunk(struct walk *k)
 
     if (k->at.segment >= w->end)
         return false;
-    if (is_chunk_at(k, k->at.segment, k->at.block, false))
+    if (is_chunk_at(k, k->at.segment, k->at.block))
         return true;
     if (k->at.segment == w->last) {
         k->is_damaged = k->at.block < w->head_blocks;
@@ -274,7 +285,7 @@ static bool find_chunk(struct walk *k)
     }
     k->at.segment++;
     k->at.block = 0;
-    if (is_chunk_at(k, k->at.segment, 0, true))
+    if (is_chunk_at(k, k->at.segment, 0))
         return true;
     k->is_damaged = k->at.segment < w->end && destage_blocks_of(w, k->at.segment) > 0;
     return false;

@@ -48,7 +48,7 @@ bool pace(struct cache *c, struct paced *p, uint64_t blocks)
     if (delay == 0)
         return true;
     p->due_ns = delay == UINT64_MAX ? UINT64_MAX : now + delay;
-    p->behind = 0;
+    p->behind = (struct log_position){.sequence = 0};
     put_in(c, p, delay);
     return false;
 }
@@ -56,7 +56,7 @@ bool pace(struct cache *c, struct paced *p, uint64_t blocks)
 bool pace_behind(struct cache *c, struct paced *p)
 {
     p->behind = order_now(c);
-    if (order_has_passed(c, p->behind))
+    if (order_has_passed(c, &p->behind))
         return true;
     p->due_ns = UINT64_MAX;
     c->order.awaited++;
@@ -71,7 +71,7 @@ static void take_out(struct cache *c, struct paced **at)
 
     *at = p->next;
     p->is_queued = false;
-    c->order.awaited -= p->behind != 0;
+    c->order.awaited -= p->behind.sequence != 0;
     if (c->paced_last == &p->next)
         c->paced_last = at;
 }
@@ -89,8 +89,8 @@ bool pace_remove(struct cache *c, struct paced *p)
 /* [M] Those at the hard mark wait until it is left. */
 static bool is_due(const struct cache *c, const struct paced *p, uint64_t now_ns)
 {
-    if (p->behind)
-        return order_has_passed(c, p->behind);
+    if (p->behind.sequence)
+        return order_has_passed(c, &p->behind);
     if (c->pace_is_off)
         return true;
     return p->due_ns == UINT64_MAX ? delay_of(c, 1) != UINT64_MAX : now_ns >= p->due_ns;

@@ -20,6 +20,7 @@
  * --mutant N breaks one of the rules R1 to R13 (and some more, docs/cache.md); --until-red then
  * ends with exit code 0 at the first violation, and with 1 when there is none.
  */
+#include "guests.h"
 #include "history.h"
 #include "oracle.h"
 #include "sim.h"
@@ -29,261 +30,19 @@
 
 #include <errno.h>
 
-#define DISK_BLOCKS 128u
-#define SECTORS (DISK_BLOCKS * 8u)
-#define SLOTS 6u
-#define BLOCKS_MOST 12u
 #define STEPS_MOST 2000000u
 
-struct slot {
-    struct sim_request request;
-    uint8_t data[BLOCKS_MOST * 4096];
-    uint32_t floor[SECTORS];
-    uint64_t block, count;
-    uint32_t number;
-    int32_t error;
-    bool is_busy, changes;
-    bool began_dirty; /* what it is about was on the SSD alone */
-    bool extent_checked[DISK_BLOCKS];
-};
-static struct slot slots[SLOTS];
-static uint64_t points, kills, cuts, requests, in_recovery, drains, sanitized;
-static uint64_t faults, failed_requests, said_losses, stops, replaced, refused;
+static uint64_t points, kills, cuts, in_recovery, drains, sanitized;
+static uint64_t faults, said_losses, stops, replaced, refused;
 static bool must_order; /* --ordered */
 static bool has_faults; /* --faults */
 static bool has_rot;    /* --rot */
 static uint64_t rotted, rotted_dirty;
-static bool is_rotted[DISK_BLOCKS]; /* on the SSD, and dirty there */
-static bool is_over;                /* the world has rotted and is checked: the next one */
-static bool is_paused;              /* no new requests */
-static bool is_ssd_needless;        /* it failed, and the backing has all of it */
-static unsigned lasting_faults;     /* of the SSD, over the next crash */
-/* What the guests are like, chosen anew for each run between two crashes. */
-static struct {
-    uint32_t flushes, fuas; /* one in so many; 0: none */
-    uint32_t writes;        /* of ten requests */
-    uint32_t hot_blocks;
-    uint32_t steps;
-} profile;
-static struct sim_config config;
-static bool is_always_ordered; /* so it has been since the disk was new */
-static uint64_t orders;        /* how often the backing was looked at for it */
-
-/* --- requests
- * ------------------------------------------------------------------------------------------- */
-
-static uint32_t first_sector(const struct slot *s)
-{
-    return (uint32_t)s->block * 8;
-}
-
-static uint32_t sector_count(const struct slot *s)
-{
-    return (uint32_t)s->count * 8;
-}
-
-static void on_extent(struct sim_request *r, uint64_t offset, uint64_t length, uint32_t type)
-{
-    struct slot *s = r->own;
-
-    (void)s;
-    for (uint64_t b = offset / 4096; b < (offset + length) / 4096; b++)
-        if (type && oracle_data((uint32_t)b * 8)) {
-            bool is_changing = false;
-
-            for (unsigned i = 0; i < SLOTS; i++)
-                is_changing |= slots[i].is_busy && slots[i].changes && b >= slots[i].block &&
-                               b < slots[i].block + slots[i].count;
-            if (!is_changing && s->extent_checked[b])
-                sim_violation("block %llu holds data and is reported as a hole",
-                              (unsigned long long)b);
-        }
-}
-
-static bool touches_rot(const struct slot *s)
-{
-    for (uint64_t i = 0; i < s->count; i++)
-        if (is_rotted[s->block + i])
-            return true;
-    return false;
-}
-
-static bool has_lost(void)
-{
-    for (uint64_t b = 0; b < DISK_BLOCKS; b++)
-        if (is_rotted[b])
-            return true;
-    return false;
-}
-
-/* Only what needs the SSD: what is on it alone, and a flush of that.  With a state folder that
- * takes nothing either, all changes. */
-static bool may_fail(const struct sim_request *r)
-{
-    const struct slot *s = r->own;
-    bool has_failed = sim_ssd_faults || strstr(sim_health, "tier failed");
-
-    if (r->pub.op == SLUICE_OP_READ)
-        return touches_rot(s) || (sim_ssd_faults & SIM_READS_FAIL && s->began_dirty);
-    if (has_failed && sim_state_fails)
-        return true;
-    if (r->pub.op == SLUICE_OP_FLUSH)
-        return has_lost() || (sim_ssd_faults & SIM_READS_FAIL && sim_is_dirty(0, DISK_BLOCKS));
-    return has_failed && (sim_ssd_faults & SIM_READS_FAIL || has_lost()) &&
-           (config.is_ordered ? sim_is_dirty(0, DISK_BLOCKS) : sim_is_dirty(s->block, s->count));
-}
-
-static void acknowledge(const struct slot *s, bool has_fua)
-{
-    oracle_acknowledge(first_sector(s), sector_count(s), s->number, has_fua);
-    for (uint32_t i = 0; has_fua && i < sector_count(s); i++)
-        history_note(first_sector(s) + i, 1, &s->number, oracle_next());
-}
-
-static void on_done(struct sim_request *r, int32_t error)
-{
-    struct slot *s = r->own;
-    bool has_fua = r->pub.flags & SLUICE_FLAG_FUA;
-
-    s->is_busy = false;
-    s->error = error;
-    requests++;
-    if (error) {
-        failed_requests++;
-        if (!may_fail(r))
-            sim_violation("a request of kind %d failed: %s", r->pub.op, strerror(error));
-        return;
-    }
-    if (r->pub.op == SLUICE_OP_READ)
-        oracle_check(first_sector(s), sector_count(s), s->data, s->floor, "read");
-    else if (r->pub.op == SLUICE_OP_FLUSH) {
-        oracle_flush_end(s->floor);
-        history_note(0, SECTORS, s->floor, oracle_next());
-    } else if (s->changes)
-        acknowledge(s, has_fua);
-}
-
-static bool overlaps_a_change(uint64_t block, uint64_t count)
-{
-    for (unsigned i = 0; i < SLOTS; i++)
-        if (slots[i].is_busy && slots[i].changes && block < slots[i].block + slots[i].count &&
-            slots[i].block < block + count)
-            return true;
-    return false;
-}
-
-static void choose_profile(void)
-{
-    static const uint32_t flushes[] = {0, 0, 4, 12, 60}, fuas[] = {0, 0, 3, 20},
-                          hot[] = {3, 16, 48};
-    static const uint32_t steps[] = {12, 60, 300, 1500, 1500};
-
-    profile.flushes = flushes[sim_below(5)];
-    profile.fuas = fuas[sim_below(4)];
-    profile.writes = 1 + sim_below(9);
-    profile.hot_blocks = hot[sim_below(3)];
-    profile.steps = 4 + sim_below(steps[sim_below(5)]);
-}
-
-/* Some blocks are used more than others. */
-static uint64_t choose_block(void)
-{
-    return sim_one_in(3) ? sim_below(DISK_BLOCKS) : sim_below(profile.hot_blocks);
-}
-
-static uint8_t choose_op(void)
-{
-    static const uint8_t rare[] = {SLUICE_OP_TRIM, SLUICE_OP_ZERO, SLUICE_OP_EXTENTS,
-                                   SLUICE_OP_PREFETCH};
-
-    if (oracle_wants_flush() || (profile.flushes && sim_one_in(profile.flushes)))
-        return SLUICE_OP_FLUSH;
-    if (sim_one_in(12))
-        return rare[sim_below(sizeof rare)];
-    return sim_below(10) < profile.writes ? SLUICE_OP_WRITE : SLUICE_OP_READ;
-}
-
-static bool is_change(uint8_t op)
-{
-    return op == SLUICE_OP_WRITE || op == SLUICE_OP_TRIM || op == SLUICE_OP_ZERO;
-}
-
-static void fill_slot(struct slot *s, uint8_t op)
-{
-    static const struct sluice_client client = {"sim", "", "", 1, 0};
-    struct sluice_request *pub = &s->request.pub;
-    bool has_data = op == SLUICE_OP_READ || op == SLUICE_OP_WRITE;
-
-    *pub = (struct sluice_request){.op = op, .client = &client};
-    pub->offset = s->block * 4096;
-    pub->length = op == SLUICE_OP_FLUSH ? 0 : s->count * 4096;
-    pub->data = has_data ? s->data : NULL;
-    if (is_change(op) && profile.fuas && sim_one_in(profile.fuas))
-        pub->flags |= SLUICE_FLAG_FUA;
-    s->request.done = on_done;
-    s->request.on_extent = on_extent;
-    s->request.extent_at = pub->offset;
-    s->request.own = s;
-}
-
-static void begin_change(struct slot *s, uint8_t op)
-{
-    uint8_t *data = op == SLUICE_OP_WRITE ? s->data : NULL;
-
-    s->number = oracle_begin(first_sector(s), sector_count(s), data);
-    if (!data)
-        history_zero(first_sector(s), sector_count(s), s->number);
-}
-
-static void begin(struct slot *s, uint8_t op)
-{
-    s->changes = is_change(op);
-    s->is_busy = true;
-    s->began_dirty = sim_is_dirty(s->block, s->count);
-    if (s->changes)
-        begin_change(s, op);
-    else if (op == SLUICE_OP_FLUSH)
-        oracle_flush_begin(s->floor);
-    else if (op == SLUICE_OP_READ) {
-        memset(s->data, 0xee, s->count * 4096);
-        oracle_read_begin(first_sector(s), sector_count(s), s->floor);
-    } else
-        for (uint64_t b = 0; b < DISK_BLOCKS; b++)
-            s->extent_checked[b] = oracle_data((uint32_t)b * 8);
-    fill_slot(s, op);
-    sim_submit(&s->request);
-}
-
-static void try_request(void)
-{
-    struct slot *s = &slots[sim_below(SLOTS)];
-    uint8_t op = choose_op();
-
-    if (s->is_busy || is_paused)
-        return;
-    s->block = choose_block();
-    s->count = sim_one_in(8) ? 1 + sim_below(BLOCKS_MOST) : 1 + sim_below(2);
-    if (op == SLUICE_OP_TRIM && sim_one_in(8)) {
-        s->block = 0;
-        s->count = DISK_BLOCKS; /* more than stays */
-    }
-    s->count = s->block + s->count > DISK_BLOCKS ? DISK_BLOCKS - s->block : s->count;
-    if (is_change(op) && overlaps_a_change(s->block, s->count))
-        return;
-    /* What failed may be there all the same, and no flush makes an end of it. */
-    if (is_change(op) &&
-        oracle_most_contents(first_sector(s), sector_count(s)) > ORACLE_KEPT * 3 / 4)
-        return;
-    begin(s, op);
-}
-
-static bool any_busy(void)
-{
-    for (unsigned i = 0; i < SLOTS; i++)
-        if (slots[i].is_busy)
-            return true;
-    return false;
-}
+static bool is_over;            /* the world has rotted and is checked: the next one */
+static bool is_ssd_needless;    /* it failed, and the backing has all of it */
+static unsigned lasting_faults; /* of the SSD, over the next crash */
+static bool is_always_ordered;  /* so it has been since the disk was new */
+static uint64_t orders;         /* how often the backing was looked at for it */
 
 /* --- control
  * -----------------------------------------------------------------------------------------------
@@ -659,6 +418,76 @@ static void run_until_crash(void)
     }
 }
 
+/* --- what a failed write leaves behind
+ * -------------------------------------------------------------------- */
+
+/* True: a segment has room for a header alone, and nothing of guests is under way. */
+static bool go_to_last_block(void)
+{
+    for (uint32_t i = 0; i < 5000 && !sim_violations && !sim_is_at_last_block(); i++) {
+        if (sim_one_in(3))
+            try_request();
+        else
+            sim_step();
+    }
+    is_paused = true;
+    return wait_for_requests() && sim_is_at_last_block();
+}
+
+/* Durable when it is answered. */
+static void write_one(uint64_t block, uint32_t flags)
+{
+    struct slot *s = &slots[0];
+
+    s->block = block;
+    s->count = 1;
+    profile.fuas = flags ? 1 : 0;
+    begin(s, SLUICE_OP_WRITE);
+}
+
+/* A write that goes to the backing itself waits for an earlier one that is in the log: else P2 is
+ * broken, for a moment. */
+static void write_through_behind(void)
+{
+    static struct sim_call call;
+
+    write_one(DISK_BLOCKS - 1, SLUICE_FLAG_FUA);
+    if (!wait_for_requests())
+        return;
+    sim_verb(&call, "mode", "write-through");
+    wait_for(&call);
+    write_one(DISK_BLOCKS - 2, 0);
+    for (unsigned i = 0; i < STEPS_MOST && any_busy() && !sim_violations; i++) {
+        sim_step();
+        if (sim_order_holds())
+            check_order(true, "a write that goes through");
+    }
+}
+
+/* A header that is alone in the last block of its segment is reported failed and lands there all
+ * the same.  No other will lie over it, and the next chunk has its number.  True: the power went as
+ * well. */
+static bool leave_a_header(void)
+{
+    bool was_power = false;
+
+    if (go_to_last_block() && sim_is_dirty(0, DISK_BLOCKS)) {
+        sim_pin_next_segment();
+        sim_ssd_faults = SIM_HEADERS_FAIL;
+        for (unsigned i = 0; i < 5000 && !sim_has_stepped_down(); i++)
+            sim_step();
+        crash(false);
+        while (!open_or_crash(&was_power))
+            ;
+        if (sim_is_open() && !sim_violations) {
+            tell(SLUICE_EVENT_ATTACH, SLUICE_PHASE_COMMIT);
+            write_through_behind();
+        }
+    }
+    is_paused = false;
+    return was_power;
+}
+
 /* Somebody has edited the policy. */
 static void change_order(void)
 {
@@ -673,6 +502,8 @@ static void one_point(void)
     bool is_power = sim_one_in(2);
 
     run_until_crash();
+    if (has_faults && config.is_ordered && sim_is_open() && !sim_violations && sim_one_in(8))
+        is_power |= leave_a_header();
     if (has_faults && sim_is_open() && !sim_violations && sim_one_in(2))
         fail_ssd();
     if (has_rot && sim_is_open() && !sim_violations && sim_one_in(2))

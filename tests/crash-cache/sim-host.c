@@ -120,6 +120,11 @@ unsigned sim_unread_told;
 static void *instance;
 static const char disk_uuid[] = "6b8b4567-327b-23c6-643c-986966334873";
 
+struct cache *sim_cache(void)
+{
+    return instance;
+}
+
 bool sim_is_open(void)
 {
     return instance != NULL;
@@ -302,8 +307,12 @@ static void end_io(struct sluice_io *io, uint64_t mark)
 /* A device that fails may have done a part of a write. */
 static bool ssd_refuses(const struct sluice_file_io *io)
 {
-    bool is_read = io->op == SLUICE_OP_READ;
+    bool is_read = io->op == SLUICE_OP_READ, is_alone = io->length == 4096 && io->offset >= 8192;
 
+    if (sim_ssd_faults & SIM_HEADERS_FAIL && io->op == SLUICE_OP_WRITE && is_alone) {
+        dev_apply(&ssd, io->offset, io->length, io->data);
+        return true;
+    }
     if (!(sim_ssd_faults & (is_read ? SIM_READS_FAIL : SIM_WRITES_FAIL)))
         return false;
     if (io->op == SLUICE_OP_WRITE)
@@ -414,22 +423,6 @@ void sim_let_others_go_on(void)
         return;
     running->is_ready = true;
     yield_coroutine();
-}
-
-bool sim_is_dirty(uint64_t block, uint64_t count)
-{
-    const struct cache *c = instance;
-    struct index_item item;
-
-    for (uint64_t i = block; i < block + count; i++)
-        if (index_get(&c->index, i, &item) && item.is_dirty)
-            return true;
-    return false;
-}
-
-bool sim_order_holds(void)
-{
-    return order_holds(instance);
 }
 
 static bool do_memory_take(struct sluice_disk *disk, uint64_t bytes)

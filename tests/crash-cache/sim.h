@@ -9,6 +9,7 @@
  *     host    the host's table, requests of guests, the run of events
  *     state   the state folder
  *     rot     damage on the SSD
+ *     look    into the filter
  */
 #ifndef SLUICE_CRASH_CACHE_SIM_H
 #define SLUICE_CRASH_CACHE_SIM_H
@@ -98,6 +99,8 @@ void sim_open(struct sim_call *call, const struct sim_config *config);
 void sim_event(struct sim_call *call, uint32_t kind, uint32_t phase);
 void sim_verb(struct sim_call *call, const char *verb, const char *argument);
 bool sim_is_open(void);
+struct cache;
+struct cache *sim_cache(void);
 void sim_submit(struct sim_request *r);
 /* One event, chosen by chance.  False: nothing is left to happen. */
 bool sim_step(void);
@@ -116,6 +119,7 @@ int64_t sim_counter(unsigned index);
 /* What the SSD answers with EIO until the next crash; writes are flushes and zeroings too. */
 #define SIM_WRITES_FAIL 1u
 #define SIM_READS_FAIL 2u
+#define SIM_HEADERS_FAIL 4u /* of chunks without data, which are there all the same */
 extern unsigned sim_ssd_faults;
 /* What runs in a coroutine lets other things happen, or a crash. */
 void sim_let_others_go_on(void);
@@ -135,6 +139,12 @@ bool sim_is_dirty(uint64_t block, uint64_t count);
 uint64_t sim_rot(bool *was_dirty);
 /* The cache says that the backing is an earlier state of the disk. */
 bool sim_order_holds(void);
+/* A segment of the log has one block left: room for a header, and for no data. */
+bool sim_is_at_last_block(void);
+/* As if a read were under way there, until the next crash: it is not opened. */
+void sim_pin_next_segment(void);
+/* The state folder knows that the SSD has failed. */
+bool sim_has_stepped_down(void);
 /* The SSD holds a tier of some disk. */
 bool sim_has_tier(void);
 /* The last sentence that the filter said of its health. */
