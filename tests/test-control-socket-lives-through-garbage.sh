@@ -14,13 +14,22 @@ serve
 python3 "$top_srcdir/tests/control-garbage.py" "$work/control.sock" || fail "see above"
 # The command line is told as well, although it is refused before it has asked.
 $python - "$work/control.sock" "$sluice_program" status --config "$config" 2>"$work/errors" <<'END' || fail "when there are too many: $(cat "$work/errors")"
+import select
 import socket
 import subprocess
 import sys
-idle = []
-for _ in range(64):
-    idle.append(socket.socket(socket.AF_UNIX))
-    idle[-1].connect(sys.argv[1])
+def connected():
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(20)
+    client.connect(sys.argv[1])
+    return client
+# They are taken in order, and clients from before may still be in their places: those that were refused try again.
+idle, refused = [], 64
+while refused:
+    idle += [connected() for _ in range(refused)]
+    assert b"too many clients" in connected().recv(4096)
+    gone = select.select(idle, [], [], 0)[0]
+    idle, refused = [client for client in idle if client not in gone], len(gone)
 for _ in range(20):
     told = subprocess.run(sys.argv[2:], capture_output=True, text=True)
     assert told.returncode == 1 and "too many clients" in told.stderr, told
