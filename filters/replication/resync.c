@@ -64,6 +64,14 @@ static void pass_their_numbers(struct replica *r)
         r->seq = r->theirs.seq;
 }
 
+/* Where the peer is asked first, what differs is mostly far less than what may: the activity log of
+ * a primary that was killed above all.  If it is too much after all the peer says so, and the batch
+ * begins anew without being kept apart. */
+static bool is_surely_too_much(const struct replica *r, uint64_t dirty_bytes)
+{
+    return r->seed.mode == SEED_SEND_ALL && dirty_bytes > r->settings.journal_bytes / 2;
+}
+
 void resync_begin(struct replica *r, bool is_full)
 {
     uint64_t dirty;
@@ -79,8 +87,7 @@ void resync_begin(struct replica *r, bool is_full)
     memset(r->evidence.again, 0, (r->evidence.grains + 7) / 8);
     choose(r);
     dirty = evidence_dirty_bytes(r);
-    if (is_full || r->must_unstage ||
-        (dirty > r->settings.journal_bytes / 2 && r->seed.mode != SEED_ASK_ALL))
+    if (is_full || r->must_unstage || is_surely_too_much(r, dirty))
         f.flags = FRAME_UNSTAGED;
     pass_their_numbers(r);
     seed_begin(r, dirty);
