@@ -151,6 +151,13 @@ static void capture(struct replica *r, struct captured *c)
     sluice_count(c->member->disk, COUNT_CAPTURED, 1);
 }
 
+/* It goes on, and is no more of ours. */
+static void leave(struct captured *c, struct sluice_verdict v)
+{
+    c->member->inside--;
+    sluice_resume(c->member->disk, c->request, v);
+}
+
 static const char *why_waiting(const struct replica *r)
 {
     if (!is_taking(r))
@@ -201,9 +208,12 @@ struct sluice_verdict capture_start(struct member *m, struct sluice_request *req
     c->request = request;
     c->member = m;
     c->offset = m->base + request->offset;
-    v = is_left_over(r, c)               ? sluice_fail(ESHUTDOWN)
-        : request->op == SLUICE_OP_FLUSH ? start_flush(r, c)
-                                         : start_change(r, c);
+    if (is_left_over(r, c)) {
+        v = sluice_fail(ESHUTDOWN);
+    } else {
+        m->inside++;
+        v = request->op == SLUICE_OP_FLUSH ? start_flush(r, c) : start_change(r, c);
+    }
     replica_unlock(r);
     return v;
 }
@@ -277,6 +287,7 @@ struct sluice_verdict capture_end(struct replica *r, struct sluice_request *q, s
             sluice_hold(c->member->disk, q, "replication: waits for its peer");
         v = sluice_defer();
     }
+    c->member->inside -= v.kind != SLUICE_VERDICT_DEFER;
     replica_unlock(r);
     return v;
 }
@@ -290,7 +301,7 @@ void capture_release(struct replica *r)
         if (!may_end(r, c))
             continue;
         take_out(&r->unacked_last, c);
-        sluice_resume(c->member->disk, c->request, sluice_pass());
+        leave(c, sluice_pass());
     }
 }
 
@@ -303,7 +314,7 @@ static void refuse_all(struct captured ***last, struct captured *first, const st
         if (of && c->member != of)
             continue;
         take_out(last, c);
-        sluice_resume(c->member->disk, c->request, sluice_fail(ESHUTDOWN));
+        leave(c, sluice_fail(ESHUTDOWN));
     }
 }
 
@@ -322,6 +333,7 @@ enum sluice_cancel_answer capture_cancel(struct replica *r, struct captured *c)
         answer = SLUICE_CANCEL_BUSY; /* the peer may have it */
     else if (c->link)
         take_out(&r->waiting_last, c);
+    c->member->inside -= answer == SLUICE_CANCEL_RELEASED;
     replica_unlock(r);
     return answer;
 }

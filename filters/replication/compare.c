@@ -143,7 +143,7 @@ bool compare_holds_write(const struct replica *r, uint64_t offset, uint64_t byte
     for (unsigned i = 0; i < slots_of[COMPARE_ANSWER].first; i++) {
         const struct compare *c = &r->compares[i];
 
-        if (((c->state == COMPARE_WAITING && !r->is_parked) || is_at_disk(c)) && !c->is_stale &&
+        if (((c->state == COMPARE_WAITING && !members_rest(r)) || is_at_disk(c)) && !c->is_stale &&
             touches(c, offset, bytes) && !MUTANT(50))
             return true;
     }
@@ -347,7 +347,7 @@ static bool is_applied_before(const struct replica *r, const struct compare *c)
 
 static bool may_read(const struct replica *r, const struct compare *c)
 {
-    if (c->state != COMPARE_WAITING || r->is_parked || r->is_closing)
+    if (c->state != COMPARE_WAITING || members_rest(r) || r->is_closing)
         return false;
     if (c->purpose == COMPARE_ANSWER)
         return r->answers.is_flushed && is_applied_before(r, c);
@@ -389,7 +389,7 @@ static void on_flushed(struct sluice_io *io, int32_t error)
 static bool begin_flush(struct replica *r)
 {
     if (r->answers.is_flushed || r->answers.is_flushing || !compare_is_any(r, COMPARE_ANSWER) ||
-        r->is_parked || r->is_closing)
+        members_rest(r) || r->is_closing)
         return false;
     r->answers.is_flushing = true;
     r->answers.flushing_round = r->answers.round;

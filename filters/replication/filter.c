@@ -333,7 +333,8 @@ static void park(struct member *m, bool is_parked)
         r->is_parked |= r->members[i]->is_parked;
 }
 
-/* Own I/O ends; the journal and the link go on. */
+/* Own I/O ends; the journal and the link go on.  Where requests wait for a batch, what it reads
+ * goes on until they have left: the gateway waits for both, but not before this is answered. */
 static int on_quiesce(struct member *m, const struct sluice_event *event,
                       struct sluice_error *error)
 {
@@ -343,10 +344,10 @@ static int on_quiesce(struct member *m, const struct sluice_event *event,
     replica_lock(r);
     park(m, event->phase != SLUICE_PHASE_ABORT);
     capture_admit(r); /* what waits for nothing but own I/O that will not be begun */
-    while (event->phase == SLUICE_PHASE_PREPARE && is_busy(r) &&
+    while (event->phase == SLUICE_PHASE_PREPARE && members_rest(r) && is_busy(r) &&
            sluice_now_ns(m->disk) < event->deadline_ns)
         replica_sleep(&r->changed, &r->mutex);
-    if (event->phase == SLUICE_PHASE_PREPARE && is_busy(r))
+    if (event->phase == SLUICE_PHASE_PREPARE && members_rest(r) && is_busy(r))
         status = EBUSY;
     replica_unlock(r);
     return status ? sluice_refuse(m->disk, error, status, "replication is still writing") : 0;

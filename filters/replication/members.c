@@ -346,6 +346,14 @@ static void take_held(struct replica *r)
         c->seq = r->seq;
 }
 
+bool members_rest(const struct replica *r)
+{
+    for (unsigned i = 0; r->is_parked && i < r->member_count; i++)
+        if (r->members[i]->is_parked && (!r->members[i]->inside))
+            return true;
+    return false;
+}
+
 static int open_channel(struct replica *r, struct sluice_error *error)
 {
     struct sluice_channel_handlers handlers = replica_handlers;

@@ -254,6 +254,7 @@ struct member {
     struct settings settings;
     uint64_t base;               /* where it begins in the group; a multiple of an extent */
     _Atomic uint64_t size_bytes; /* of its disk now; changes for a lone one only */
+    uint32_t inside;             /* requests of its guests that were captured and have not left */
     bool is_parked, is_lone;
     bool guests_left; /* whoever still waits here, or comes, has no client any more */
 };
@@ -433,6 +434,9 @@ bool members_begin_at(const struct replica *r, uint64_t offset);
 /* sluice_wish_for() of the disk that begins there. */
 int members_wish(struct replica *r, uint64_t offset, struct sluice_wish *wish);
 void members_gate(struct replica *r, bool is_closed, const char *reason);
+/* A disk is to be quiet, and of its guests nothing is in here that may wait for own I/O, as a write
+ * does for the batch it is in: none is begun. */
+bool members_rest(const struct replica *r);
 void members_request_role(struct replica *r, uint32_t role, uint64_t epoch);
 bool members_have_role(struct replica *r, bool is_primary);
 bool members_are_drained(struct replica *r); /* sluice_gate_is_drained() of all */

@@ -135,7 +135,7 @@ void resync_stop(struct replica *r)
 bool resync_is_copying(const struct replica *r, uint64_t offset, uint64_t bytes)
 {
     for (unsigned i = 0; i < COPIES; i++)
-        if ((r->copies[i].is_reading || (r->copies[i].is_busy && !r->is_parked)) && !MUTANT(6) &&
+        if ((r->copies[i].is_reading || (r->copies[i].is_busy && !members_rest(r))) && !MUTANT(6) &&
             r->copies[i].extent >= offset / EXTENT_BYTES &&
             r->copies[i].extent <= (offset + bytes - 1) / EXTENT_BYTES)
             return true;
@@ -220,7 +220,7 @@ static bool prepare_read(struct replica *r, struct copying *c)
 static bool is_throttled(struct replica *r)
 {
     return r->out_bytes > QUEUE_MAX || r->sent_bytes - r->peer_journaled_bytes > FLIGHT_MAX ||
-           r->is_parked || (r->settings.max_rate && sluice_now_ns(r->disk) < r->rate_at_ns);
+           members_rest(r) || (r->settings.max_rate && sluice_now_ns(r->disk) < r->rate_at_ns);
 }
 
 static void spend_rate(struct replica *r, uint64_t bytes)

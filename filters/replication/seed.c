@@ -115,7 +115,7 @@ bool seed_wants_flush(struct replica *r)
 
     if (MUTANT(54))
         s->is_flushed = true;
-    if (s->is_flushed || s->is_flushing || r->is_parked || r->is_closing)
+    if (s->is_flushed || s->is_flushing || members_rest(r) || r->is_closing)
         return false;
     s->is_flushing = true;
     s->flushing_round = s->round;
