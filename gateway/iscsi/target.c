@@ -489,6 +489,14 @@ static void drop_empty(struct iscsi *iscsi, struct target *target)
  * ------------------------------------------------------------------------------------------------------
  */
 
+/* [control] It stays: only changes take LUNs away. */
+static struct lun *look_up_lun(struct iscsi *iscsi, const struct disk *disk, struct target **target)
+{
+    SCOPED_LOCK(&iscsi->mutex);
+
+    return find_lun(iscsi, disk, target);
+}
+
 static int add_lun(struct iscsi *iscsi, struct disk *disk, const struct iscsi_lun_settings *s,
                    struct err *e)
 {
@@ -561,9 +569,7 @@ int iscsi_lun_set(struct iscsi *iscsi, struct disk *disk, const struct iscsi_lun
     int r;
     SCOPED_LOCK(&iscsi->control);
 
-    pthread_mutex_lock(&iscsi->mutex);
-    lun = find_lun(iscsi, disk, &target);
-    pthread_mutex_unlock(&iscsi->mutex);
+    lun = look_up_lun(iscsi, disk, &target);
     if (!lun)
         return add_lun(iscsi, disk, settings, e);
     if (lun->number == settings->lun && strcmp(target->name, settings->target) == 0)
@@ -579,9 +585,7 @@ void iscsi_lun_set_access(struct iscsi *iscsi, struct disk *disk,
     struct lun *lun;
     SCOPED_LOCK(&iscsi->control);
 
-    pthread_mutex_lock(&iscsi->mutex);
-    lun = find_lun(iscsi, disk, &target);
-    pthread_mutex_unlock(&iscsi->mutex);
+    lun = look_up_lun(iscsi, disk, &target);
     if (lun)
         scsi_lu_set_port_groups(lun->lu, groups, count);
 }
@@ -592,9 +596,7 @@ void iscsi_lun_set_space(struct iscsi *iscsi, struct disk *disk, const struct sc
     struct lun *lun;
     SCOPED_LOCK(&iscsi->control);
 
-    pthread_mutex_lock(&iscsi->mutex);
-    lun = find_lun(iscsi, disk, &target);
-    pthread_mutex_unlock(&iscsi->mutex);
+    lun = look_up_lun(iscsi, disk, &target);
     if (lun)
         scsi_lu_set_space(lun->lu, space);
 }
@@ -605,9 +607,7 @@ int iscsi_lun_remove(struct iscsi *iscsi, struct disk *disk, struct err *e)
     struct lun *lun;
     SCOPED_LOCK(&iscsi->control);
 
-    pthread_mutex_lock(&iscsi->mutex);
-    lun = find_lun(iscsi, disk, &target);
-    pthread_mutex_unlock(&iscsi->mutex);
+    lun = look_up_lun(iscsi, disk, &target);
     if (!lun)
         return err_set(e, ENOENT, "%s: is no LUN", disk_name(disk));
     return remove_lun(iscsi, lun, target, e);
