@@ -396,6 +396,63 @@ def aborted_amid_its_data():
     i.close()
 
 
+@group
+def long_reads():
+    """More of them than there is memory for: they wait until the answers before them have left, and can be aborted."""
+    size, count = 1 << 20, 100
+    i = new("MaxRecvDataSegmentLength=262144")
+    pattern = b"".join(struct.pack(">I", n) * 128 for n in range(2048))
+    for lba in range(0, 2048, 16):
+        assert i.command(write10(lba, 16), WRITE | FINAL, 8192, pattern[lba * 512:][:8192])[0] == 0
+
+    def ask():
+        heads = [i.command_head(read10(0, 2048), READ | FINAL, size) for _ in range(count)]
+        i.sock.sendall(b"".join(h.ljust(48, b"\0") for h in heads))
+        return list(range(i.tag - count + 1, i.tag + 1))
+
+    def manage(function, tag=NO_TAG):
+        i.send(struct.pack(">BBxx4xQIIIIII", TASK | 0x40, FINAL | function, 0, i.next_tag(), tag, i.cmdsn, i.statsn,
+                           i.cmdsn, 0))
+
+    def take(tags, aborted=()):
+        """Until these have been answered; in which order.  What was aborted is not, and its tag is free at once."""
+        got, order, functions = {tag: bytearray() for tag in tags}, [], 0
+        while len(order) < len(tags):
+            pdu = i.receive()
+            if pdu.opcode == TASK_RESPONSE:
+                assert pdu.head[2] == 0, pdu.head.hex()
+                i.send(i.command_head(bytes(6), tag=aborted[functions]))
+                functions += 1
+                continue
+            if pdu.u32(16) in aborted:
+                assert pdu.opcode == RESPONSE and pdu.head[3] == 0, "%02x" % pdu.opcode
+                continue
+            assert pdu.opcode == DATA_IN, "%02x, status %02x" % (pdu.opcode, pdu.head[3])
+            got[pdu.u32(16)] += pdu.data
+            if pdu.flags & 1:
+                assert pdu.head[3] == 0 and pattern.startswith(got[pdu.u32(16)]), "wrong data"
+                order.append(pdu.u32(16))
+        assert functions == len(aborted)
+        return order
+
+    take(ask())
+    tags = ask()
+    for tag in tags[80:]:
+        manage(1, tag)
+    take(tags[:80], tags[80:])
+    tags = ask()
+    i.send(i.command_head(read10(0, 1), READ | FINAL | 2, 512))  # HEAD OF QUEUE
+    assert take(tags + [i.tag]).index(i.tag) < 50, "it has waited for those before it"
+    ask()
+    manage(2)  # ABORT TASK SET
+    while i.receive().opcode != TASK_RESPONSE:
+        pass
+    take(ask())
+    i.send(struct.pack(">BBxx4x8xIHxxII", LOGOUT | 0x40, FINAL, i.next_tag(), 0, i.cmdsn, i.statsn))
+    ask()
+    i.close()
+
+
 def answer_has_tag(pdu):
     return pdu.opcode == TEXT_RESPONSE and pdu.u32(20) != NO_TAG
 

@@ -37,6 +37,11 @@ bad_input() {
         $python "$top_srcdir/tests/iscsi-bad-input.py" "$port" $prefix:plain $prefix:secret \
         0a1b2c3d-0000-4000-8000-00000000000b $prefix:open 0a1b2c3d-0000-4000-8000-00000000000c "$@"
 }
+peak() { sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB$/\1/p' "/proc/$gateway/status"; }
+before=$(peak)
+bad_input >"$work/first" || fail "bad input: $(cat "$work/first")"
+after=$(peak) # long_reads wants 100 MiB at once
+[ $((after - before)) -lt 49152 ] || fail "the peak of resident memory went from $before to $after KiB"
 resident() { sluice status --json | jq .process.resident_bytes; }
 bad_input byte_by_byte ${SLOW:+no_data_at_all} || fail "bad input"
 before=$(resident)

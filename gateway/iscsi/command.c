@@ -9,6 +9,8 @@
  * out of order says that a PDU was lost: the command ends with CHECK CONDITION when all of its data
  * that is on the way has come (RFC 7143 7.8, 7.9).
  *
+ * A read has its buffer from when it is begun until its answer has left.
+ *
  * Status rides on the last Data-In where it is GOOD.
  */
 #include "internal.h"
@@ -95,15 +97,22 @@ static struct iscsi_task *task_begin(struct conn *c)
     return task;
 }
 
+static size_t *buffer_count(const struct iscsi_task *task)
+{
+    return task->is_write ? &task->conn->buffer_bytes : &task->conn->read_buffer_bytes;
+}
+
 static void give_buffer(struct iscsi_task *task)
 {
     struct conn *c = task->conn;
 
     if (!task->buffer)
         return;
-    c->buffer_bytes -= task->buffer_room;
+    *buffer_count(task) -= task->buffer_room;
     buffer_give(c->shard, task->buffer, task->buffer_room);
     task->buffer = NULL;
+    if (c->held_count)
+        conn_flush_later(c); /* which calls tasks_go_on() */
 }
 
 /* The rest of a PDU that is half received is read and dropped: the buffer may soon be another's. */
@@ -119,6 +128,7 @@ static void leave_window(struct iscsi_task *task)
 {
     forget_tag(task);
     count_place(task, -1);
+    task->conn->held_count -= task->state == TASK_HELD;
     if (task->conn->data_task == task)
         stop_receiving(task->conn);
 }
@@ -282,17 +292,6 @@ static uint32_t moved_bytes(const struct iscsi_task *task)
     return 0;
 }
 
-static void run(struct iscsi_task *task)
-{
-    task->state = TASK_RUNNING;
-    task->scsi.data = task->buffer;
-    task->scsi.data_bytes = moved_bytes(task);
-    if (task->received)
-        atomic_fetch_add_explicit(&task->conn->bytes_in, task->received, memory_order_relaxed);
-    if (scsi_command_start(&task->scsi) == IO_DONE)
-        on_ended(task);
-}
-
 /* Ends a command that was not started, with a status of ours. */
 static void refuse(struct iscsi_task *task, uint8_t status)
 {
@@ -318,6 +317,87 @@ static void refuse_with_sense(struct iscsi_task *task, unsigned key, unsigned as
     task->scsi.data_in_bytes = 0;
     task->scsi.transfer_bytes = 0;
     answer(task);
+}
+
+static void start(struct iscsi_task *task)
+{
+    task->state = TASK_RUNNING;
+    task->scsi.data = task->buffer;
+    task->scsi.data_bytes = moved_bytes(task);
+    if (task->received)
+        atomic_fetch_add_explicit(&task->conn->bytes_in, task->received, memory_order_relaxed);
+    if (scsi_command_start(&task->scsi) == IO_DONE)
+        on_ended(task);
+}
+
+static bool take_buffer(struct iscsi_task *task)
+{
+    uint32_t bytes = moved_bytes(task);
+
+    if (bytes == 0)
+        return true;
+    task->buffer = buffer_take(task->conn->shard, bytes, &task->buffer_room);
+    if (!task->buffer)
+        return false;
+    *buffer_count(task) += task->buffer_room;
+    return true;
+}
+
+static void run(struct iscsi_task *task)
+{
+    if (task->is_write || take_buffer(task))
+        start(task);
+    else
+        refuse(task, SCSI_BUSY);
+}
+
+/*
+ * Reads are begun in their order, and only as many as the answers under way leave room for: what is
+ * read long before it can be sent goes through the memory once more, and many long reads would take
+ * all of it.  What runs waits for none that is held, so these wait for the initiator alone.
+ */
+static bool has_room(const struct iscsi_task *task)
+{
+    size_t used = task->conn->read_buffer_bytes;
+
+    return used == 0 || used + moved_bytes(task) <= READ_BUFFER_BYTES;
+}
+
+static bool must_be_held(const struct iscsi_task *task)
+{
+    return task->is_read && task->scsi.attribute != SCSI_HEAD_OF_QUEUE &&
+           (task->conn->held_count || !has_room(task));
+}
+
+static void hold(struct iscsi_task *task)
+{
+    task->state = TASK_HELD;
+    task->conn->held_count++;
+}
+
+/* From the start each time: what one ends may end others. */
+static struct iscsi_task *first_held(struct conn *c)
+{
+    LIST_FOREACH (node, &c->tasks) {
+        struct iscsi_task *task = LIST_ENTRY(node, struct iscsi_task, link);
+
+        if (task->state == TASK_HELD)
+            return task;
+    }
+    return NULL;
+}
+
+void tasks_go_on(struct conn *c)
+{
+    while (c->held_count && !c->is_ending) {
+        struct iscsi_task *task = first_held(c);
+
+        if (!has_room(task))
+            return;
+        task->state = TASK_RECEIVING;
+        c->held_count--;
+        run(task);
+    }
 }
 
 /* --- R2T
@@ -365,7 +445,10 @@ static void go_on(struct iscsi_task *task)
         return;
     }
     if (task->received >= task->wanted_bytes) {
-        run(task);
+        if (UNLIKELY(must_be_held(task)))
+            hold(task);
+        else
+            run(task);
         return;
     }
     task->asked = MAX(task->asked, task->received);
@@ -440,20 +523,13 @@ static void decode(struct iscsi_task *task)
         task->wanted_bytes = MIN(task->scsi.transfer_bytes, task->expected_bytes);
 }
 
-/* False: it was refused, for lack of memory. */
+/* Before the first byte comes.  False: it is to be refused, for lack of memory. */
 static bool find_buffer(struct iscsi_task *task)
 {
-    struct conn *c = task->conn;
-    uint32_t bytes = moved_bytes(task);
+    size_t used = task->conn->buffer_bytes;
 
-    if (bytes == 0)
-        return true;
-    if (c->buffer_bytes == 0 || c->buffer_bytes + bytes <= SESSION_BUFFER_BYTES)
-        task->buffer = buffer_take(c->shard, bytes, &task->buffer_room);
-    if (!task->buffer)
-        return false;
-    c->buffer_bytes += task->buffer_room;
-    return true;
+    return !task->is_write ||
+           ((used == 0 || used + moved_bytes(task) <= SESSION_BUFFER_BYTES) && take_buffer(task));
 }
 
 static void receive_into(struct conn *c, struct iscsi_task *task)
@@ -608,7 +684,8 @@ void tasks_forget_receiving(struct conn *c, bool only_cancelled)
     LIST_FOREACH_SAFE (node, &c->tasks) {
         struct iscsi_task *task = LIST_ENTRY(node, struct iscsi_task, link);
 
-        if (task->state == TASK_RECEIVING && (!only_cancelled || task->scsi.is_cancelled))
+        if ((task->state == TASK_RECEIVING || task->state == TASK_HELD) &&
+            (!only_cancelled || task->scsi.is_cancelled))
             forget(task);
     }
 }

@@ -24,7 +24,8 @@
 #define TASK_BUCKETS 64u
 #define R2T_MAX 8u
 #define SHARDS_MAX 64u
-#define SESSION_BUFFER_BYTES (64u << 20) /* data buffers of one session; then BUSY */
+#define SESSION_BUFFER_BYTES (64u << 20) /* buffers of one session's writes; then BUSY */
+#define READ_BUFFER_BYTES (4u << 20)     /* of its reads, but one of any length; then they wait */
 #define OUT_HIGH_BYTES (4u << 20)        /* so much unsent: nothing more is read */
 
 #define TICK_NS (UINT64_C(1000000000))
@@ -91,6 +92,7 @@ int shard_create(struct iscsi *iscsi, unsigned index, struct shard **out, struct
 
 enum task_state {
     TASK_RECEIVING, /* its data is on the way */
+    TASK_HELD,      /* a read: answers before it have to leave first */
     TASK_RUNNING,   /* in the scsi room */
     TASK_SENDING    /* answered: only its PDUs are left */
 };
@@ -213,7 +215,8 @@ struct conn {
     unsigned immediate_used;
     struct list tasks;
     struct iscsi_task *bucket[TASK_BUCKETS];
-    size_t buffer_bytes;
+    size_t buffer_bytes, read_buffer_bytes; /* of writes, of reads */
+    unsigned held_count;
     uint32_t next_target_tag, ping_tag;
     struct list managements;
     unsigned management_count;
@@ -262,6 +265,8 @@ bool conn_send_copy(struct conn *c, const uint8_t bhs[BHS_BYTES], const void *da
                     bool has_status);
 void conn_reject(struct conn *c, enum reject_reason reason);
 void conn_flush(struct conn *c);
+/* In a turn of its own. */
+void conn_flush_later(struct conn *c);
 void conn_drop_outs(struct conn *c);
 
 /* entry.c: the login phase of a connection. */
@@ -273,10 +278,12 @@ void command_begin(struct conn *c);
 void command_data_end(struct conn *c);
 void data_out_begin(struct conn *c);
 struct iscsi_task *task_find(struct conn *c, uint32_t tag);
-/* Forgets tasks that wait for data: all, or those that were cancelled by a function. */
+/* Forgets tasks that wait for data or are held: all, or those that were cancelled by a function. */
 void tasks_forget_receiving(struct conn *c, bool only_cancelled);
 void tasks_check_time(struct conn *c, uint64_t now_ns);
 void task_sent(struct iscsi_task *task);
+/* Something was sent: reads that were held for it go on. */
+void tasks_go_on(struct conn *c);
 uint32_t conn_max_command_sn(const struct conn *c);
 
 /* manage.c */

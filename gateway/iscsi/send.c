@@ -22,17 +22,22 @@ static void on_flush(struct task *task)
         conn_flush(c);
 }
 
+void conn_flush_later(struct conn *c)
+{
+    if (c->is_flush_posted || c->is_waiting_to_write)
+        return;
+    c->is_flush_posted = true;
+    c->flush_task.run = on_flush;
+    home_run_later(c->shard->home, &c->flush_task);
+}
+
 static void append(struct conn *c, struct out *out)
 {
     out->next = NULL;
     *c->out_last = out;
     c->out_last = &out->next;
     c->out_bytes += out->head_bytes + out->data_bytes + out->tail_bytes;
-    if (c->is_flush_posted || c->is_waiting_to_write)
-        return;
-    c->is_flush_posted = true;
-    c->flush_task.run = on_flush;
-    home_run_later(c->shard->home, &c->flush_task);
+    conn_flush_later(c);
 }
 
 static void add_digests(const struct conn *c, struct out *out)
@@ -197,5 +202,7 @@ void conn_flush(struct conn *c)
         ;
     if (!c->out_first && c->is_ending_after_flush)
         conn_end(c, "%s", "");
+    if (!c->is_ending)
+        tasks_go_on(c);
     conn_update_watch(c);
 }
