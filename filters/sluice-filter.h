@@ -482,6 +482,9 @@ struct sluice_host {
     uint32_t (*group_disks)(struct sluice_disk *);
     bool (*gate_is_drained)(struct sluice_disk *);
     int (*wish)(struct sluice_disk *, struct sluice_wish *);
+    int (*channel_queue)(struct sluice_channel *, const void *head, size_t head_length, const void *data,
+                         size_t length);
+    void (*channel_flush)(struct sluice_channel *, bool is_soon);
 };
 
 /* The disk as one instance sees it; handed to open() and valid until close(). */
@@ -796,6 +799,28 @@ static inline int sluice_channel_send_soon(struct sluice_disk *disk, struct slui
         offsetof(struct sluice_host, channel_send_soon) + sizeof disk->host->channel_send_soon)
         return disk->host->channel_send(channel, data, length);
     return disk->host->channel_send_soon(channel, data, length);
+}
+/* One message of two pieces, `data` behind `head`: it has its place among the others when this
+ * returns, and leaves with the next flush or message on the connection.  So a filter gives it its
+ * place under a mutex of its own, and encrypts and sends without it.  Returns as
+ * sluice_channel_send(); -ENOSYS: a host that is older. */
+static inline int sluice_channel_queue(struct sluice_disk *disk, struct sluice_channel *channel,
+                                       const void *head, size_t head_length, const void *data,
+                                       size_t length)
+{
+    if (disk->host->struct_size <
+        offsetof(struct sluice_host, channel_queue) + sizeof disk->host->channel_queue)
+        return -ENOSYS;
+    return disk->host->channel_queue(channel, head, head_length, data, length);
+}
+/* What is queued leaves: now, or is_soon, as by sluice_channel_send_soon().  Any thread; nobody
+ * closes the channel meanwhile. */
+static inline void sluice_channel_flush(struct sluice_disk *disk, struct sluice_channel *channel,
+                                        bool is_soon)
+{
+    if (disk->host->struct_size >=
+        offsetof(struct sluice_host, channel_flush) + sizeof disk->host->channel_flush)
+        disk->host->channel_flush(channel, is_soon);
 }
 /* While paused no message() is called, and the other side's channel becomes full; others go on. */
 static inline int sluice_channel_pause(struct sluice_disk *disk, struct sluice_channel *channel,

@@ -237,7 +237,7 @@ static void quiet(struct replica *r)
            r->journal.is_syncing || r->check == CHECK_FLUSHING || r->is_cleaning || r->verbs ||
            r->evidence.writing || r->evidence.commit != COMMIT_IDLE || compare_is_busy(r) ||
            seal_is_busy(r) || spill_is_busy(r) || r->growth.is_wished || r->snapshots.is_wished)
-        replica_sleep(&r->changed, &r->mutex);
+        replica_wait(r);
     replica_unlock(r);
 }
 
@@ -252,6 +252,8 @@ void replica_end(struct replica *r)
     channel = r->channel;
     r->channel = NULL;
     replica_wake(&r->changed);
+    while (atomic_load(&r->flushing))
+        replica_wait(r);
     replica_unlock(r);
     sluice_timer_stop(r->disk, &r->timer);
     if (channel)
@@ -346,7 +348,7 @@ static int on_quiesce(struct member *m, const struct sluice_event *event,
     capture_admit(r); /* what waits for nothing but own I/O that will not be begun */
     while (event->phase == SLUICE_PHASE_PREPARE && members_rest(r) && is_busy(r) &&
            sluice_now_ns(m->disk) < event->deadline_ns)
-        replica_sleep(&r->changed, &r->mutex);
+        replica_wait(r);
     if (event->phase == SLUICE_PHASE_PREPARE && members_rest(r) && is_busy(r))
         status = EBUSY;
     replica_unlock(r);

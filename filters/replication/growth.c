@@ -310,7 +310,7 @@ static int await_answer(struct replica *r, const struct sluice_event *event,
     struct growth *g = &r->growth;
 
     while (g->state == GROWTH_ASKED && sluice_now_ns(r->disk) + MARGIN_NS < event->deadline_ns)
-        replica_sleep(&r->changed, &r->mutex);
+        replica_wait(r);
     if (g->state == GROWTH_AGREED)
         return 0;
     return sluice_refuse(r->disk, error, EBUSY,

@@ -49,17 +49,38 @@ static void forget_queue(struct replica *r)
     r->is_blocked = false;
 }
 
-/* False: it has to wait for writable(). */
-static bool try_send(struct replica *r, const struct outgoing *o, bool is_soon)
+/* Gives it its place in the stream; it leaves when the mutex is given back.  False: it has to wait
+ * for writable(). */
+static bool try_send(struct replica *r, const void *head, const void *payload, size_t length,
+                     bool is_soon)
 {
+    enum link_flush flush = is_soon ? FLUSH_SOON : FLUSH_NOW;
     int status;
 
     if (!r->channel)
         return true; /* being closed */
-    status = is_soon ? sluice_channel_send_soon(r->disk, r->channel, o->message, o->length)
-                     : sluice_channel_send(r->disk, r->channel, o->message, o->length);
+    status = sluice_channel_queue(r->disk, r->channel, head, FRAME_BYTES, payload, length);
+    if (r->flush < flush)
+        r->flush = flush;
     r->is_blocked = status == -EAGAIN;
     return !r->is_blocked; /* any other error is followed by lost() */
+}
+
+/* Encrypting and sending take longer than all that the mutex is held for. */
+void link_unlock_and_flush(struct replica *r)
+{
+    struct sluice_channel *channel = r->channel;
+    struct sluice_disk *disk = r->disk;
+    bool is_soon = r->flush == FLUSH_SOON;
+
+    r->flush = FLUSH_NONE;
+    if (channel)
+        atomic_fetch_add(&r->flushing, 1);
+    pthread_mutex_unlock(&r->mutex);
+    if (!channel)
+        return;
+    sluice_channel_flush(disk, channel, is_soon);
+    atomic_fetch_sub(&r->flushing, 1); /* the last look at it: it may be closed now */
 }
 
 /* Nobody waits for it: it may leave with others. */
@@ -84,30 +105,47 @@ struct outgoing *link_make(const struct frame *frame, const void *payload, size_
     return o;
 }
 
-void link_push(struct replica *r, struct outgoing *o, const struct frame *frame)
+/* Counts it; true: it is in the stream, else it waits in the queue for it. */
+static bool push(struct replica *r, const struct frame *frame, const void *head,
+                 const void *payload, size_t length)
 {
     if (frame_changes_data(frame))
-        r->sent_bytes += o->length - FRAME_BYTES;
-    sluice_count(r->disk, COUNT_SENT_BYTES, (int64_t)o->length);
-    if (!r->out_first && !r->is_blocked && try_send(r, o, may_be_late(r, frame))) {
-        outgoing_put(o);
-        return;
-    }
+        r->sent_bytes += length;
+    sluice_count(r->disk, COUNT_SENT_BYTES, (int64_t)(FRAME_BYTES + length));
+    return !r->out_first && !r->is_blocked &&
+           try_send(r, head, payload, length, may_be_late(r, frame));
+}
+
+static void queue(struct replica *r, struct outgoing *o)
+{
     o->next = NULL;
     *r->out_last = o;
     r->out_last = &o->next;
     r->out_bytes += o->length;
 }
 
+void link_push(struct replica *r, struct outgoing *o, const struct frame *frame)
+{
+    if (push(r, frame, o->message, frame_payload(o->message), o->length - FRAME_BYTES))
+        outgoing_put(o);
+    else
+        queue(r, o);
+}
+
+/* Without a copy of its own where the stream takes it. */
 void link_send(struct replica *r, const struct frame *frame, const void *payload, size_t length)
 {
+    uint8_t head[FRAME_BYTES];
     struct outgoing *o;
 
     if (r->link == LINK_DOWN)
         return;
+    frame_put(head, frame, payload, length);
+    if (push(r, frame, head, payload, length))
+        return;
     o = link_make(frame, payload, length);
     if (o)
-        link_push(r, o, frame);
+        queue(r, o);
     else
         link_fall(r, "out of memory");
 }
@@ -115,9 +153,11 @@ void link_send(struct replica *r, const struct frame *frame, const void *payload
 static void drain_queue(struct replica *r)
 {
     r->is_blocked = false;
-    while (r->out_first && try_send(r, r->out_first, false)) {
+    while (r->out_first) {
         struct outgoing *o = r->out_first;
 
+        if (!try_send(r, o->message, frame_payload(o->message), o->length - FRAME_BYTES, false))
+            break;
         r->out_first = o->next;
         if (!r->out_first)
             r->out_last = &r->out_first;

@@ -21,9 +21,9 @@
  *     seal.c       what only the loser of two primaries has is kept before it is overwritten
  *
  * Threads: everything in struct replica is under its mutex, held for microseconds and never across
- * a call that waits.  Requests come in their homes, messages in the channel's loop, I/O ends in
- * service threads; what nobody waits for is started by replica_work() on a pool thread, whenever
- * somebody kicked it.
+ * a call that waits, nor while what was put into the stream is encrypted and sent.  Requests come
+ * in their homes, messages in the channel's loop, I/O ends in service threads; what nobody waits
+ * for is started by replica_work() on a pool thread, whenever somebody kicked it.
  */
 #ifndef SLUICE_REPLICATION_REPLICA_H
 #define SLUICE_REPLICATION_REPLICA_H
@@ -34,6 +34,7 @@
 
 #include <pthread.h>
 #include <sluice-filter.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #ifndef GRAIN_BYTES             /* the simulator has smaller ones */
@@ -53,7 +54,8 @@ uint64_t replica_random(void);
 uint64_t replica_wall_s(void); /* since 1970 */
 /* HASH_BYTES: two that are the same stand for the same bytes.  False: no memory. */
 bool replica_hash(uint8_t *out, const void *data, uint64_t length);
-/* With the mutex held, from a thread that may block: until replica_wake() or some time later. */
+/* With the mutex held, from a thread that may block: until replica_wake() or some time later.
+ * Within replica_wait(). */
 void replica_sleep(pthread_cond_t *cond, pthread_mutex_t *mutex);
 void replica_wake(pthread_cond_t *cond);
 
@@ -269,6 +271,7 @@ struct replica {
     struct member *members[MEMBERS_MAX]; /* by UUID */
     unsigned member_count, wanted, verbs;
     struct captured *waiting, **waiting_last, *unacked, **unacked_last;
+    _Atomic unsigned flushing; /* threads that flush the channel, without the mutex */
 
     bool is_formed;
     struct sluice_disk *disk; /* the first member's: files, timer, channel */
@@ -293,6 +296,7 @@ struct replica {
     uint64_t sent_bytes, peer_journaled_bytes; /* of data, in this connection */
     bool has_fallen; /* the channel is there, but something was wrong on it */
     bool is_blocked; /* by the channel's window */
+    enum link_flush { FLUSH_NONE, FLUSH_SOON, FLUSH_NOW } flush; /* due when the mutex is free */
 
     /* the source */
     uint64_t seq; /* the last one given */
@@ -371,9 +375,23 @@ static inline void replica_lock(struct replica *r)
 {
     pthread_mutex_lock(&r->mutex);
 }
+void link_unlock_and_flush(struct replica *r);
 static inline void replica_unlock(struct replica *r)
 {
-    pthread_mutex_unlock(&r->mutex);
+    if (r->flush)
+        link_unlock_and_flush(r);
+    else
+        pthread_mutex_unlock(&r->mutex);
+}
+/* From a thread that may block: until something has changed, or some time later. */
+static inline void replica_wait(struct replica *r)
+{
+    if (r->flush) { /* what it waits for may be the answer */
+        replica_unlock(r);
+        replica_lock(r);
+        return;
+    }
+    replica_sleep(&r->changed, &r->mutex);
 }
 /* All below: with the mutex held, unless it says otherwise. */
 

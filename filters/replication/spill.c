@@ -204,19 +204,22 @@ bool spill_is_full(const struct replica *r)
 void spill_send(struct replica *r, const struct frame *frame, const void *data, size_t length)
 {
     struct spill *s = &r->spill;
-    struct outgoing *o = link_make(frame, data, length);
+    struct outgoing *o;
 
+    if (!s->is_open) {
+        link_send(r, frame, data, length);
+        return;
+    }
+    o = link_make(frame, data, length);
     if (!o) {
         spill_drop(r);
         link_fall(r, "out of memory");
         return;
     }
-    if (s->is_open) {
-        o->references++;
-        push(&s->kept_last, o);
-        s->kept_bytes += o->length;
-        s->sent_seq = frame->seq;
-    }
+    o->references++;
+    push(&s->kept_last, o);
+    s->kept_bytes += o->length;
+    s->sent_seq = frame->seq;
     link_push(r, o, frame);
 }
 

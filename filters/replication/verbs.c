@@ -95,7 +95,7 @@ static int wait_for(struct replica *r, uint8_t role, struct sluice_reply *reply,
     uint64_t until = sluice_now_ns(r->disk) + ROLE_WAIT_NS;
 
     while ((r->is_promoting || r->is_demoting) && !r->is_closing && sluice_now_ns(r->disk) < until)
-        replica_sleep(&r->changed, &r->mutex);
+        replica_wait(r);
     if (r->super.role == role && !r->is_promoting && !r->is_demoting) {
         tell_changed(r, reply);
         return 0;
@@ -130,7 +130,7 @@ static void wait_for_peer(struct replica *r)
 
     while (r->super.role == REPLICA_PRIMARY && !r->is_closing && sluice_now_ns(r->disk) < until &&
            (r->link == LINK_AHEAD || r->link == LINK_RESYNC || r->link == LINK_ASKED))
-        replica_sleep(&r->changed, &r->mutex);
+        replica_wait(r);
 }
 
 static int run_handover(void *instance, int argc, const char *const *argv,
@@ -173,7 +173,7 @@ static int run_takeover(void *instance, int argc, const char *const *argv,
         link_send(r, &f, NULL, 0);
         while ((r->super.role != REPLICA_PRIMARY || r->is_promoting) && !r->is_closing &&
                sluice_now_ns(r->disk) < until)
-            replica_sleep(&r->changed, &r->mutex);
+            replica_wait(r);
         if (r->super.role == REPLICA_PRIMARY)
             tell_changed(r, reply);
         else
@@ -232,7 +232,7 @@ static int run_discard(void *instance, int argc, const char *const *argv,
         replica_kick(r);
         while (r->is_discarding && !r->is_closing &&
                (r->seals.job || sluice_now_ns(r->disk) < until))
-            replica_sleep(&r->changed, &r->mutex);
+            replica_wait(r);
         if (r->seals.error[0])
             status = sluice_refuse(r->disk, error, ENOSPC, "not given up: %s", r->seals.error);
         else

@@ -38,6 +38,17 @@ static int send_soon_by_carrier(void *carrier, const void *data, size_t length)
     return peer_channel_send_soon(carrier, data, length);
 }
 
+static int queue_by_carrier(void *carrier, const void *head, size_t head_length, const void *data,
+                            size_t length)
+{
+    return peer_channel_queue(carrier, head, head_length, data, length);
+}
+
+static void flush_carrier(void *carrier, bool is_soon)
+{
+    peer_channel_flush(carrier, is_soon);
+}
+
 static void pause_carrier(void *carrier, bool is_paused)
 {
     peer_channel_pause(carrier, is_paused);
@@ -52,6 +63,8 @@ static const struct host_channels carriers = {.open = open_carrier,
                                               .start = start_carrier,
                                               .send = send_by_carrier,
                                               .send_soon = send_soon_by_carrier,
+                                              .queue = queue_by_carrier,
+                                              .flush = flush_carrier,
                                               .pause = pause_carrier,
                                               .close = close_carrier};
 

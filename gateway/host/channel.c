@@ -152,6 +152,17 @@ int host_channel_send_soon(struct sluice_channel *ch, const void *data, size_t l
     return channels->send_soon(ch->carrier, data, length);
 }
 
+int host_channel_queue(struct sluice_channel *ch, const void *head, size_t head_length,
+                       const void *data, size_t length)
+{
+    return channels->queue(ch->carrier, head, head_length, data, length);
+}
+
+void host_channel_flush(struct sluice_channel *ch, bool is_soon)
+{
+    channels->flush(ch->carrier, is_soon);
+}
+
 void host_channel_pause(struct sluice_channel *ch, bool is_paused)
 {
     channels->pause(ch->carrier, is_paused);

@@ -79,6 +79,9 @@ struct host_channels {
     void (*start)(void *carrier);
     int (*send)(void *carrier, const void *data, size_t length);
     int (*send_soon)(void *carrier, const void *data, size_t length);
+    int (*queue)(void *carrier, const void *head, size_t head_length, const void *data,
+                 size_t length);
+    void (*flush)(void *carrier, bool is_soon);
     void (*pause)(void *carrier, bool is_paused);
     void (*close)(void *carrier);
 };

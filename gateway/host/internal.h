@@ -196,6 +196,9 @@ int seat_channel_open(struct seat *seat, const struct sluice_channel_handlers *h
 void seat_start_channels(struct seat *seat);
 int host_channel_send(struct sluice_channel *channel, const void *data, size_t length);
 int host_channel_send_soon(struct sluice_channel *channel, const void *data, size_t length);
+int host_channel_queue(struct sluice_channel *channel, const void *head, size_t head_length,
+                       const void *data, size_t length);
+void host_channel_flush(struct sluice_channel *channel, bool is_soon);
 void host_channel_pause(struct sluice_channel *channel, bool is_paused);
 void host_channel_close(struct sluice_channel *channel);
 unsigned seat_drop_channels(struct seat *seat);

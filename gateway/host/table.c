@@ -295,4 +295,6 @@ const struct sluice_host host_table = {
     .channel_send_soon = host_channel_send_soon,
     .group_disks = do_group_disks,
     .wish = do_wish,
+    .channel_queue = host_channel_queue,
+    .channel_flush = host_channel_flush,
 };

@@ -17,8 +17,6 @@
 #include <string.h>
 
 #define SLOTS 65536u
-/* What a message takes of the window. */
-#define COST(length) ((uint64_t)(length) + FRAME_HEAD_BYTES)
 
 static uint32_t hash_key(const char *key)
 {
@@ -665,76 +663,6 @@ void peer_channel_start(struct peer_channel *ch)
     c = get_stream(peer, ch->key);
     pthread_mutex_unlock(&peer->mutex);
     flush_and_put(c);
-}
-
-/* 0 and the connection to send on, with the window taken. */
-static int begin_send(struct peer_channel *ch, size_t length, uint32_t *number, struct wire **c)
-{
-    SCOPED_LOCK(&ch->peer->mutex);
-
-    if (!ch->linked || ch->told != ch->linked)
-        return -ENOTCONN;
-    if (ch->credit < COST(length) || wire_is_full(ch->wire)) {
-        ch->wants_writable = true;
-        return -EAGAIN;
-    }
-    ch->credit -= COST(length);
-    *number = ch->remote->number;
-    *c = wire_get(ch->wire);
-    return 0;
-}
-
-/* Queued on the connection that *wire is then a reference to. */
-static int queue_message(struct peer_channel *ch, const void *data, size_t length,
-                         struct wire **wire)
-{
-    uint32_t number;
-    int r;
-
-    if (length > PEER_MESSAGE_MAX)
-        return -EMSGSIZE;
-    for (;;) {
-        r = begin_send(ch, length, &number, wire);
-        if (r < 0)
-            return r;
-        r = wire_queue(*wire, FRAME_MESSAGE, number, data, (uint32_t)length);
-        if (LIKELY(r == 0))
-            break;
-        wire_put(*wire);
-        {
-            SCOPED_LOCK(&ch->peer->mutex);
-            ch->credit += COST(length);
-            if (r == -ENOMEM || ch->wire == *wire) /* else the streams were switched: once more */
-                return r;
-        }
-    }
-    atomic_fetch_add_explicit(&ch->peer->messages_out, 1, memory_order_relaxed);
-    return 0;
-}
-
-int peer_channel_send(struct peer_channel *ch, const void *data, size_t length)
-{
-    struct wire *c;
-    int r = queue_message(ch, data, length, &c);
-
-    if (r < 0)
-        return r;
-    if (!wire_is_digesting(c)) /* else it is flushed when all that has come was told */
-        wire_flush(c);
-    wire_put(c);
-    return 0;
-}
-
-int peer_channel_send_soon(struct peer_channel *ch, const void *data, size_t length)
-{
-    struct wire *c;
-    int r = queue_message(ch, data, length, &c);
-
-    if (r < 0)
-        return r;
-    wire_flush_soon(c);
-    wire_put(c);
-    return 0;
 }
 
 void peer_channel_pause(struct peer_channel *ch, bool is_paused)

@@ -44,15 +44,26 @@ static uint32_t sum(const uint8_t head[FRAME_HEAD_BYTES], const void *data, uint
     return crc32c(crc32c(0, head, 12), data, length);
 }
 
-void frame_put_head(uint8_t head[FRAME_HEAD_BYTES], enum frame_type type, uint32_t channel,
-                    const void *data, uint32_t length)
+void frame_put_head_of(uint8_t head[FRAME_HEAD_BYTES], enum frame_type type, uint32_t channel,
+                       const struct frame_payload *payload)
 {
-    put32(head, length);
+    uint32_t crc;
+
+    put32(head, payload->first_length + payload->rest_length);
     head[4] = (uint8_t)type;
     head[5] = 0;
     put16(head + 6, FRAME_VERSION);
     put32(head + 8, channel);
-    put32(head + 12, sum(head, data, length));
+    crc = sum(head, payload->first, payload->first_length);
+    put32(head + 12, crc32c(crc, payload->rest, payload->rest_length));
+}
+
+void frame_put_head(uint8_t head[FRAME_HEAD_BYTES], enum frame_type type, uint32_t channel,
+                    const void *data, uint32_t length)
+{
+    const struct frame_payload payload = {.first = data, .first_length = length};
+
+    frame_put_head_of(head, type, channel, &payload);
 }
 
 static int check_head(const uint8_t *head, enum frame_place place, struct err *e)

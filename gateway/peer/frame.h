@@ -41,7 +41,14 @@ struct frame {
     const uint8_t *data;
 };
 
+/* Of one piece, or of two, one behind the other. */
+struct frame_payload {
+    const void *first, *rest;
+    uint32_t first_length, rest_length;
+};
 /* Writes the head of a frame with this payload. */
+void frame_put_head_of(uint8_t head[FRAME_HEAD_BYTES], enum frame_type type, uint32_t channel,
+                       const struct frame_payload *payload);
 void frame_put_head(uint8_t head[FRAME_HEAD_BYTES], enum frame_type type, uint32_t channel,
                     const void *data, uint32_t length);
 /* Reads one frame at the beginning of data[0..length).  1: *out, whose data points into `data`, and

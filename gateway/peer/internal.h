@@ -138,6 +138,8 @@ void wire_succeed(struct wire *c, struct wire *next);
 /* Queues a frame. 0, -ENOMEM or -ENOTCONN. */
 int wire_queue(struct wire *c, enum frame_type type, uint32_t channel, const void *data,
                uint32_t length) MUST_CHECK;
+int wire_queue_payload(struct wire *c, enum frame_type type, uint32_t channel,
+                       const struct frame_payload *payload) MUST_CHECK;
 /* Encrypts and writes what is queued, unless somebody else does already. Any thread. */
 void wire_flush(struct wire *c);
 /* The same after about a millisecond, unless something is sent before. Any thread. */
@@ -181,6 +183,9 @@ struct kept {
     uint32_t length;
     uint8_t data[];
 };
+
+/* What a message takes of the window. */
+#define COST(length) ((uint64_t)(length) + FRAME_HEAD_BYTES)
 
 struct peer_channel {
     struct peer *peer;                     /* [I] */

@@ -93,6 +93,12 @@ int peer_channel_send(struct peer_channel *channel, const void *data, size_t len
 /* The same, but it leaves with what is sent next, or after about a millisecond. */
 int peer_channel_send_soon(struct peer_channel *channel, const void *data,
                            size_t length) MUST_CHECK;
+/* One message of two pieces, which leaves with the next flush, or what is sent next: so its place
+ * is given under a caller's mutex, and it is encrypted and sent without it.  Returns as send. */
+int peer_channel_queue(struct peer_channel *channel, const void *head, size_t head_length,
+                       const void *data, size_t length) MUST_CHECK;
+/* is_soon: after about a millisecond, or with what is sent before. */
+void peer_channel_flush(struct peer_channel *channel, bool is_soon);
 /* While paused no message() is called; the other side's window fills. */
 void peer_channel_pause(struct peer_channel *channel, bool is_paused);
 /* No callback runs when it returns, but the one it is called from. */

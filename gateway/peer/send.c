@@ -86,24 +86,33 @@ static void append(struct wire *c, const void *data, size_t length, struct chunk
     }
 }
 
-int wire_queue(struct wire *c, enum frame_type type, uint32_t channel, const void *data,
-               uint32_t length)
+int wire_queue_payload(struct wire *c, enum frame_type type, uint32_t channel,
+                       const struct frame_payload *payload)
 {
+    size_t bytes = FRAME_HEAD_BYTES + (size_t)payload->first_length + payload->rest_length;
     uint8_t head[FRAME_HEAD_BYTES];
     struct chunk *fresh;
 
-    frame_put_head(head, type, channel, data, length);
+    frame_put_head_of(head, type, channel, payload);
     SCOPED_LOCK(&c->out_mutex);
     if (c->is_dead || c->is_switched_out)
         return -ENOTCONN;
-    if (make_room(c, sizeof head + length, &fresh) < 0)
+    if (make_room(c, bytes, &fresh) < 0)
         return -ENOMEM;
     append(c, head, sizeof head, &fresh);
-    if (length)
-        append(c, data, length, &fresh);
-    c->queued_bytes += sizeof head + length;
+    append(c, payload->first, payload->first_length, &fresh);
+    append(c, payload->rest, payload->rest_length, &fresh);
+    c->queued_bytes += bytes;
     c->is_switched_out = type == FRAME_SWITCH;
     return 0;
+}
+
+int wire_queue(struct wire *c, enum frame_type type, uint32_t channel, const void *data,
+               uint32_t length)
+{
+    const struct frame_payload payload = {.first = data, .first_length = length};
+
+    return wire_queue_payload(c, type, channel, &payload);
 }
 
 bool wire_is_full(struct wire *c)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * line.c: the link between the two nodes: the channel of the host's table.  It keeps the order of
- * its messages and takes so many; when it breaks, what was under way on it is gone, and both sides
- * are told.
+ * its messages and takes so many; what is queued is not on its way before it is flushed; when it
+ * breaks, what was under way on it is gone, and both sides are told.
  */
 #include "pair.h"
 
@@ -15,7 +15,7 @@ struct message {
 };
 static struct line {
     struct message *first, **last;
-    unsigned count;
+    unsigned count, queued; /* queued: of them, the last ones, not flushed */
     bool was_full;
 } lines[NODES]; /* to node n */
 static bool is_linked, is_told[NODES];
@@ -76,7 +76,8 @@ int line_open(struct sluice_disk *disk, const struct sluice_channel_handlers *ha
     return 0;
 }
 
-int line_send(struct sluice_channel *channel, const void *data, size_t length)
+int line_queue(struct sluice_channel *channel, const void *head, size_t head_length,
+               const void *data, size_t length)
 {
     struct node *from = (struct node *)(void *)channel;
     struct line *l = &lines[1 - from->number];
@@ -88,14 +89,25 @@ int line_send(struct sluice_channel *channel, const void *data, size_t length)
         l->was_full = true;
         return -EAGAIN;
     }
-    m = malloc(sizeof *m + length);
+    m = malloc(sizeof *m + head_length + length);
     m->next = NULL;
-    m->length = length;
-    memcpy(m->data, data, length);
+    m->length = head_length + length;
+    memcpy(m->data, head, head_length);
+    if (length)
+        memcpy(m->data + head_length, data, length);
     *l->last = m;
     l->last = &m->next;
     l->count++;
+    l->queued++;
     return 0;
+}
+
+void line_flush(struct sluice_channel *channel, bool is_soon)
+{
+    struct node *from = (struct node *)(void *)channel;
+
+    (void)is_soon;
+    lines[1 - from->number].queued = 0;
 }
 
 void line_close(struct sluice_channel *channel)
@@ -125,7 +137,7 @@ void line_deliver(int to)
 
 unsigned line_count(int to)
 {
-    return is_linked ? lines[to].count : 0;
+    return is_linked ? lines[to].count - lines[to].queued : 0;
 }
 
 void line_forget(int node)

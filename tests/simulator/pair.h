@@ -165,7 +165,9 @@ bool link_is_up(void);
 struct node *node_of(const struct sluice_disk *disk);
 int line_open(struct sluice_disk *disk, const struct sluice_channel_handlers *handlers,
               struct sluice_channel **channel, struct sluice_error *error);
-int line_send(struct sluice_channel *channel, const void *data, size_t length);
+int line_queue(struct sluice_channel *channel, const void *head, size_t head_length,
+               const void *data, size_t length);
+void line_flush(struct sluice_channel *channel, bool is_soon);
 void line_close(struct sluice_channel *channel);
 void line_deliver(int to); /* the next message */
 unsigned line_count(int to);

@@ -135,6 +135,38 @@ static void test_what_is_sent_soon_arrives_by_itself_and_in_order(void)
     pair_close(&p);
 }
 
+/* In two pieces, cut anywhere; more than one read takes, before the first is flushed. */
+static void test_what_is_queued_leaves_when_it_is_flushed(void)
+{
+    struct pair p = pair_open(1, 0);
+    struct ear a = {.message = in_order}, b = {.message = in_order};
+    uint8_t data[1000] = {0};
+    uint64_t number = 0;
+
+    ear_open(&a, &p.a, "d:disk");
+    CHECK_EQ(peer_channel_queue(a.channel, data, 8, data, 8), -ENOTCONN);
+    peer_channel_flush(a.channel, false);
+    ear_open(&b, &p.b, "d:disk");
+    WAIT_FOR(a.connected && b.connected);
+    CHECK_EQ(peer_channel_queue(a.channel, data, 1, data, PEER_MESSAGE_MAX), -EMSGSIZE);
+    CHECK_EQ(peer_channel_queue(a.channel, data, PEER_MESSAGE_MAX + 1, data, SIZE_MAX), -EMSGSIZE);
+    for (unsigned round = 1; round <= 10; round++) {
+        for (; number < round * 200; number++) {
+            size_t cut = number % (sizeof data + 1);
+
+            memcpy(data, &number, sizeof number);
+            CHECK_EQ(peer_channel_queue(a.channel, data, cut, data + cut, sizeof data - cut), 0);
+        }
+        peer_channel_flush(a.channel, round % 2);
+        WAIT_FOR(b.messages == number);
+    }
+    CHECK_EQ(b.bytes, number * sizeof data);
+    CHECK_EQ(a.wrong + b.wrong, 0);
+    peer_channel_close(a.channel);
+    peer_channel_close(b.channel);
+    pair_close(&p);
+}
+
 /* --- many at once --------------------------------------------------------------------------- */
 
 #define CHANNELS 12u
@@ -148,6 +180,19 @@ struct load {
     int result;
 };
 
+/* All the ways there are, one after the other. */
+static int send_some_way(struct ear *ear, const uint8_t *data, size_t length, uint64_t way)
+{
+    int r;
+
+    if (way % 3 == 0)
+        return send_patiently(ear, data, length);
+    while ((r = peer_channel_queue(ear->channel, data, 5, data + 5, length - 5)) == -EAGAIN)
+        pause_briefly();
+    peer_channel_flush(ear->channel, way % 3 == 1);
+    return r;
+}
+
 static void *run_load(void *arg)
 {
     struct load *l = arg;
@@ -158,7 +203,7 @@ static void *run_load(void *arg)
         size_t length = 8 + (size_t)rand_r(&seed) % l->most_bytes;
 
         memcpy(data, &i, sizeof i);
-        l->result = send_patiently(l->ear, data, length);
+        l->result = send_some_way(l->ear, data, length, i);
         if (l->result < 0)
             break;
         l->sent++;
@@ -553,6 +598,7 @@ int main(void)
     RUN(test_messages_arrive_whole_and_in_order);
     RUN(test_a_channel_is_found_by_its_key);
     RUN(test_what_is_sent_soon_arrives_by_itself_and_in_order);
+    RUN(test_what_is_queued_leaves_when_it_is_flushed);
     RUN(test_many_channels_at_once_over_some_streams);
     RUN(test_keys_are_renewed_under_load);
     RUN(test_certificates_are_renewed_under_load_without_a_loss);
