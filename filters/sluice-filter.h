@@ -70,6 +70,8 @@ enum sluice_op {
 #define SLUICE_FLAG_NO_HOLE 0x2u   /* zero: may not give the space back */
 #define SLUICE_FLAG_FAST_ONLY 0x4u /* zero: fail with ENOTSUP rather than be as slow as a write */
 #define SLUICE_FLAG_ATOMIC 0x8u    /* write: must not be torn in a cache, journal or replica */
+#define SLUICE_FLAG_ELSEWHERE 0x100u /* file I/O: the thread that submits it does not wait for the device; for
+                                      * one that has many under way, which go together, or that may not answer */
 
 enum sluice_origin {
     SLUICE_ORIGIN_GUEST,       /* a client of the disk */
@@ -384,6 +386,8 @@ struct sluice_file_io {
 #define SLUICE_FILE_CREATE 0x1u
 #define SLUICE_FILE_DIRECT 0x2u
 #define SLUICE_FILE_LOCK 0x4u
+#define SLUICE_FILE_MAY_HANG 0x8u /* a device that does not answer holds up nobody but who waits for the answer:
+                                   * no thread that submits is in the system call for it (O_DIRECT, flushes) */
 
 /* Messages to the same filter on the same disk (or group) at the peer gateway.  Called one at a time,
  * not before the filter's open() has returned, on a thread that must not block: connected, when both

@@ -64,6 +64,7 @@ enum {
     O_SSD_SIZE,
     O_SSD_PATH,
     O_GIVEN_UP,
+    O_TIMEOUT,
     O_POLICY,
     O_SOFT,
     O_HARD,
@@ -87,6 +88,8 @@ static const struct sluice_option options[] = {
     {"ssd.given_up", SLUICE_TYPE_STRING, 0, 0, 0, NULL, NULL,
      "A tier that is gone for good, as the refusal to start without it names it: what was on "
      "it alone is lost."},
+    {"ssd.timeout", SLUICE_TYPE_DURATION, LIVE, 100000000, INT64_C(3600000000000), "10s", NULL,
+     "A tier that has not answered for so long has failed."},
     {"policy", SLUICE_TYPE_ENUM, 0, 0, 0, "s3-fifo", "s3-fifo|lru|arc",
      "Which blocks leave RAM first."},
     {"dirty.soft", SLUICE_TYPE_INTEGER, LIVE, 1, 90, "40", NULL,
@@ -119,6 +122,7 @@ void cache_read_options(const struct sluice_value *v, struct cache_options *o)
     o->ram_bytes = (uint64_t)v[O_RAM].integer;
     o->given_up = v[O_GIVEN_UP].is_set ? strtoull(v[O_GIVEN_UP].string, NULL, 16) : 0;
     o->ssd_bytes = v[O_SSD_SIZE].is_set ? (uint64_t)v[O_SSD_SIZE].integer : 0;
+    o->tier_timeout_ns = (uint64_t)v[O_TIMEOUT].integer;
     o->policy = policies[v[O_POLICY].integer];
     o->soft_percent = (uint64_t)v[O_SOFT].integer;
     o->hard_percent = (uint64_t)v[O_HARD].integer;

@@ -50,6 +50,7 @@ struct cache_options {
     enum cache_mode mode;
     uint64_t ram_bytes, ssd_bytes;
     uint64_t given_up; /* nonce of a tier that is gone, knowingly; 0: none */
+    uint64_t tier_timeout_ns;
     const char *policy;
     uint64_t soft_percent, hard_percent; /* of the log that may be dirty */
     uint64_t destage_rate;               /* bytes a second; 0: no limit */
@@ -115,6 +116,34 @@ uint32_t versions_token(const struct versions *v, uint64_t block);
 /* [M] No change has begun or ended since. */
 bool versions_is_current(const struct versions *v, uint64_t block, uint32_t token);
 
+/* --- patience.c: a tier that does not answer ----------------------------------------------------
+ */
+
+/* Something that is asked of the tier. */
+struct awaited {
+    struct awaited *next, **at; /* [M] while it is under way */
+    uint64_t since_ns;
+    bool is_given_up, is_told, is_back; /* [M] */
+    /* Nobody waits for it any more: takes the place of its end, and leaves its memory alone. */
+    void (*give_up)(struct awaited *a);
+    void (*drop)(struct awaited *a); /* after that, when it has come back: frees its memory */
+};
+struct patience {
+    struct awaited *first, **last; /* the oldest first */
+    uint32_t late;                 /* given up, and not back */
+};
+/* [M] It is about to be asked by this operation.  False: that would be in vain. */
+bool await_begin(struct cache *c, struct awaited *a, struct sluice_file_io *io);
+/* It has come back, before anything else is done about it.  False: too late, and it may be gone. */
+bool await_end(struct cache *c, struct awaited *a);
+/* Now and then: has it been too long? */
+void await_look(struct cache *c);
+/* Asks and waits, from threads that may block.  0 or a negative errno; -ETIMEDOUT: nothing can be
+ * said of what is there. */
+int await_wait(struct cache *c, struct sluice_file_io *io);
+/* [M] */
+static inline bool await_is_in_vain(const struct cache *c);
+
 /* --- the log -----------------------------------------------------------------------------------
  */
 
@@ -156,8 +185,8 @@ struct chunk {
     uint32_t block;            /* where in its segment */
     bool is_marked, is_buffered;
     uint8_t *buffer; /* header and data, as written */
+    struct awaited awaited;
     struct sluice_file_io io;
-    uint64_t began_ns;
 };
 
 struct log {
@@ -194,8 +223,10 @@ struct log {
     bool is_overlapped, is_guests_sync;
     bool is_flushed; /* a guest's flush has come since the last chunk was taken */
     struct sync_waiter *sync_now, *sync_next;
+    struct awaited sync_awaited;
     struct sluice_file_io sync_io;
     struct chunk *chunk;
+    struct patience patience;
 };
 
 static inline bool cache_has_log(const struct cache *c);
@@ -450,6 +481,10 @@ struct cache {
 static inline bool cache_has_log(const struct cache *c)
 {
     return c->log.file != NULL;
+}
+static inline bool await_is_in_vain(const struct cache *c)
+{
+    return c->log.patience.late > 0;
 }
 /* [M] The mode that holds now. */
 const struct mode_rules *cache_rules(const struct cache *c);

@@ -80,22 +80,35 @@ uint32_t destage_blocks_of(const struct window *w, uint64_t segment)
 
 /* Block by block what can be read, and the rest as zeros, which the CRCs will find; not for ever
  * where nothing can. */
-static void read_the_readable(struct window *w, uint64_t segment)
+static int read_the_readable(struct window *w, uint64_t segment)
 {
     unsigned failures = 0;
 
     for (uint32_t block = 0; block < destage_blocks_of(w, segment); block++) {
         uint8_t *data = destage_segment_data(w, segment) + (uint64_t)block * BLOCK_BYTES;
         uint32_t slot = log_slot(&w->c->log, segment, block);
+        int r = failures < READ_FAILURES_MOST
+                    ? log_io_wait(w->c, SLUICE_OP_READ, slot, data, BLOCK_BYTES)
+                    : -EIO;
 
-        if (failures < READ_FAILURES_MOST &&
-            log_io_wait(w->c, SLUICE_OP_READ, slot, data, BLOCK_BYTES) == 0) {
-            failures = 0;
-            continue;
-        }
-        failures++;
-        memset(data, 0, BLOCK_BYTES);
+        if (r == -ETIMEDOUT)
+            return r;
+        failures = r < 0 ? failures + 1 : 0;
+        if (r < 0)
+            memset(data, 0, BLOCK_BYTES);
     }
+    return 0;
+}
+
+/* Of a tier that does not answer nothing is lost yet. */
+static void salvage_segment(struct window *w, uint64_t segment, uint32_t slot, uint64_t bytes)
+{
+    int r = log_io_wait(w->c, SLUICE_OP_READ, slot, destage_segment_data(w, segment), bytes);
+
+    if (r < 0 && r != -ETIMEDOUT)
+        r = read_the_readable(w, segment);
+    if (r == -ETIMEDOUT)
+        w->error = ETIMEDOUT;
 }
 
 static void read_window(struct window *w)
@@ -109,9 +122,8 @@ static void read_window(struct window *w)
         if (bytes && !w->is_salvage)
             w->error =
                 -log_tend_wait(w->c, SLUICE_OP_READ, slot, destage_segment_data(w, s), bytes);
-        else if (bytes &&
-                 log_io_wait(w->c, SLUICE_OP_READ, slot, destage_segment_data(w, s), bytes) < 0)
-            read_the_readable(w, s);
+        else if (bytes)
+            salvage_segment(w, s, slot, bytes);
     }
 }
 

@@ -276,6 +276,7 @@ void keeper_fire(struct sluice_timer *timer)
 {
     struct cache *c = CONTAINER_OF(timer, struct cache, keeper_timer);
 
+    await_look(c);
     cache_lock(c);
     tell_oldest(c, sluice_now_ns(c->disk));
     if (next_step(c, sluice_now_ns(c->disk)) != STEP_NOTHING)

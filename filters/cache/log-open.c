@@ -320,7 +320,7 @@ static int allocate(struct cache *c)
 static int open_file(struct cache *c, uint64_t bytes, struct sluice_error *error)
 {
     struct log *log = &c->log;
-    uint32_t flags = SLUICE_FILE_CREATE | SLUICE_FILE_LOCK;
+    uint32_t flags = SLUICE_FILE_CREATE | SLUICE_FILE_LOCK | SLUICE_FILE_MAY_HANG;
     int r =
         sluice_file_open(c->disk, log->path, flags | SLUICE_FILE_DIRECT, bytes, &log->file, error);
 

@@ -31,9 +31,18 @@ static void tell(struct sync_waiter *w, int32_t error)
 
 static void start(struct cache *c);
 
+static void give_up_sync(struct awaited *a);
+static void keep_sync(struct awaited *a);
+
 /* [M] A sync is to begin. */
-static void aim(struct log *log)
+static void aim(struct cache *c)
 {
+    struct log *log = &c->log;
+
+    log->sync_awaited.give_up = give_up_sync;
+    log->sync_awaited.drop = keep_sync;
+    log->sync_io.flags = 0;
+    await_begin(c, &log->sync_awaited, &log->sync_io);
     log->sync_target = log->applied.sequence;
     log->buffered_bytes = 0;
     log->is_guests_sync = !log->sync_now->is_keepers;
@@ -47,7 +56,7 @@ static void aim(struct log *log)
 static void end_sync(struct cache *c, int32_t error)
 {
     struct log *log = &c->log;
-    struct sync_waiter *answered;
+    struct sync_waiter *answered, *in_vain = NULL;
     bool again;
 
     cache_lock(c);
@@ -56,14 +65,14 @@ static void end_sync(struct cache *c, int32_t error)
     else
         log->durable = MUTANT(2) ? log->applied.sequence : MAX(log->durable, log->sync_target);
     answered = log->sync_now;
-    log->sync_now = NULL;
-    again = log->sync_next != NULL;
+    if (log->error)
+        in_vain = log->sync_next;
+    log->sync_now = log->error ? NULL : log->sync_next;
+    log->sync_next = NULL;
+    again = log->sync_now != NULL;
     log->is_syncing = again;
-    if (again) {
-        log->sync_now = log->sync_next;
-        log->sync_next = NULL;
-        aim(log);
-    }
+    if (again)
+        aim(c);
     cache_wake(&c->cond);
     cache_unlock(c);
     if (again)
@@ -71,11 +80,26 @@ static void end_sync(struct cache *c, int32_t error)
     if (error)
         log_pump(c); /* jobs that wait for room are to fail */
     tell(answered, error);
+    tell(in_vain, EIO);
 }
 
 static void on_synced(struct sluice_file_io *io, int32_t error)
 {
-    end_sync(CONTAINER_OF(io, struct cache, log.sync_io), error);
+    struct cache *c = CONTAINER_OF(io, struct cache, log.sync_io);
+
+    if (await_end(c, &c->log.sync_awaited))
+        end_sync(c, error);
+}
+
+static void give_up_sync(struct awaited *a)
+{
+    end_sync(CONTAINER_OF(a, struct cache, log.sync_awaited), ETIMEDOUT);
+}
+
+/* No other is begun with the same memory: the log has failed for good. */
+static void keep_sync(struct awaited *a)
+{
+    (void)a;
 }
 
 static void start(struct cache *c)
@@ -87,7 +111,7 @@ static void start(struct cache *c)
     io->done = on_synced;
     r = sluice_file_submit(c->disk, c->log.file, io);
     if (r < 0)
-        end_sync(c, -r);
+        on_synced(io, -r);
 }
 
 void log_sync(struct cache *c, struct sync_waiter *w)
@@ -103,7 +127,7 @@ void log_sync(struct cache *c, struct sync_waiter *w)
         w->next = log->sync_now;
         log->sync_now = w;
         if (is_first)
-            aim(log);
+            aim(c);
         log->is_syncing = true;
     } else if (!error) {
         w->next = log->sync_next;
@@ -207,7 +231,7 @@ int log_io_wait(struct cache *c, uint8_t op, uint64_t block, void *data, uint64_
 
     if (op == SLUICE_OP_ZERO)
         io.flags = SLUICE_FLAG_NO_HOLE; /* the space is taken now, not when it has run out */
-    return sluice_file_wait(c->disk, c->log.file, &io);
+    return c->is_open ? await_wait(c, &io) : sluice_file_wait(c->disk, c->log.file, &io);
 }
 
 int log_tend_wait(struct cache *c, uint8_t op, uint64_t block, void *data, uint64_t bytes)

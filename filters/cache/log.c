@@ -293,6 +293,20 @@ static void fail_all(struct log *log, struct job_queue *q, struct job_queue *fin
 
 enum taken { TAKEN_NOTHING, TAKEN_PART, TAKEN_CHUNK };
 
+static void give_up_chunk(struct awaited *a);
+static void keep_chunk(struct awaited *a);
+
+/* [M] While the log works nothing is late. */
+static void expect(struct cache *c, struct chunk *chunk)
+{
+    chunk->awaited.give_up = give_up_chunk;
+    chunk->awaited.drop = keep_chunk;
+    chunk->io.flags = 0;
+    await_begin(c, &chunk->awaited, &chunk->io);
+    if (chunk->is_buffered) /* into memory: there is nothing to wait for */
+        chunk->io.flags = 0;
+}
+
 /* [M] PART: a large change goes on; finished jobs without a chunk are in *finished. */
 static enum taken take(struct cache *c, struct job_queue *finished)
 {
@@ -314,6 +328,7 @@ static enum taken take(struct cache *c, struct job_queue *finished)
     if (chunk->header.count || chunk->is_marked) {
         log->is_writing = true;
         fill_header(log, chunk);
+        expect(c, chunk);
         return TAKEN_CHUNK;
     }
     *finished = chunk->finished;
@@ -375,8 +390,21 @@ static void on_written(struct sluice_file_io *io, int32_t error)
     struct chunk *chunk = CONTAINER_OF(io, struct chunk, io);
     struct cache *c = chunk->owner;
 
-    sluice_observe(c->disk, N_COMMIT, sluice_now_ns(c->disk) - chunk->began_ns);
+    if (!await_end(c, &chunk->awaited))
+        return;
+    sluice_observe(c->disk, N_COMMIT, sluice_now_ns(c->disk) - chunk->awaited.since_ns);
     end_chunk(c, error);
+}
+
+static void give_up_chunk(struct awaited *a)
+{
+    end_chunk(CONTAINER_OF(a, struct chunk, awaited)->owner, ETIMEDOUT);
+}
+
+/* No other is written with the same memory: the log has failed for good. */
+static void keep_chunk(struct awaited *a)
+{
+    (void)a;
 }
 
 static void send(struct cache *c)
@@ -389,9 +417,7 @@ static void send(struct cache *c)
     copy_data(chunk);
     if (MUTANT(1))
         tell_finished(&chunk->finished);
-    chunk->began_ns = sluice_now_ns(c->disk);
     chunk->io.op = SLUICE_OP_WRITE;
-    chunk->io.flags = 0;
     chunk->io.offset = (uint64_t)log_slot(log, h->segment, chunk->block) * BLOCK_BYTES;
     chunk->io.length = (1 + (uint64_t)h->data_blocks) * BLOCK_BYTES;
     chunk->io.data = chunk->buffer;
@@ -399,7 +425,7 @@ static void send(struct cache *c)
     sluice_count(c->disk, N_LOG_WRITTEN, (int64_t)chunk->io.length);
     r = sluice_file_submit(c->disk, chunk->is_buffered ? log->buffered : log->file, &chunk->io);
     if (r < 0)
-        end_chunk(c, -r);
+        on_written(&chunk->io, -r);
 }
 
 void log_pump(struct cache *c)

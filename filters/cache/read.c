@@ -7,6 +7,9 @@
  *
  * What was read from the backing is kept only if no change of the blocks began or ended since the
  * look (R9).
+ *
+ * Slots are read into memory of our own, because the tier may still write there when the request
+ * has long been answered without it (patience.c).
  */
 #include "cache.h"
 
@@ -22,13 +25,19 @@ struct part {
     enum where where;
     uint64_t block, count;
     uint32_t slot;
-    uint8_t *data;   /* where it is wanted */
-    uint8_t *bounce; /* NULL: read right there */
-    bool is_second;  /* read again, because it was not what had been written */
-    union {
-        struct sluice_io io;
-        struct sluice_file_io file_io;
-    };
+    uint8_t *data;  /* where it is wanted */
+    bool is_second; /* read again, because it was not what had been written */
+    struct sluice_io io;
+};
+
+/* Of a part's slots; behind their data in the same memory. */
+struct slot_read {
+    struct awaited awaited;
+    struct cache *c;
+    struct part *part; /* not looked at when it was given up */
+    uint32_t slot;
+    uint8_t *data;
+    struct sluice_file_io io;
 };
 
 /* In the request's scratch. */
@@ -220,30 +229,69 @@ static bool is_in_backing(const struct part *p)
 
 static void submit_slots(struct part *p);
 
-static void on_slot_read(struct sluice_file_io *io, int32_t error)
+/* The SSD has not given it. */
+static void do_without_slots(struct part *p, int32_t error)
 {
-    struct part *p = CONTAINER_OF(io, struct part, file_io);
-    struct cache *c = p->read->c;
-    bool failed = error, is_dirty = p->where == ON_SSD_DIRTY;
+    bool is_dirty = p->where == ON_SSD_DIRTY;
 
-    if (failed)
-        rot_note_unread(c, error, is_dirty);
-    if (!failed && !MUTANT(17))
-        error = check_part(p, p->bounce ? p->bounce : p->data);
-    if (!error && p->bounce)
-        memcpy(p->data, p->bounce, p->count * BLOCK_BYTES);
-    cache_free(p->bounce);
-    p->bounce = NULL;
-    if (error && !failed && is_dirty && !p->is_second) {
+    if (!is_dirty || is_in_backing(p))
+        read_elsewhere(p);
+    else
+        put_part(p->read, error);
+}
+
+static void take_slots(struct part *p, const uint8_t *data)
+{
+    struct cache *c = p->read->c;
+    int32_t error = MUTANT(17) ? 0 : check_part(p, data);
+
+    if (!error)
+        memmove(p->data, data, p->count * BLOCK_BYTES);
+    if (error && p->where == ON_SSD_DIRTY && !p->is_second) {
         p->is_second = true;
         submit_slots(p);
         return;
     }
     unpin(c, p->slot);
-    if (error && (!is_dirty || is_in_backing(p)))
-        read_elsewhere(p);
+    if (error)
+        do_without_slots(p, error);
     else
-        put_part(p->read, error);
+        put_part(p->read, 0);
+}
+
+static void fail_slots(struct part *p, int32_t error)
+{
+    rot_note_unread(p->read->c, error, p->where == ON_SSD_DIRTY);
+    do_without_slots(p, error);
+}
+
+static void on_slot_read(struct sluice_file_io *io, int32_t error)
+{
+    struct slot_read *s = CONTAINER_OF(io, struct slot_read, io);
+    struct part *p = s->part;
+
+    if (!await_end(s->c, &s->awaited))
+        return;
+    if (error) {
+        unpin(s->c, s->slot);
+        fail_slots(p, error);
+    } else {
+        take_slots(p, s->io.data);
+    }
+    cache_free(s->data);
+}
+
+static void give_up_slots(struct awaited *a)
+{
+    fail_slots(CONTAINER_OF(a, struct slot_read, awaited)->part, EIO);
+}
+
+static void drop_slots(struct awaited *a)
+{
+    struct slot_read *s = CONTAINER_OF(a, struct slot_read, awaited);
+
+    unpin(s->c, s->slot);
+    cache_free(s->data);
 }
 
 static void on_backing_read(struct sluice_io *io, int32_t error)
@@ -255,22 +303,49 @@ static void on_backing_read(struct sluice_io *io, int32_t error)
     put_part(p->read, error);
 }
 
+static struct slot_read *make_slot_read(struct part *p)
+{
+    uint64_t bytes = p->count * BLOCK_BYTES;
+    uint8_t *data = cache_alloc_pages(bytes + sizeof(struct slot_read));
+    struct slot_read *s = (struct slot_read *)(void *)(data ? data + bytes : NULL);
+
+    if (!s)
+        return NULL;
+    *s = (struct slot_read){.awaited = {.give_up = give_up_slots, .drop = drop_slots},
+                            .c = p->read->c,
+                            .part = p,
+                            .slot = p->slot,
+                            .data = data,
+                            .io = {.op = SLUICE_OP_READ,
+                                   .offset = (uint64_t)p->slot * BLOCK_BYTES,
+                                   .length = bytes,
+                                   .data = MUTANT(34) ? p->data : data,
+                                   .done = on_slot_read}};
+    return s;
+}
+
 static void submit_slots(struct part *p)
 {
     struct cache *c = p->read->c;
-    uint64_t bytes = p->count * BLOCK_BYTES;
+    struct slot_read *s = make_slot_read(p);
+    bool is_asked = false;
     int r;
 
-    if ((uintptr_t)p->data % BLOCK_BYTES)
-        p->bounce = cache_alloc_pages(bytes);
-    p->file_io = (struct sluice_file_io){.op = SLUICE_OP_READ,
-                                         .offset = (uint64_t)p->slot * BLOCK_BYTES,
-                                         .length = bytes,
-                                         .data = p->bounce ? p->bounce : p->data,
-                                         .done = on_slot_read};
-    r = sluice_file_submit(c->disk, c->log.file, &p->file_io);
+    if (s) {
+        cache_lock(c);
+        is_asked = await_begin(c, &s->awaited, &s->io);
+        cache_unlock(c);
+    }
+    if (!is_asked) {
+        if (s)
+            cache_free(s->data);
+        unpin(c, p->slot);
+        fail_slots(p, s ? EIO : ENOMEM);
+        return;
+    }
+    r = sluice_file_submit(c->disk, c->log.file, &s->io);
     if (r < 0)
-        on_slot_read(&p->file_io, -r);
+        on_slot_read(&s->io, -r);
 }
 
 static void submit_missing(struct part *p)

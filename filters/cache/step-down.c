@@ -316,7 +316,7 @@ enum step_down_step step_down_next(const struct cache *c, uint64_t now_ns)
 
     if (is_note_old(c) && (!sd->noting_failed || now_ns >= sd->try_again_ns))
         return STEP_DOWN_NOTE;
-    if (sd->is_void && log_to_destage(&c->log) &&
+    if (sd->is_void && !await_is_in_vain(c) && log_to_destage(&c->log) &&
         (now_ns >= c->next_destage_ns || sd->first || c->draining))
         return STEP_DOWN_SALVAGE;
     return STEP_DOWN_NOTHING;
@@ -367,9 +367,12 @@ uint64_t step_down_left(const struct cache *c)
     return c->step_down.is_void ? c->step_down.noted_blocks : MAX(c->log.dirty_blocks, 1);
 }
 
+/* With a tier that does not answer nobody knows how long it would take. */
 static enum way wait_or_fail(const struct cache *c)
 {
-    return c->step_down.noting_failed || is_over(c) ? WAY_FAIL : WAY_WAIT;
+    bool is_in_vain = c->step_down.is_void && await_is_in_vain(c);
+
+    return c->step_down.noting_failed || is_over(c) || is_in_vain ? WAY_FAIL : WAY_WAIT;
 }
 
 void step_down_let_go_if_over(struct cache *c)
@@ -450,16 +453,17 @@ void step_down_tell_health(struct cache *c)
                       "mend or replace the tier's storage, then restart the gateway");
         return;
     }
-    snprintf(sentence, sizeof sentence,
-             "the cache's tier failed; up to %llu KiB on it are not in the backing; %s",
-             (unsigned long long)kib,
-             c->step_down.noting_failed
-                 ? "writes fail, for the state folder cannot take a note of it"
-             : is_over(c) && c->options.ordered
-                 ? "reading them fails, and all writes, so that the backing stays an earlier state"
-             : is_over(c)         ? "reading or writing them fails, all else goes to the backing"
-             : c->options.ordered ? "they are being brought there, in order, and writes wait"
-                                  : "they are being brought there, all else goes there at once");
+    snprintf(
+        sentence, sizeof sentence,
+        "the cache's tier failed; up to %llu KiB on it are not in the backing; %s",
+        (unsigned long long)kib,
+        c->step_down.noting_failed ? "writes fail, for the state folder cannot take a note of it"
+        : await_is_in_vain(c) ? "it does not answer: until it does, reading or writing them fails"
+        : is_over(c) && c->options.ordered
+            ? "reading them fails, and all writes, so that the backing stays an earlier state"
+        : is_over(c)         ? "reading or writing them fails, all else goes to the backing"
+        : c->options.ordered ? "they are being brought there, in order, and writes wait"
+                             : "they are being brought there, all else goes there at once");
     sluice_health(c->disk, SLUICE_HEALTH_FAILED, sentence,
                   is_over(c) ? "mend the tier's storage and restart the gateway; sluice cache lost "
                                "names them, sluice cache give-up lets go of them"

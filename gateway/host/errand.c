@@ -34,8 +34,27 @@ static void start_or_move(struct task *task)
         errand->start(errand);
         return;
     }
+    errand_move(errand);
+}
+
+void errand_move(struct errand *errand)
+{
     engine_home_return(errand->home);
     post_to_service(errand);
+}
+
+int errand_send_elsewhere(struct seat *seat, struct errand *errand, void (*start)(struct errand *))
+{
+    struct home *home = home_current_or_null();
+
+    if (home && home->kind == HOME_LOOP) /* does not wait either */
+        return errand_send(seat, errand, start);
+    if (!seat_enter(seat))
+        return -ESHUTDOWN;
+    errand->seat = seat;
+    errand->start = start;
+    post_to_service(errand);
+    return 0;
 }
 
 int errand_send(struct seat *seat, struct errand *errand, void (*start)(struct errand *))

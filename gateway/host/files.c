@@ -16,12 +16,14 @@ struct sluice_file {
     struct seat *seat;
     struct file *file;
     struct list link; /* [M] seat.files */
+    bool may_hang;    /* [I] */
 };
 
 struct file_errand {
     struct errand errand;
     struct io io;
     struct file *file;
+    bool may_hang;
 } EMBEDDED;
 EMBEDDED_FITS(struct file_errand, sluice_file_io);
 
@@ -71,6 +73,7 @@ int seat_file_open(struct seat *seat, const char *path, uint32_t flags, uint64_t
     if (r < 0)
         return r;
     f->seat = seat;
+    f->may_hang = flags & SLUICE_FILE_MAY_HANG;
     *out = f;
     f = NULL;
     SCOPED_LOCK(&seat->mutex);
@@ -117,7 +120,7 @@ static int fill(struct io *io, const struct sluice_file_io *from)
         return -EINVAL;
     *io = (struct io){
         .kind = kinds[from->op],
-        .flags = from->flags,
+        .flags = from->flags & ~SLUICE_FLAG_ELSEWHERE,
         .offset = from->offset,
         .length = from->length,
         .data = from->data,
@@ -142,6 +145,24 @@ static void on_done(struct task *task)
     finish(CONTAINER_OF(io, struct file_errand, io), io->result);
 }
 
+/* In a worker, with a device that may not answer: what takes long ends in a service loop, and so
+ * does what can only be done by a system call.  True: it is done. */
+static bool submit_apart(struct file_errand *fe)
+{
+    struct home *worker = fe->errand.home;
+
+    if (!file_fits_apart(fe->file, &fe->io)) {
+        errand_move(&fe->errand);
+        return false;
+    }
+    if (file_submit_apart(fe->file, &fe->io) == IO_DONE)
+        return true;
+    fe->errand.home = service_home(fe->errand.seat->service);
+    file_leave_apart(&fe->io, fe->errand.home);
+    engine_home_return(worker);
+    return false;
+}
+
 static void start(struct errand *errand)
 {
     struct file_errand *fe = CONTAINER_OF(errand, struct file_errand, errand);
@@ -153,8 +174,12 @@ static void start(struct errand *errand)
     }
     fe->io.home = errand->home;
     fe->io.done_task.run = on_done;
-    if (file_submit(fe->file, &fe->io) == IO_DONE)
+    if (fe->may_hang && errand->home->kind == HOME_WORKER) {
+        if (submit_apart(fe))
+            finish(fe, fe->io.result);
+    } else if (file_submit(fe->file, &fe->io) == IO_DONE) {
         finish(fe, fe->io.result);
+    }
 }
 
 int host_file_submit(struct sluice_file *f, struct sluice_file_io *io)
@@ -162,7 +187,9 @@ int host_file_submit(struct sluice_file *f, struct sluice_file_io *io)
     struct file_errand *fe = file_errand_of(io);
 
     fe->file = f->file;
-    return errand_send(f->seat, &fe->errand, start);
+    fe->may_hang = f->may_hang;
+    return io->flags & SLUICE_FLAG_ELSEWHERE ? errand_send_elsewhere(f->seat, &fe->errand, start)
+                                             : errand_send(f->seat, &fe->errand, start);
 }
 
 int host_file_try(struct sluice_file *f, struct sluice_file_io *from)

@@ -122,6 +122,10 @@ struct errand {
 
 /* 0, or -ESHUTDOWN: start() will not be called. */
 int errand_send(struct seat *seat, struct errand *errand, void (*start)(struct errand *));
+/* The same, but never in a worker: it does not wait for what is done. */
+int errand_send_elsewhere(struct seat *seat, struct errand *errand, void (*start)(struct errand *));
+/* From start(), in a worker: it begins anew in the service loop. */
+void errand_move(struct errand *errand);
 /* In its home, before the filter is told; the seat is still held. */
 void errand_arrived(struct errand *errand);
 

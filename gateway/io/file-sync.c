@@ -72,6 +72,11 @@ int file_sync(struct file *file)
     return record(file, r, written);
 }
 
+int file_sync_end(struct file *file, int failure, uint64_t written)
+{
+    return record(file, failure, written);
+}
+
 /* Failures of a write that cannot come from its sync. */
 static bool is_of_the_write(int error)
 {

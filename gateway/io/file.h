@@ -70,6 +70,9 @@ static inline void file_note_written(struct file *file, uint64_t bytes)
 
 /* fdatasync; blocks.  0 or -errno, sticky. */
 int file_sync(struct file *file) MUST_CHECK;
+/* After a fdatasync by other means, `failure` being 0 or a positive errno: written_bytes when it
+ * began were `written`.  0 or -errno, sticky. */
+int file_sync_end(struct file *file, int failure, uint64_t written) MUST_CHECK;
 /* After a write with RWF_DSYNC returned 0 or failed with -errno: the result that is true. */
 int file_sync_result(struct file *file, int result) MUST_CHECK;
 /* A write into the page cache failed with -errno: nothing that follows may be called stable. */

@@ -47,6 +47,7 @@ struct home {
                                home, read by the watch */
     struct loop *loop;      /* [I] for HOME_LOOP */
     int wake_fd;            /* [I] eventfd of a loop, -1 for a worker */
+    struct apart *apart;    /* [H] a worker's ring, file-apart.c; NULL: none yet */
     struct list registered; /* all live homes, or the spare ones; guarded by the registry's mutex */
     _Atomic(const void *)
         site; /* what runs now (a filter's statistics), for the stall watch; NULL: nothing */
@@ -237,6 +238,12 @@ int file_sync_folder(const char *path) MUST_CHECK;
  * is fdatasync.  A failed fdatasync is sticky: every later flush or FUA fails with the same errno
  * until the file is opened anew. */
 enum io_status file_submit(struct file *file, struct io *io) MUST_CHECK;
+/* From a worker, for a device that may not answer: IO_DONE, or IO_PENDING when it has not for a
+ * tenth of a second.  Then file_leave_apart() has to follow: the operation completes in that home
+ * instead. Only where file_fits_apart(): of the rest the system call would be waited for. */
+bool file_fits_apart(const struct file *file, const struct io *io) MUST_CHECK;
+enum io_status file_submit_apart(struct file *file, struct io *io) MUST_CHECK;
+void file_leave_apart(struct io *io, struct home *home);
 /* Makes a small buffered write in the calling thread, whichever it is, where file_submit() would
  * make it in a loop's.  True: done, with io->result.  False: nothing was done, it is to be
  * submitted. */

@@ -33,7 +33,7 @@
 #define STEPS_MOST 2000000u
 
 static uint64_t points, kills, cuts, in_recovery, drains, sanitized;
-static uint64_t faults, said_losses, stops, replaced, refused;
+static uint64_t faults, hangs, said_losses, stops, replaced, refused;
 static bool must_order; /* --ordered */
 static bool has_faults; /* --faults */
 static bool has_rot;    /* --rot */
@@ -335,12 +335,54 @@ static void empty_failed_ssd(void)
         is_ssd_needless = true;
 }
 
+static void run_for(uint32_t steps)
+{
+    for (uint32_t i = 0; i < steps && !sim_violations; i++) {
+        if (sim_one_in(3))
+            try_request();
+        else
+            sim_step();
+    }
+}
+
 /* The SSD is replaced by a new one where nothing on it is needed, and the disk opens all the same.
  */
 static void replace_ssd(void)
 {
     dev_wipe(&ssd);
     replaced++;
+}
+
+/* What was asked of it comes back; nobody's memory is written any more. */
+static void answer_late(void)
+{
+    static uint8_t before[SLOTS][BLOCKS_MOST * 4096];
+
+    for (unsigned i = 0; i < SLOTS; i++)
+        memcpy(before[i], slots[i].data, sizeof before[i]);
+    sim_ssd_faults = 0;
+    while (sim_does_not_answer())
+        sim_step();
+    for (unsigned i = 0; i < SLOTS; i++)
+        if (memcmp(before[i], slots[i].data, sizeof before[i]) != 0)
+            sim_violation("an answered request's memory is written");
+}
+
+/* It does not answer.  Everybody else is answered all the same; what was asked of it comes back in
+ * the end, when nobody waits for it, and then it can be emptied. */
+static void hang_ssd(void)
+{
+    hangs++;
+    sim_ssd_faults = SIM_HANGS;
+    run_for(profile.steps);
+    if (!wait_for_requests() || sim_one_in(3))
+        return;
+    if (sim_one_in(2))
+        answer_late();
+    sim_ssd_faults = 0;
+    run_for(profile.steps);
+    if (wait_for_requests() && strstr(sim_health, "tier failed"))
+        empty_failed_ssd();
 }
 
 /* The SSD fails: what is said of it, and that nothing waits for ever. */
@@ -352,12 +394,7 @@ static void fail_ssd(void)
     faults++;
     sim_ssd_faults = 1 + sim_below(SIM_WRITES_FAIL | SIM_READS_FAIL);
     sim_state_fails = sim_one_in(8);
-    for (uint32_t i = 0; i < profile.steps && !sim_violations; i++) {
-        if (sim_one_in(3))
-            try_request();
-        else
-            sim_step();
-    }
+    run_for(profile.steps);
     wait_for_requests();
     check_what_is_said();
     if (!sim_violations && !(sim_ssd_faults & SIM_READS_FAIL) && !sim_state_fails && sim_one_in(2))
@@ -504,7 +541,9 @@ static void one_point(void)
     run_until_crash();
     if (has_faults && config.is_ordered && sim_is_open() && !sim_violations && sim_one_in(8))
         is_power |= leave_a_header();
-    if (has_faults && sim_is_open() && !sim_violations && sim_one_in(2))
+    if (has_faults && sim_is_open() && !sim_violations && sim_one_in(8))
+        hang_ssd();
+    else if (has_faults && sim_is_open() && !sim_violations && sim_one_in(2))
         fail_ssd();
     if (has_rot && sim_is_open() && !sim_violations && sim_one_in(2))
         rot_ssd();
@@ -517,7 +556,7 @@ static void one_point(void)
     }
     if (sim_one_in(8))
         stop_in_order();
-    lasting_faults = sim_one_in(3) ? sim_ssd_faults : 0;
+    lasting_faults = sim_one_in(3) ? sim_ssd_faults & ~SIM_HANGS : 0;
     crash(is_power);
     try_strangers();
     if (is_ssd_needless && sim_one_in(3))
@@ -578,6 +617,7 @@ int main(int argc, char **argv)
     printf("{\"crash_points\": %llu, \"kills\": %llu, \"power_cuts\": %llu, \"during_recovery\": "
            "%llu, "
            "\"requests\": %llu, \"drains\": %llu, \"sanitized\": %llu, \"ssd_faults\": %llu, "
+           "\"hangs\": %llu, "
            "\"failed_requests\": %llu, "
            "\"said_losses\": %llu, \"stops\": %llu, \"replaced\": %llu, \"refused\": %llu, "
            "\"rotted\": %llu, \"rotted_dirty\": %llu, \"orders_checked\": %llu, "
@@ -585,9 +625,9 @@ int main(int argc, char **argv)
            (unsigned long long)points, (unsigned long long)kills, (unsigned long long)cuts,
            (unsigned long long)in_recovery, (unsigned long long)requests,
            (unsigned long long)drains, (unsigned long long)sanitized, (unsigned long long)faults,
-           (unsigned long long)failed_requests, (unsigned long long)said_losses,
-           (unsigned long long)stops, (unsigned long long)replaced, (unsigned long long)refused,
-           (unsigned long long)rotted, (unsigned long long)rotted_dirty, (unsigned long long)orders,
-           sim_violations);
+           (unsigned long long)hangs, (unsigned long long)failed_requests,
+           (unsigned long long)said_losses, (unsigned long long)stops, (unsigned long long)replaced,
+           (unsigned long long)refused, (unsigned long long)rotted,
+           (unsigned long long)rotted_dirty, (unsigned long long)orders, sim_violations);
     return until_red ? sim_violations == 0 : sim_violations != 0;
 }

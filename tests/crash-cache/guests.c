@@ -65,14 +65,15 @@ static bool may_fail(const struct sim_request *r)
 {
     const struct slot *s = r->own;
     bool has_failed = sim_ssd_faults || strstr(sim_health, "tier failed");
+    bool is_unread = sim_ssd_faults & (SIM_READS_FAIL | SIM_HANGS) || s->began_in_vain;
 
     if (r->pub.op == SLUICE_OP_READ)
-        return touches_rot(s) || (sim_ssd_faults & SIM_READS_FAIL && s->began_dirty);
+        return touches_rot(s) || (is_unread && s->began_dirty);
     if (has_failed && sim_state_fails)
         return true;
     if (r->pub.op == SLUICE_OP_FLUSH)
-        return has_lost() || (sim_ssd_faults & SIM_READS_FAIL && sim_is_dirty(0, DISK_BLOCKS));
-    return has_failed && (sim_ssd_faults & SIM_READS_FAIL || has_lost()) &&
+        return has_lost() || (is_unread && sim_is_dirty(0, DISK_BLOCKS));
+    return has_failed && (is_unread || has_lost()) &&
            (config.is_ordered ? sim_is_dirty(0, DISK_BLOCKS) : sim_is_dirty(s->block, s->count));
 }
 
@@ -182,6 +183,7 @@ void begin(struct slot *s, uint8_t op)
 {
     s->changes = is_change(op);
     s->is_busy = true;
+    s->began_in_vain = sim_does_not_answer();
     s->began_dirty = sim_is_dirty(s->block, s->count);
     if (s->changes)
         begin_change(s, op);

@@ -21,7 +21,8 @@ struct slot {
     uint32_t number;
     int32_t error;
     bool is_busy, changes;
-    bool began_dirty; /* what it is about was on the SSD alone */
+    bool began_dirty;   /* what it is about was on the SSD alone */
+    bool began_in_vain; /* which did not answer */
     bool extent_checked[DISK_BLOCKS];
 };
 extern struct slot slots[SLOTS];

@@ -563,6 +563,7 @@ static void fill_values(struct sluice_value *v, const struct sim_config *config)
                         : strcmp(o[i].name, "destage.depth") == 0 ? 4
                         : strcmp(o[i].name, "destage.after") == 0 ? 20000000
                         : strcmp(o[i].name, "bypass_over") == 0   ? 65536
+                        : strcmp(o[i].name, "ssd.timeout") == 0   ? 200000000
                         : strcmp(o[i].name, "ram") == 0           ? (int64_t)config->ram
                         : strcmp(o[i].name, "ssd.size") == 0      ? (int64_t)config->ssd_bytes
                         : strcmp(o[i].name, "mode") == 0          ? config->mode
@@ -696,9 +697,26 @@ static bool fire_timer(bool must)
     return true;
 }
 
+/* Those that can happen go to the front. */
+static unsigned sort_events(void)
+{
+    unsigned n = 0;
+
+    if (!(sim_ssd_faults & SIM_HANGS))
+        return event_count;
+    for (unsigned i = 0; i < event_count; i++)
+        if (events[i].kind != EV_FILE) {
+            struct event e = events[i];
+
+            events[i] = events[n];
+            events[n++] = e;
+        }
+    return n;
+}
+
 bool sim_step(void)
 {
-    unsigned ready = ready_coroutines(), n = event_count + ready;
+    unsigned possible = sort_events(), n = possible + ready_coroutines();
     unsigned pick;
 
     sim_now_ns += sim_below(200000);
@@ -707,13 +725,13 @@ bool sim_step(void)
     if (n == 0)
         return fire_timer(true);
     pick = sim_below(n);
-    if (pick < event_count) {
+    if (pick < possible) {
         struct event e = events[pick];
 
         events[pick] = events[--event_count];
         happen(e);
     } else {
-        resume_nth(pick - event_count);
+        resume_nth(pick - possible);
     }
     return true;
 }

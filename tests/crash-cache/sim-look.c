@@ -22,6 +22,11 @@ bool sim_order_holds(void)
     return order_holds(sim_cache());
 }
 
+bool sim_does_not_answer(void)
+{
+    return sim_ssd_faults & SIM_HANGS || await_is_in_vain(sim_cache());
+}
+
 bool sim_is_at_last_block(void)
 {
     const struct cache *c = sim_cache();

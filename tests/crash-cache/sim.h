@@ -119,6 +119,7 @@ int64_t sim_counter(unsigned index);
 /* What the SSD answers with EIO until the next crash; writes are flushes and zeroings too. */
 #define SIM_WRITES_FAIL 1u
 #define SIM_READS_FAIL 2u
+#define SIM_HANGS 8u        /* it answers nothing, until it does again, whatever then */
 #define SIM_HEADERS_FAIL 4u /* of chunks without data, which are there all the same */
 extern unsigned sim_ssd_faults;
 /* What runs in a coroutine lets other things happen, or a crash. */
@@ -139,6 +140,8 @@ bool sim_is_dirty(uint64_t block, uint64_t count);
 uint64_t sim_rot(bool *was_dirty);
 /* The cache says that the backing is an earlier state of the disk. */
 bool sim_order_holds(void);
+/* It hangs, or the filter takes it that it does. */
+bool sim_does_not_answer(void);
 /* A segment of the log has one block left: room for a header, and for no data. */
 bool sim_is_at_last_block(void);
 /* As if a read were under way there, until the next crash: it is not opened. */

@@ -3,9 +3,9 @@
  * test-cache-model: the cache filter in the real engine, host and disk, with threads, on real
  * files, under guests at random (cache-guests.c) and whatever may happen to a disk meanwhile: modes
  * and options change, the disk grows, snapshots are prepared, the filter leaves and joins the
- * chain, the SSD fails.  A life of the disk is a process of its own; it ends by kill -9 at any
- * moment, also amid recovery or a detach, by a stop, or with the filter gone.  The next one first
- * reads the whole disk: what was acknowledged is there.
+ * chain, the SSD fails or does not answer.  A life of the disk is a process of its own; it ends by
+ * kill -9 at any moment, also amid recovery or a detach, by a stop, or with the filter gone.  The
+ * next one first reads the whole disk: what was acknowledged is there.
  *
  *     [MODEL_LOG=1] test-cache-model [SECONDS [SEED [RULE]]]
  *
@@ -29,9 +29,12 @@
 #define SECOND_NS UINT64_C(1000000000)
 #define FIRST_BYTES (2 * MIB)
 #define GROWTH_BYTES (64u << 10)
+#define ANSWERS_AWAITED 300u
+#define ANSWER_LIMIT_NS (60 * SECOND_NS)
 #define LIFE_LIMIT_NS \
     (180 * SECOND_NS) /* then it hangs; also under a sanitizer on a busy machine */
-#define WORDS 12u
+#define WORDS 13u
+#define CALLS_THAT_HANG 64u
 
 int cache_mutant;
 const struct sluice_filter *sluice_filter_table(void);
@@ -42,7 +45,8 @@ static char folder[200], image[240], tier[240];
 static struct life_memory {
     _Atomic bool is_killed;       /* it ends itself by kill -9 */
     _Atomic bool is_without_tier; /* nothing is on the tier that the disk needs */
-    _Atomic uint64_t kills, stops, departures, ssd_faults, snapshots, joins, resizes, changes;
+    _Atomic uint64_t kills, stops, departures, ssd_faults, snapshots, joins, resizes, changes,
+        hangs;
 } * told;
 
 /* --- the SSD
@@ -51,6 +55,7 @@ static struct life_memory {
 enum { READS_FAIL = 1, WRITES_FAIL = 2 };
 static _Atomic unsigned ssd_faults;
 static _Atomic int ssd_faults_left; /* calls that fail */
+static _Atomic bool ssd_hangs;      /* no call returns */
 static _Atomic uint64_t tier_inode;
 static _Atomic uint64_t disturbance; /* of the file service's calls */
 static bool is_backing_slow;         /* in this life: up to 4 ms a call */
@@ -75,9 +80,19 @@ static void wait_a_moment(int fd)
         nanosleep(&a_moment, NULL);
 }
 
+/* What waited here is done when the SSD answers again, and nobody waits for it by then. */
+static void wait_for_ssd(int fd)
+{
+    struct timespec a_moment = {.tv_nsec = 2000000};
+
+    while (atomic_load(&ssd_hangs) && is_tier(fd))
+        nanosleep(&a_moment, NULL);
+}
+
 static bool fails(int fd, unsigned kind)
 {
     wait_a_moment(fd);
+    wait_for_ssd(fd);
     if (!(atomic_load(&ssd_faults) & kind) || !is_tier(fd) ||
         atomic_fetch_sub(&ssd_faults_left, 1) <= 0)
         return false;
@@ -114,9 +129,15 @@ static int no_ring(unsigned entries, struct io_uring *ring, struct io_uring_para
     return -ENOSYS;
 }
 
-/* With io_uring the calls of loops do not come by here; workers' and the keeper's do. */
+static bool has_faults; /* in this life: not with io_uring, whose calls do not come by here */
+
 static void replace_syscalls(bool has_ring)
 {
+    struct err e = {0};
+
+    has_faults = !has_ring;
+    if (pool_start(CALLS_THAT_HANG, &e) < 0)
+        abort();
     io_syscalls.preadv2 = try_preadv2;
     io_syscalls.pwritev2 = try_pwritev2;
     io_syscalls.fdatasync = try_fdatasync;
@@ -295,18 +316,33 @@ static void change_mode(struct life *l)
     atomic_fetch_add(&told->changes, 1);
 }
 
-static void change_options(struct life *l)
+static bool has_ssd(const struct life *l)
 {
-    CLEANUP_FREE struct sluice_value *values = NULL;
+    return l->words > 3;
+}
+
+/* Those that are not live stay. */
+static void choose_again(struct life *l)
+{
+    l->words = l->lasting_words;
+    choose_live_options(l);
+}
+
+static void set_options(struct life *l)
+{
+    CLEANUP_FREE struct sluice_value *values = parse(l);
     struct err e = {0};
 
-    if (l->words <= 3)
-        return;                  /* without an SSD */
-    l->words = l->lasting_words; /* those that are not live stay */
-    choose_live_options(l);
-    values = parse(l);
     must(l, disk_policy_change(l->disk, l->station, values, &e), &e, "a change of options");
     atomic_fetch_add(&told->changes, 1);
+}
+
+static void change_options(struct life *l)
+{
+    if (!has_ssd(l))
+        return;
+    choose_again(l);
+    set_options(l);
 }
 
 static void ask_status(struct life *l)
@@ -391,6 +427,8 @@ static void fail_ssd(struct life *l)
 {
     unsigned faults = 1 + below(l, READS_FAIL | WRITES_FAIL);
 
+    if (!has_faults)
+        return;
     if (faults & READS_FAIL) {
         l->steps_left = MIN(l->steps_left, 3u);
         guests_may_fail();
@@ -398,6 +436,29 @@ static void fail_ssd(struct life *l)
     atomic_store(&ssd_faults_left, below(l, 2) ? 1 + (int)below(l, 3) : INT32_MAX);
     atomic_store(&ssd_faults, faults);
     atomic_fetch_add(&told->ssd_faults, 1);
+}
+
+/* Guests are answered all the same, and some of them that it failed. */
+static void hang_ssd(struct life *l)
+{
+    uint64_t until = atomic_load(&counts->requests) + ANSWERS_AWAITED,
+             give_up = clock_now_ns() + ANSWER_LIMIT_NS;
+    struct timespec pause = {.tv_nsec = 2000000};
+
+    if (!has_faults || !has_ssd(l))
+        return;
+    choose_again(l);
+    add_word(l, "ssd.timeout", "300ms");
+    set_options(l);
+    l->steps_left = MIN(l->steps_left, 3u);
+    guests_may_fail();
+    atomic_fetch_add(&told->hangs, 1);
+    atomic_store(&ssd_hangs, true);
+    while (atomic_load(&counts->requests) < until && clock_now_ns() < give_up)
+        nanosleep(&pause, NULL);
+    if (atomic_load(&counts->requests) < until)
+        guests_violation("guests are not answered while the SSD does not");
+    atomic_store(&ssd_hangs, below(l, 3) == 0);
 }
 
 /* --- its course
@@ -420,7 +481,7 @@ static void one_step(struct life *l)
     static void (*const steps[])(struct life *) = {
         change_mode, change_mode,  change_mode,    change_options, change_options,
         ask_status,  flush_cache,  drop_ram,       resize,         snapshot,
-        snapshot,    pause_guests, leave_and_join, fail_ssd,
+        snapshot,    pause_guests, leave_and_join, fail_ssd,       hang_ssd,
     };
     unsigned count = sizeof steps / sizeof steps[0];
 
@@ -551,12 +612,13 @@ static void print(uint64_t lives, uint64_t last_seed)
         printf("seed %" PRIu64 " has gone wrong\n", last_seed);
     printf("{\"lives\": %" PRIu64 ", \"kills\": %" PRIu64 ", \"stops\": %" PRIu64
            ", \"departures\": %" PRIu64 ", \"requests\": %" PRIu64 ", \"failed\": %" PRIu64
-           ", \"cancelled\": %" PRIu64 ", \"ssd_faults\": %" PRIu64 ", \"snapshots\": %" PRIu64
-           ", \"joins\": %" PRIu64 ", \"resizes\": %" PRIu64 ", \"changes_of_mode\": %" PRIu64
-           ", \"sectors_checked\": %" PRIu64 ", \"violations\": %u}\n",
+           ", \"cancelled\": %" PRIu64 ", \"ssd_faults\": %" PRIu64 ", \"hangs\": %" PRIu64
+           ", \"snapshots\": %" PRIu64 ", \"joins\": %" PRIu64 ", \"resizes\": %" PRIu64
+           ", \"changes_of_mode\": %" PRIu64 ", \"sectors_checked\": %" PRIu64
+           ", \"violations\": %u}\n",
            lives, told->kills, told->stops, told->departures, counts->requests, counts->failed,
-           counts->cancelled, told->ssd_faults, told->snapshots, told->joins, told->resizes,
-           told->changes, counts->sectors_checked, counts->violations);
+           counts->cancelled, told->ssd_faults, told->hangs, told->snapshots, told->joins,
+           told->resizes, told->changes, counts->sectors_checked, counts->violations);
 }
 
 static void make_folder(void)
