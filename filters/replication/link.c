@@ -93,7 +93,8 @@ static bool may_be_late(const struct replica *r, const struct frame *frame)
 
 struct outgoing *link_make(const struct frame *frame, const void *payload, size_t length)
 {
-    struct outgoing *o = malloc(sizeof *o + FRAME_BYTES + length);
+    struct outgoing *o =
+        malloc(offsetof(struct outgoing, head) + spill_record_bytes(FRAME_BYTES + length));
 
     if (!o)
         return NULL;

@@ -177,7 +177,8 @@ struct outgoing {
     uint64_t position, prev;       /* spill.c: in the file; the record before it */
     size_t length;
     unsigned references;
-    uint8_t message[];
+    uint8_t head[SPILL_HEAD_BYTES]; /* spill-file.c: of its record, of which the rest follows */
+    uint8_t message[];              /* and room behind it for what fills the record up */
 };
 
 /* A guest's write, trim, zero or flush; in its scratch. */

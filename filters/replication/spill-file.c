@@ -23,12 +23,18 @@
 #define MAGIC 0x31525053u      /* "SPR1" */
 #define FIRST_BYTES 4096u
 #define HEAD_BYTES SPILL_HEAD_BYTES
-#define QUEUE_MAX (1u << 20)    /* bytes queued for the link before reading pauses */
-#define READ_BYTES (128u << 10) /* at a time, if that has a whole record: guests wait for it */
+#define QUEUE_MAX (1u << 20) /* bytes queued for the link before reading pauses */
 
 /* --- writing
  * ------------------------------------------------------------------------------------------------------
  */
+
+static void let_alone_go(struct spill *s)
+{
+    if (s->alone)
+        outgoing_put(s->alone);
+    s->alone = NULL;
+}
 
 static void on_written(struct sluice_file_io *io, int32_t error)
 {
@@ -38,6 +44,7 @@ static void on_written(struct sluice_file_io *io, int32_t error)
 
     replica_lock(r);
     s->is_writing = false;
+    let_alone_go(s);
     if (s->write_life == s->life && s->life) {
         if (error)
             spill_give_up(r, "cannot be written");
@@ -51,7 +58,8 @@ static void on_written(struct sluice_file_io *io, int32_t error)
     replica_unlock(r);
 }
 
-static void submit_write(struct replica *r, uint64_t offset, uint64_t length, uint64_t end)
+static void submit_write(struct replica *r, uint64_t offset, uint64_t length, uint64_t end,
+                         uint8_t *data)
 {
     struct spill *s = &r->spill;
 
@@ -60,9 +68,11 @@ static void submit_write(struct replica *r, uint64_t offset, uint64_t length, ui
     s->write_io = (struct sluice_file_io){.op = SLUICE_OP_WRITE,
                                           .offset = offset,
                                           .length = length,
-                                          .data = s->out,
+                                          .data = data,
                                           .done = on_written};
     s->is_writing = sluice_file_submit(r->disk, s->file, &s->write_io) == 0;
+    if (!s->is_writing)
+        let_alone_go(s);
 }
 
 static void put_head(uint8_t *out, uint32_t magic, const uint64_t numbers[4])
@@ -96,7 +106,7 @@ static void write_first(struct replica *r)
     s->write_tail = s->tail;
     memset(s->out, 0, FIRST_BYTES);
     put_head(s->out, HEAD_MAGIC, numbers);
-    submit_write(r, 0, FIRST_BYTES, 0);
+    submit_write(r, 0, FIRST_BYTES, 0, s->out);
 }
 
 /* The room that the file's first block gives away. */
@@ -105,34 +115,61 @@ static bool has_room(const struct spill *s, uint64_t end)
     return end - s->file_tail <= s->ring;
 }
 
-static void put_record(struct spill *s, uint8_t *out, const struct outgoing *o)
+static void complete_record(struct spill *s, struct outgoing *o)
 {
     const uint64_t numbers[4] = {o->position, s->life, o->prev, o->length};
 
-    put_head(out, MAGIC, numbers);
-    memcpy(out + HEAD_BYTES, o->message, o->length);
-    memset(out + HEAD_BYTES + o->length, 0, spill_record_bytes(o->length) - HEAD_BYTES - o->length);
+    put_head(o->head, MAGIC, numbers);
+    memset(o->message + o->length, 0, spill_record_bytes(o->length) - HEAD_BYTES - o->length);
 }
 
-/* As many as lie one behind the other, in one write. */
+static uint8_t *record_of(struct outgoing *o)
+{
+    return (uint8_t *)o + offsetof(struct outgoing, head);
+}
+
+static struct outgoing *take_pending(struct spill *s)
+{
+    struct outgoing *o = spill_pop(&s->pending, &s->pending_last);
+
+    s->pending_bytes -= o->length;
+    complete_record(s, o);
+    return o;
+}
+
+/* The next lies behind what ends there, and fits into the same piece. */
+static bool is_joined(const struct spill *s, uint64_t begin, uint64_t end)
+{
+    uint64_t length;
+
+    if (!s->pending || s->pending->position != end)
+        return false;
+    length = spill_record_bytes(s->pending->length);
+    return end + length - begin <= SPILL_PIECE_BYTES && has_room(s, end + length);
+}
+
+/* As many as lie one behind the other, in one write; one alone from where it is. */
 static void write_records(struct replica *r)
 {
     struct spill *s = &r->spill;
-    uint64_t begin = s->pending->position, end = begin;
+    struct outgoing *o = take_pending(s);
+    uint64_t begin = o->position, end = begin + spill_record_bytes(o->length);
 
-    while (s->pending && s->pending->position == end) {
-        uint64_t length = spill_record_bytes(s->pending->length);
-        struct outgoing *o;
+    if (!is_joined(s, begin, end)) {
+        s->alone = o;
+        submit_write(r, FIRST_BYTES + begin % s->ring, end - begin, end, record_of(o));
+        return;
+    }
+    for (end = begin;; o = take_pending(s)) {
+        uint64_t length = spill_record_bytes(o->length);
 
-        if (end + length - begin > SPILL_BUFFER_BYTES || !has_room(s, end + length))
-            break;
-        o = spill_pop(&s->pending, &s->pending_last);
-        put_record(s, s->out + (end - begin), o);
-        s->pending_bytes -= o->length;
+        memcpy(s->out + (end - begin), record_of(o), length);
         outgoing_put(o);
         end += length;
+        if (!is_joined(s, begin, end))
+            break;
     }
-    submit_write(r, FIRST_BYTES + begin % s->ring, end - begin, end);
+    submit_write(r, FIRST_BYTES + begin % s->ring, end - begin, end, s->out);
 }
 
 void spill_write_some(struct replica *r)
@@ -294,7 +331,7 @@ void spill_read_some(struct replica *r)
     if (!may_read(r))
         return;
     bytes = bytes < rest ? bytes : rest;
-    most = s->reads_all || SPILL_BUFFER_BYTES < READ_BYTES ? SPILL_BUFFER_BYTES : READ_BYTES;
+    most = s->reads_all ? SPILL_BUFFER_BYTES : SPILL_PIECE_BYTES;
     s->read_bytes = bytes < most ? bytes : most;
     s->read_round = s->round;
     s->read_io = (struct sluice_file_io){.op = SLUICE_OP_READ,
@@ -403,7 +440,7 @@ int spill_open(struct replica *r, struct sluice_error *error)
     s->pending_last = &s->pending;
     if (!r->settings.is_async || !r->settings.spill_bytes)
         return 0;
-    s->out = malloc(SPILL_BUFFER_BYTES);
+    s->out = malloc(SPILL_PIECE_BYTES);
     s->in = malloc(SPILL_BUFFER_BYTES);
     if (!s->out || !s->in)
         return sluice_refuse(r->disk, error, ENOMEM, "no memory for the journal of the link");

@@ -23,8 +23,12 @@ struct replica;
 struct frame;
 struct outgoing;
 
-#define SPILL_HEAD_BYTES 40u /* of a record */
-#define SPILL_BUFFER_BYTES (2u * FRAME_DATA_MAX)
+#define SPILL_HEAD_BYTES 40u                     /* of a record */
+#define SPILL_BUFFER_BYTES (2u * FRAME_DATA_MAX) /* for reading */
+#ifndef SPILL_PIECE_BYTES
+/* Read or written at a time, of whole records: guests wait while so much is copied. */
+#define SPILL_PIECE_BYTES (128u << 10)
+#endif
 #define SPILL_SENT_MAX 64u
 #define SPILL_MARKS_MAX 64u
 #define SPILL_LEAST (4u * FRAME_DATA_MAX)
@@ -65,7 +69,8 @@ struct spill {
     bool reads_all;             /* the record that is next is long */
     uint64_t write_life, write_end, write_tail, read_bytes;
     struct sluice_file_io write_io, read_io;
-    uint8_t *out, *in;
+    struct outgoing *alone; /* is being written from where it is */
+    uint8_t *out, *in;      /* a piece; a buffer */
 
     struct spill_mark marks[SPILL_MARKS_MAX]; /* how old is what the peer lacks */
     unsigned mark_count;
