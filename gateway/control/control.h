@@ -42,7 +42,8 @@ struct gateway_options {
 /* 0, or a negative errno after the reasons were printed to `errors`, one line each. */
 int gateway_load(const struct gateway_options *options, struct gateway **out,
                  FILE *errors) MUST_CHECK;
-/* What was loaded but never started, or has been stopped. */
+/* What was loaded but never started: once it has been, its control threads use it until the process
+ * ends, also after a stop. */
 void gateway_free(struct gateway *gateway);
 
 /* Once, after the fork: service threads, disks (in parallel), control socket; tells the service
