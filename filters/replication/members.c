@@ -517,6 +517,8 @@ int member_open(struct sluice_disk *disk, const struct settings *settings, struc
     m->size_bytes = disk->size_bytes;
     m->settings = *settings;
     m->is_lone = wanted <= 1;
+    /* Not in the chain yet: what is below cannot be reached.  RESUME comes when it is. */
+    m->is_parked = true;
     m->r = m->is_lone ? replica_make() : share_replica(disk);
     if (m->r) {
         pthread_mutex_lock(&m->r->forming);
