@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """replication-files.py FOLDER [IMAGE [PEER]]: a reader of what replication keeps, written from docs/replication-format.md alone.
 
-Prints `super`, `evidence`, `journal`, `spill`, `verified` and `seal N` lines.  With an IMAGE, not "", it spoils
+Prints `super`, `evidence`, `journal`, `settled`, `spill`, `verified` and `seal N` lines.  With an IMAGE, not "", it spoils
 what the journal is about there and carries out the redo; with a PEER's image it does there what waits
 in `spill`.  Exits 1 when a file is not what the page says.
 """
@@ -38,18 +38,30 @@ def is_whole(data, magic, end=None):
 
 
 def read_super(data):
-    if not is_whole(data, 0x31505253) or number(data, 8) != 2:
+    if not is_whole(data, 0x31505253) or number(data, 8) not in (2, 3):
         refuse("super is damaged or of another version")
-    count = number(data, 80)
-    if count > 64 or len(data) != 88 + 24 * count:
+    at = 96 if number(data, 8) == 3 else 80
+    count = number(data, at)
+    if count > 64 or len(data) != at + 8 + 24 * count:
         refuse("super has another length than its lineage says")
-    epochs = [[number(data, 88 + 24 * i + 8 * k) for k in range(3)] for i in range(count)]
+    epochs = [[number(data, at + 8 + 24 * i + 8 * k) for k in range(3)] for i in range(count)]
     found = {"role": ("secondary", "primary")[data[16]], "data": ("none", "half", "consistent")[data[17]],
              "alone": data[18] & 1, "split": data[18] >> 1 & 1, "epoch": epochs[-1][0] if epochs else 0,
              "size": number(data, 32), "tail": number(data, 40), "term": number(data, 48), "life": number(data, 56),
-             "log": number(data, 64)}
+             "log": number(data, 64), "backlog": number(data, 80) if at == 96 else 0}
     print("super", *(f"{key}={value}" for key, value in found.items()))
-    return found
+    return found | {"id": number(data, 88)}
+
+
+def read_settled(folder, head):
+    path = os.path.join(folder, "settled")
+    data = open(path, "rb").read() if head["backlog"] and os.path.exists(path) else b""
+    if data and (not is_whole(data, 0x31545353) or number(data, 8) != 1 or len(data) != 32 + (number(data, 24) + 7) // 8):
+        refuse("settled is damaged or of another version")
+    counts = data and number(data, 16) == head["id"]
+    extents = [x for x in range(number(data, 24)) if data[32 + x // 8] >> x % 8 & 1] if counts else []
+    print(f"settled extents={','.join(map(str, extents))}")
+    return set(extents)
 
 
 def read_evidence(data, head):
@@ -87,7 +99,7 @@ def record_at(ring, position, term):
 
 def read_journal(ring, head):
     position, term, records, begun = head["tail"], head["term"], [], None
-    while True:
+    while not head["backlog"] or position < head["backlog"]:
         found = record_at(ring, position, term)
         if not found:
             found = record_at(ring, position + len(ring) - position % len(ring), term)
@@ -99,7 +111,9 @@ def read_journal(ring, head):
             begun = None
         position, term = found["end"], found["term"]
         records.append(found)
-    kept = records if begun is None else records[:begun]
+    if position < head["backlog"]:
+        refuse(f"the journal ends at {position}, and was served up to {head['backlog']}")
+    kept = records if begun is None or head["backlog"] else records[:begun]
     kinds = {name: sum(r["kind"] == kind for r in kept) for name, kind in (("writes", WRITE), ("zeros", ZERO), ("trims", TRIM))}
     print(f"journal end={position} records={len(records)} cut={len(records) - len(kept)}", *(f"{k}={n}" for k, n in kinds.items()))
     return kept
@@ -152,13 +166,22 @@ def carry_out(records, path):
             image.write(r["data"] if r["kind"] == WRITE else bytes(r["bytes"]))
 
 
+def pieces(records, settled):
+    for r in records:
+        at, end = r["offset"], r["offset"] + r["bytes"]
+        while r["kind"] in (WRITE, ZERO, TRIM) and at < end:
+            to = min(at // EXTENT * EXTENT + EXTENT, end)
+            if at // EXTENT not in settled:
+                yield r | {"offset": at, "bytes": to - at, "data": r["data"][at - r["offset"] : to - r["offset"]]}
+            at = to
+
+
 def redo(records, path):
     with open(path, "r+b") as image:
         for r in records: # nothing but the journal is to have it
-            if r["kind"] in (WRITE, ZERO, TRIM):
-                image.seek(r["offset"])
-                image.write(b"\xee" * r["bytes"])
-    carry_out([r for r in records if r["kind"] in (WRITE, ZERO, TRIM)], path)
+            image.seek(r["offset"])
+            image.write(b"\xee" * r["bytes"])
+    carry_out(records, path)
 
 
 def read_seal(path, head):
@@ -175,12 +198,13 @@ folder = sys.argv[1]
 state = read_super(open(os.path.join(folder, "super"), "rb").read())
 read_evidence(open(os.path.join(folder, "evidence"), "rb").read(), state)
 kept_records = read_journal(open(os.path.join(folder, "journal"), "rb").read(), state)
+settled_extents = read_settled(folder, state)
 for seal in sorted(glob.glob(os.path.join(folder, "seal-*[0-9]"))):
     read_seal(seal, state)
 waiting = read_spill(open(os.path.join(folder, "spill"), "rb").read()) if os.path.exists(os.path.join(folder, "spill")) else []
 if os.path.exists(os.path.join(folder, "verified")):
     read_verified(open(os.path.join(folder, "verified"), "rb").read())
 if len(sys.argv) > 2 and sys.argv[2]:
-    redo(kept_records, sys.argv[2])
+    redo(list(pieces(kept_records, settled_extents)), sys.argv[2])
 if len(sys.argv) > 3:
     carry_out(waiting, sys.argv[3])

@@ -5,7 +5,8 @@
 # promised, show what is no instant of the disk, or end with two images that differ.  A seed that fails is printed:
 # tests/simulator/simulator --seeds N 1 --trace shows it again.  A fifth as many of a group of three disks, which is
 # one instant (--group),
-# of a disk that grows (--grow), and as many of the asynchronous tiers (--spill).
+# of a disk that grows (--grow), as many of the asynchronous tiers (--spill), and of sides that serve what they have not
+# applied yet (--backlog).
 set -eu
 simulator=${top_builddir:-.}/tests/simulator/simulator
 work=$(mktemp -d "${TMPDIR:-/tmp}/replication-simulator.XXXXXX")
@@ -15,6 +16,7 @@ run() { # FIRST
     "$simulator" --seeds "$1" "$half" --steps "$steps" --coverage &&
         "$simulator" --group --seeds "$1" $((half / 5)) --steps "$steps" &&
         "$simulator" --grow --seeds "$1" $((half / 5)) --steps "$steps" &&
+        "$simulator" --backlog --seeds "$1" $((half / 5)) --steps "$steps" --coverage &&
         "$simulator" --spill --seeds "$1" $((half / 5)) --steps $((2 * steps))
 }
 run "$first" >"$work/1" 2>&1 &
@@ -32,5 +34,9 @@ for happened in 'streaming -> down' 'resyncing -> down' 'resyncing -> streaming'
     for half_run in 1 2; do
         grep -q "$happened: [1-9]" "$work/$half_run" || { echo "never happened in half $half_run: $happened"; status=1; }
     done
+done
+for half_run in 1 2; do
+    grep -Eq '^[1-9][0-9]* promoted with a backlog, [1-9][0-9]* killed with one, [1-9]' "$work/$half_run" ||
+        { echo "nobody has served a backlog and died in half $half_run"; status=1; }
 done
 exit $status

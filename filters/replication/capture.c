@@ -20,7 +20,7 @@
  * -------------------------------------------------------------------------------------------------------------
  */
 
-static void append(struct captured ***last, struct captured *c)
+void captured_append(struct captured ***last, struct captured *c)
 {
     c->next = NULL;
     c->link = *last;
@@ -28,7 +28,7 @@ static void append(struct captured ***last, struct captured *c)
     *last = &c->next;
 }
 
-static void take_out(struct captured ***last, struct captured *c)
+void captured_take_out(struct captured ***last, struct captured *c)
 {
     *c->link = c->next;
     if (c->next)
@@ -67,6 +67,7 @@ static bool is_left_over(const struct replica *r, const struct captured *c)
 static bool may_begin(struct replica *r, struct captured *c)
 {
     uint64_t bytes = c->request->length;
+    bool is_settled;
 
     if (!is_taking(r) || !has_numbers(r))
         return false;
@@ -74,7 +75,8 @@ static bool may_begin(struct replica *r, struct captured *c)
         return false;
     if (resync_is_copying(r, c->offset, bytes))
         return false;
-    return evidence_is_ready(r, c->offset, bytes, &c->ticket);
+    is_settled = backlog_lets_write(r, c->offset, bytes);
+    return evidence_is_ready(r, c->offset, bytes, &c->ticket) && is_settled;
 }
 
 static bool is_left_behind(struct replica *r)
@@ -152,16 +154,18 @@ static void capture(struct replica *r, struct captured *c)
 }
 
 /* It goes on, and is no more of ours. */
-static void leave(struct captured *c, struct sluice_verdict v)
+void captured_leave(struct captured *c, struct sluice_verdict v)
 {
     c->member->inside--;
     sluice_resume(c->member->disk, c->request, v);
 }
 
-static const char *why_waiting(const struct replica *r)
+static const char *why_waiting(const struct replica *r, const struct captured *c)
 {
     if (!is_taking(r))
         return "replication: this side does not serve the disk";
+    if (!backlog_lets_write(r, c->offset, c->request->length))
+        return "replication: waits for what the peer had written";
     return r->link == LINK_DOWN || r->link == LINK_RESTING ? "replication: waits for its peer"
                                                            : NULL;
 }
@@ -174,10 +178,10 @@ static struct sluice_verdict start_change(struct replica *r, struct captured *c)
         capture(r, c);
         return sluice_pass_and_tell();
     }
-    reason = why_waiting(r);
+    reason = why_waiting(r, c);
     if (reason)
         sluice_hold(c->member->disk, c->request, reason);
-    append(&r->waiting_last, c);
+    captured_append(&r->waiting_last, c);
     replica_kick(r);
     return sluice_defer();
 }
@@ -226,7 +230,7 @@ void capture_admit(struct replica *r)
         next = c->next;
         if (!may_begin(r, c))
             continue;
-        take_out(&r->waiting_last, c);
+        captured_take_out(&r->waiting_last, c);
         if (!sluice_commit(c->member->disk, c->request))
             continue; /* cancelled: capture_cancel() finds it in no list */
         capture(r, c);
@@ -282,7 +286,7 @@ struct sluice_verdict capture_end(struct replica *r, struct sluice_request *q, s
     } else if (is_left_over(r, c)) {
         v = sluice_fail(ESHUTDOWN);
     } else {
-        append(&r->unacked_last, c);
+        captured_append(&r->unacked_last, c);
         if (!link_mirrors(r))
             sluice_hold(c->member->disk, q, "replication: waits for its peer");
         v = sluice_defer();
@@ -300,8 +304,8 @@ void capture_release(struct replica *r)
         next = c->next;
         if (!may_end(r, c))
             continue;
-        take_out(&r->unacked_last, c);
-        leave(c, sluice_pass());
+        captured_take_out(&r->unacked_last, c);
+        captured_leave(c, sluice_pass());
     }
 }
 
@@ -313,14 +317,15 @@ static void refuse_all(struct captured ***last, struct captured *first, const st
         next = c->next;
         if (of && c->member != of)
             continue;
-        take_out(last, c);
-        leave(c, sluice_fail(ESHUTDOWN));
+        captured_take_out(last, c);
+        captured_leave(c, sluice_fail(ESHUTDOWN));
     }
 }
 
 void capture_abandon(struct replica *r, const struct member *of)
 {
     refuse_all(&r->waiting_last, r->waiting, of);
+    refuse_all(&r->reading_last, r->reading, of);
     refuse_all(&r->unacked_last, r->unacked, of);
 }
 
@@ -332,7 +337,7 @@ enum sluice_cancel_answer capture_cancel(struct replica *r, struct captured *c)
     if (c->seq || c->is_flush)
         answer = SLUICE_CANCEL_BUSY; /* the peer may have it */
     else if (c->link)
-        take_out(&r->waiting_last, c);
+        captured_take_out(c->is_read ? &r->reading_last : &r->waiting_last, c);
     c->member->inside -= answer == SLUICE_CANCEL_RELEASED;
     replica_unlock(r);
     return answer;

@@ -228,7 +228,7 @@ bool evidence_is_writing(const struct replica *r, uint64_t extent)
 {
     const struct active *a = find(r, extent);
 
-    return r->evidence.writing_wide || (a && a->writing);
+    return r->evidence.writing_wide || (a && a->writing) || backlog_holds_extent(r, extent);
 }
 
 unsigned evidence_choose_leaving(struct replica *r, bool marks)

@@ -82,6 +82,7 @@ void replica_work(struct replica *r)
     seal_pump(r);
     growth_step(r);
     target_pump(r);
+    backlog_pump(r);
     resync_pump(r);
     verify_pump(r);
     compare_pump(r);
@@ -154,6 +155,7 @@ static void read_settings(struct settings *s, const struct sluice_value *v)
 
 void replica_forget(struct replica *r)
 {
+    backlog_close(r);
     evidence_close(r);
     journal_close(r);
     spill_close(r);
@@ -180,6 +182,7 @@ struct replica *replica_make(void)
     pthread_cond_init(&r->changed, NULL);
     r->waiting_last = &r->waiting;
     r->unacked_last = &r->unacked;
+    r->reading_last = &r->reading;
     replica_forget(r);
     return r;
 }
@@ -235,8 +238,9 @@ static void quiet(struct replica *r)
     replica_lock(r);
     while (r->work_is_queued || r->journal.writing || r->journal.applying ||
            r->journal.is_syncing || r->check == CHECK_FLUSHING || r->is_cleaning || r->verbs ||
-           r->evidence.writing || r->evidence.commit != COMMIT_IDLE || compare_is_busy(r) ||
-           seal_is_busy(r) || spill_is_busy(r) || r->growth.is_wished || r->snapshots.is_wished)
+           backlog_is_busy(r) || r->evidence.writing || r->evidence.commit != COMMIT_IDLE ||
+           compare_is_busy(r) || seal_is_busy(r) || spill_is_busy(r) || r->growth.is_wished ||
+           r->snapshots.is_wished)
         replica_wait(r);
     replica_unlock(r);
 }
@@ -280,6 +284,19 @@ static struct sluice_verdict start(void *instance, struct sluice_request *reques
     return capture_start(instance, request, scratch);
 }
 
+static struct sluice_verdict start_read(void *instance, struct sluice_request *request,
+                                        void *scratch)
+{
+    return backlog_start_read(instance, request, scratch);
+}
+
+static struct sluice_verdict start_extents(void *instance, struct sluice_request *request,
+                                           void *scratch)
+{
+    (void)scratch;
+    return backlog_start_extents(instance, request);
+}
+
 static struct sluice_verdict end(void *instance, struct sluice_request *request, void *scratch)
 {
     return capture_end(((struct member *)instance)->r, request, scratch);
@@ -321,7 +338,7 @@ static bool is_busy(const struct replica *r)
     for (unsigned i = 0; i < COPIES; i++)
         is_reading |= r->copies[i].is_reading;
     return is_reading || compare_is_busy(r) || seal_is_busy(r) || r->journal.applying ||
-           r->check == CHECK_FLUSHING || r->is_cleaning;
+           r->check == CHECK_FLUSHING || r->is_cleaning || backlog_is_busy(r);
 }
 
 /* While one disk has to be quiet, nothing of the group is begun. */
@@ -365,11 +382,33 @@ static int on_resume(struct member *m, const struct sluice_event *event, struct 
     return 0;
 }
 
+/* What lies below is the whole disk. */
+static int await_backlog(struct member *m, const struct sluice_event *event,
+                         struct sluice_error *error)
+{
+    int status;
+
+    replica_lock(m->r);
+    status = backlog_await_end(m->r, event, error);
+    replica_unlock(m->r);
+    return status;
+}
+
+static int on_snapshot(struct member *m, const struct sluice_event *event,
+                       struct sluice_error *error)
+{
+    if (event->phase == SLUICE_PHASE_PREPARE || event->phase == SLUICE_PHASE_PREPARE_LONG)
+        return await_backlog(m, event, error);
+    return replica_snapshot(m, event, error);
+}
+
 /* The others would no longer be an instant of the same group.  Where there is none yet, one may. */
 static int on_detach(struct member *m, const struct sluice_event *event, struct sluice_error *error)
 {
     bool has_contents;
 
+    if (m->is_lone && event->phase != SLUICE_PHASE_COMMIT && event->phase != SLUICE_PHASE_ABORT)
+        return await_backlog(m, event, error);
     if (m->is_lone || event->phase == SLUICE_PHASE_COMMIT || event->phase == SLUICE_PHASE_ABORT)
         return 0;
     replica_lock(m->r);
@@ -399,10 +438,10 @@ static int on_sanitize(struct member *m, const struct sluice_event *event,
 
 static int (*const on_event[SLUICE_EVENT_COUNT])(struct member *, const struct sluice_event *,
                                                  struct sluice_error *) = {
-    [SLUICE_EVENT_PROMOTE] = on_role,           [SLUICE_EVENT_DEMOTE] = on_role,
-    [SLUICE_EVENT_QUIESCE] = on_quiesce,        [SLUICE_EVENT_RESUME] = on_resume,
-    [SLUICE_EVENT_RESIZE] = replica_resize,     [SLUICE_EVENT_DETACH] = on_detach,
-    [SLUICE_EVENT_SNAPSHOT] = replica_snapshot, [SLUICE_EVENT_SANITIZE] = on_sanitize,
+    [SLUICE_EVENT_PROMOTE] = on_role,       [SLUICE_EVENT_DEMOTE] = on_role,
+    [SLUICE_EVENT_QUIESCE] = on_quiesce,    [SLUICE_EVENT_RESUME] = on_resume,
+    [SLUICE_EVENT_RESIZE] = replica_resize, [SLUICE_EVENT_DETACH] = on_detach,
+    [SLUICE_EVENT_SNAPSHOT] = on_snapshot,  [SLUICE_EVENT_SANITIZE] = on_sanitize,
 };
 
 static int event(void *instance, const struct sluice_event *e, struct sluice_error *error)
@@ -427,12 +466,12 @@ static const struct sluice_filter filter = {
     .verbs = replica_verbs,
     .open = replication_open,
     .close = replication_close,
-    .read = SLUICE_PASS_UNSEEN,
+    .read = SLUICE_HANDLE(start_read, NULL),
     .write = CAPTURED,
     .flush = CAPTURED,
     .trim = CAPTURED,
     .zero = CAPTURED,
-    .extents = SLUICE_PASS_UNSEEN,
+    .extents = SLUICE_HANDLE(start_extents, NULL),
     .prefetch = SLUICE_PASS_UNSEEN,
     .cancel = cancel,
     .event = event,

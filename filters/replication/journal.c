@@ -63,6 +63,7 @@ static void link_entry(struct journal *j, struct entry *e)
 {
     e->next = NULL;
     e->number = ++j->numbered;
+    j->snapshots += e->frame.type == FRAME_SNAPSHOT;
     *j->last = e;
     j->last = &e->next;
     j->newest = e;
@@ -224,11 +225,19 @@ void journal_sync(struct replica *r)
  * ------------------------------------------------------------------------------------------------------
  */
 
-static void free_entry(struct journal *j, struct entry *e)
+void journal_drop_record(struct journal *j, struct entry *e)
 {
     if (e->record)
         j->memory -= e->length;
     free(e->record);
+    e->record = NULL;
+}
+
+static void free_entry(struct journal *j, struct entry *e)
+{
+    journal_drop_record(j, e);
+    j->failing -= e->error != 0;
+    j->snapshots -= e->frame.type == FRAME_SNAPSHOT;
     free(e);
 }
 
@@ -352,7 +361,10 @@ static bool take_record(struct replica *r, uint64_t *position, uint8_t *record)
     e->is_journaled = e->is_redo = true;
     link_entry(j, e);
     j->appended = j->uncounted = NULL;
-    if (frame.type == FRAME_BEGIN)
+    if (r->super.backlog_end)
+        /* It was served: every batch in it is taken over, every snapshot made. */
+        e->is_applied = frame.type == FRAME_SNAPSHOT;
+    else if (frame.type == FRAME_BEGIN)
         r->begin_entry = e;
     else if (frame.type == FRAME_COMMIT &&
              target_recover_commit(r, record + RECORD_BYTES, e->length))
@@ -409,8 +421,26 @@ static bool is_damaged_at(struct replica *r, uint64_t lost)
     return false;
 }
 
+/* Less is here than was served.  This side serves no more of it: it is taken for a follower whose
+ * journal is damaged. */
+static void note_short_backlog(struct replica *r, uint64_t position)
+{
+    sluice_log(r->disk, SLUICE_LOG_ERROR,
+               "replication: the journal is damaged at position %llu, and was served up to %llu "
+               "without being applied: this side serves no more",
+               (unsigned long long)position, (unsigned long long)r->super.backlog_end);
+    r->super.role = REPLICA_SECONDARY;
+    r->super.is_damaged = true;
+    r->super.backlog_end = position > r->super.journal_tail ? position : 0;
+}
+
 static void check_end(struct replica *r, uint64_t position)
 {
+    if (r->super.backlog_end) {
+        if (position < r->super.backlog_end && !MUTANT(122))
+            note_short_backlog(r, position);
+        return;
+    }
     if (r->super.role != REPLICA_SECONDARY || MUTANT(65) || !is_damaged_at(r, position))
         return;
     r->super.is_damaged = true;
@@ -455,7 +485,8 @@ int journal_open(struct replica *r, struct sluice_error *error)
     j->size = sluice_file_size(r->disk, j->file);
     j->tail = position = r->super.journal_tail;
     j->term = r->super.journal_term;
-    while (take_record(r, &position, record))
+    while ((!r->super.backlog_end || position < r->super.backlog_end) &&
+           take_record(r, &position, record))
         ;
     free(record);
     check_end(r, position);
@@ -469,6 +500,9 @@ int journal_open(struct replica *r, struct sluice_error *error)
     j->term++;
     r->super.journal_life = j->term;
     j->cut_change = ++r->super_changes;
+    if (r->super.backlog_end && backlog_load(r) < 0)
+        return sluice_refuse(r->disk, error, ENOMEM,
+                             "no memory for what the journal has and is not applied");
     return 0;
 }
 

@@ -214,6 +214,7 @@ static void stop_all(struct replica *r)
     growth_on_stop(r);
     snapshot_on_stop(r);
     spill_on_stop(r);
+    r->takeover_waits = false;
     r->clean = CLEAN_IDLE;
 }
 
@@ -345,6 +346,9 @@ static void on_takeover(struct replica *r, const struct frame *f, const void *me
     (void)f, (void)message, (void)length;
     if (r->link != LINK_STREAMING || r->super.role != REPLICA_PRIMARY)
         return;
+    r->takeover_waits = r->has_backlog;
+    if (r->has_backlog)
+        return; /* roles.c, when it is applied: guests are served until then */
     r->is_handing_over = true;
     roles_demote(r);
 }

@@ -344,6 +344,7 @@ static void take_held(struct replica *r)
         c->ticket = 0;
     for (struct captured *c = r->unacked; c; c = c->next)
         c->seq = r->seq;
+    backlog_admit_reads(r);
 }
 
 bool members_rest(const struct replica *r)

@@ -12,6 +12,8 @@
  *     capture.c    the primary's way of a guest write, and what is let go when
  *     resync.c     the source's batch: from BEGIN to COMMIT
  *     target.c     the other side of it: journal, apply, acknowledge
+ *     checkpoint.c flushed below, so that the journal may forget it
+ *     backlog.c    what a promoted side serves and has not applied yet
  *     compare.c    extents compared with the peer's by hashes
  *     verify.c     a run of that over the whole disk
  *     seed.c       the same before a batch copies what may differ
@@ -44,6 +46,7 @@
 #endif
 #define EXTENT_GRAINS (EXTENT_BYTES / GRAIN_BYTES)
 
+#include "backlog.h"
 #include "compare.h"
 #include "spill.h"
 
@@ -117,6 +120,8 @@ struct super {
     uint64_t journal_tail, journal_term; /* where redo begins; marks records of this life */
     uint64_t journal_life;   /* no record of a lower term was written since the last cut */
     uint64_t log_generation; /* the activity log on disk is not older than this */
+    uint64_t backlog_end;    /* the journal up to here is part of what is served; 0: it is not */
+    uint64_t backlog_id;     /* random: of which backlog extents are said to be settled */
     bool is_damaged;         /* the journal has lost what was promised: an older instant */
     uint64_t has_seq; /* everything of its sources up to here is on the disk or in the journal */
     struct lineage lineage;
@@ -135,7 +140,11 @@ struct entry {
     uint32_t length;         /* of the payload */
     uint8_t *record;         /* RECORD_BYTES and the payload; NULL: it has to be read back */
     bool is_journaled, is_applying, is_applied;
-    bool is_redo; /* an earlier process had it */
+    bool is_redo;      /* an earlier process had it */
+    int32_t error;     /* of the last time that it was to be applied; 0: none */
+    uint64_t retry_ns; /* not before */
+    uint64_t done;     /* bytes of its range that are applied, or do not count */
+    uint64_t doing;    /* done, when what is under way has ended */
     struct sluice_file_io file_io;
     struct sluice_io io;
 };
@@ -151,6 +160,8 @@ struct journal {
     struct entry *uncounted; /* the first that is not written, or not looked at since */
     uint64_t memory;         /* payload bytes kept */
     unsigned writing, applying;
+    unsigned failing;   /* entries with an error */
+    unsigned snapshots; /* entries that are one */
     bool is_syncing, sync_wanted;
     struct sluice_file_io sync_io;
     uint64_t sync_to, sync_seq;
@@ -189,8 +200,8 @@ struct captured {
     uint64_t offset; /* in the group */
     uint64_t seq;    /* its last number; 0: not captured yet */
     uint32_t numbers;
-    uint64_t ticket; /* of evidence_is_ready() */
-    bool is_flush;
+    uint64_t ticket;        /* of evidence_is_ready() */
+    bool is_flush, is_read; /* a read waits for what is not applied */
 };
 
 struct copying {
@@ -273,6 +284,8 @@ struct replica {
     unsigned member_count, wanted, verbs;
     struct captured *waiting, **waiting_last, *unacked, **unacked_last;
     _Atomic unsigned flushing; /* threads that flush the channel, without the mutex */
+    struct captured *reading, **reading_last; /* wait for the backlog */
+    _Atomic bool has_backlog;                 /* reads look at it without the mutex */
 
     bool is_formed;
     struct sluice_disk *disk; /* the first member's: files, timer, channel */
@@ -283,6 +296,7 @@ struct replica {
     uint64_t saved_seq_limit;
     struct evidence evidence;
     struct journal journal;
+    struct backlog backlog;
     struct seals seals;
 
     struct sluice_channel *channel;
@@ -361,6 +375,7 @@ struct replica {
     /* roles */
     bool is_promoting, is_demoting, is_handing_over, is_parked, is_closing, needs_epoch,
         is_discarding, discard_is_all, discard_is_whole;
+    bool takeover_waits;     /* the peer asks for the disk: when the backlog is applied */
     uint64_t discard_change; /* as role_change: what was given up is durably forgotten */
     uint64_t role_change;    /* super_changes that makes the new role durable; 0: none under way */
     uint64_t opened_ns;
@@ -529,6 +544,8 @@ void journal_sync(struct replica *r);  /* and journal_synced() follows */
 /* Everything from this position on has never been. */
 void journal_cut(struct replica *r, uint64_t position);
 void journal_forget_applied(struct replica *r);
+/* The payload of an entry has to be kept no longer. */
+void journal_drop_record(struct journal *j, struct entry *e);
 static inline uint64_t journal_used(const struct journal *j)
 {
     return j->head - j->tail;
@@ -571,6 +588,10 @@ struct sluice_verdict capture_end(struct replica *r, struct sluice_request *requ
 enum sluice_cancel_answer capture_cancel(struct replica *r, struct captured *c);
 /* Something changed: those that waited to begin, those that waited for the peer. */
 void capture_admit(struct replica *r);
+void captured_append(struct captured ***last, struct captured *c);
+void captured_take_out(struct captured ***last, struct captured *c);
+/* Is resumed; it was in no list any more. */
+void captured_leave(struct captured *c, struct sluice_verdict v);
 void capture_release(struct replica *r);
 /* The guests of this disk, NULL: of all, have left this side: whatever still waits for it is
  * refused. */
@@ -706,8 +727,13 @@ void target_on_synced(struct replica *r);
 void target_refuse(struct replica *r, const char *sentence);
 /* Without the mutex: applies, makes checkpoints, ends commits. */
 void target_pump(struct replica *r);
-/* Everything that may be applied has been, and is flushed below and marked so. */
-bool target_is_settled(const struct replica *r);
+/* All that was taken is durable in the journal, and what of it is applied is marked so: the rest
+ * may be served as a backlog. */
+bool target_may_serve(const struct replica *r);
+/* checkpoint.c: position of the first record that redo needs; without the mutex, makes the next
+ * checkpoint when it is time. */
+uint64_t target_first_needed(const struct replica *r);
+void target_checkpoint(struct replica *r);
 /* A COMMIT was found in the journal after a crash. */
 bool target_recover_commit(struct replica *r, const uint8_t *payload, size_t length);
 

@@ -2,9 +2,10 @@
 /*
  * roles.c: who serves the disk, and what the primary does without its peer.
  *
- *     secondary --promote--> primary    everything in the journal is applied and flushed, then the
- * new epoch is durable primary  --demote---> secondary   nothing is under way, both sides stable,
- * the log empty, then durable primary  --hears of a later epoch--> secondary   (PLAN_STEP_DOWN)
+ *     secondary --promote--> primary    everything in the journal is durable there, then the new
+ * epoch is: what is not applied yet is served all the same (backlog.h) primary  --demote--->
+ * secondary   nothing is under way, both sides stable, the log empty, then durable primary  --hears
+ * of a later epoch--> secondary   (PLAN_STEP_DOWN)
  *
  * A primary serves while it has its peer, or when it is alone; before the first write that it
  * acknowledges alone, that it does so is durable.
@@ -177,6 +178,12 @@ void roles_tell(struct replica *r)
         t = (struct telling){SLUICE_HEALTH_DEGRADED,
                              "verify has found that the two copies differ: see `sluice verify`",
                              "`sluice verify --repair DISK` sends what differs to the peer"};
+    if (r->journal.failing)
+        t = (struct telling){
+            SLUICE_HEALTH_FAILED,
+            "what the peer wrote cannot be written here, or not be read from the journal; it stays "
+            "in the journal, and guests' requests for it fail",
+            "look at the backing, and at the disk of the journal; it is tried again"};
     if (r->super.is_split)
         t = (struct telling){
             SLUICE_HEALTH_FAILED,
@@ -238,8 +245,10 @@ void roles_promote(struct replica *r)
     members_set_guests_left(r, false);
     if (r->link == LINK_TARGET) {
         target_stop(r);
+        compare_stop(r, COMPARE_ANSWER);
         link_set(r, LINK_RESTING);
     }
+    r->backlog.is_short = false;
     replica_kick(r);
 }
 
@@ -267,6 +276,22 @@ static bool is_free_of_the_past(struct replica *r)
     return members_have_role(r, false) && members_are_drained(r);
 }
 
+/* Nothing in the journal is needed any more but what is served and not applied, and nothing that
+ * was cut from it may come back.  False: no memory. */
+static bool take_backlog(struct replica *r)
+{
+    if (!r->has_backlog && r->journal.first && !backlog_make(r))
+        return false;
+    r->journal.term++;
+    if (MUTANT(112))
+        r->super.backlog_end = 0;
+    if ((r->has_backlog && !MUTANT(112)) || MUTANT(19))
+        return true;
+    r->super.journal_tail = r->journal.head;
+    r->super.journal_term = r->journal.term;
+    return true;
+}
+
 static void promote_step(struct replica *r)
 {
     if (!r->is_promoting)
@@ -281,23 +306,22 @@ static void promote_step(struct replica *r)
         evidence_commit(r);
         return;
     }
-    if (!r->role_change && !r->seals.job && (target_is_settled(r) || MUTANT(13))) {
+    if (!r->role_change && !r->seals.job && (target_may_serve(r) || MUTANT(13))) {
+        if (!take_backlog(r)) {
+            r->backlog.is_short = true;
+            replica_kick(r);
+            return;
+        }
         /* Its evidence would not know what the peer has besides. */
         if (r->super.is_damaged)
             evidence_mark_all(r);
         r->super.is_damaged = false;
         open_epoch(r);
         r->super.role = REPLICA_PRIMARY;
-        /* Nothing in the journal is needed any more, and nothing that was cut from it may come
-         * back. */
-        r->journal.term++;
-        if (!MUTANT(19)) {
-            r->super.journal_tail = r->journal.head;
-            r->super.journal_term = r->journal.term;
-        }
         r->super.data = DATA_CONSISTENT;
         r->super.has_own = true;
         r->super.seq_limit = r->seq + SEQ_STEP;
+        r->super.has_seq = r->has_seq;
         r->needs_epoch = false;
         r->role_change = super_change(r);
     } else if (r->role_change && r->super_saved >= r->role_change) {
@@ -386,7 +410,8 @@ static void demote_step(struct replica *r)
     if (r->role_change && r->super_saved >= r->role_change)
         end_demotion(r);
     else if (!r->role_change && r->link == LINK_STREAMING && !is_anything_writing(r) &&
-             r->acked_stable >= r->seq && !evidence_is_any(r) && r->evidence.commit == COMMIT_IDLE)
+             r->acked_stable >= r->seq && !evidence_is_any(r) &&
+             r->evidence.commit == COMMIT_IDLE && !r->has_backlog)
         become_secondary(r);
 }
 
@@ -498,6 +523,12 @@ static void primary_step(struct replica *r)
         return;
     if (!link_mirrors(r) && r->link != LINK_AHEAD && is_too_long(r, now))
         want_alone(r);
+    if (r->takeover_waits && !r->has_backlog && r->link == LINK_STREAMING) {
+        r->takeover_waits = false;
+        r->is_handing_over = true;
+        roles_demote(r);
+        return;
+    }
     if (r->needs_epoch && (has_peer || r->is_alone)) {
         r->needs_epoch = false;
         open_epoch(r);

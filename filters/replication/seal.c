@@ -536,7 +536,7 @@ static void advance(struct replica *r)
 static bool may_work(const struct replica *r)
 {
     return !r->seals.job && !r->is_closing && !r->is_parked && !r->is_promoting &&
-           r->super.role == REPLICA_SECONDARY && !r->evidence.writing;
+           !r->has_backlog && r->super.role == REPLICA_SECONDARY && !r->evidence.writing;
 }
 
 /* The peer is to send, or this side is given up; nothing that guests have written is under way. */

@@ -6,7 +6,8 @@
  *
  *     magic u32, crc32c u32 (of what follows), version u64, role u8, data u8, flags u48, seq_limit
  * u64, size u64, journal tail u64, journal term u64, journal life u64, log generation u64, has_seq
- * u64, lineage
+ * u64, lineage; of version 3, which is written while there is a backlog, before the lineage:
+ * backlog end u64, backlog id u64
  */
 #include "replica.h"
 
@@ -17,7 +18,9 @@
 
 #define MAGIC 0x31505253u /* "SRP1" */
 #define SUPER_VERSION 2u
+#define SUPER_VERSION_BACKLOG 3u
 #define FIXED_BYTES 80u
+#define BACKLOG_BYTES 16u
 #define FIXED_BYTES_1 56u /* of version 1, without the last three numbers */
 #define FILE_NAME "super"
 
@@ -29,7 +32,7 @@ static size_t encode(const struct super *s, uint8_t *out)
     uint8_t *at = out + 8;
     size_t length;
 
-    le_put(&at, SUPER_VERSION, 8);
+    le_put(&at, s->backlog_end ? SUPER_VERSION_BACKLOG : SUPER_VERSION, 8);
     le_put(&at, s->role, 1);
     le_put(&at, s->data, 1);
     le_put(&at,
@@ -44,7 +47,11 @@ static size_t encode(const struct super *s, uint8_t *out)
     le_put(&at, s->journal_life, 8);
     le_put(&at, s->log_generation, 8);
     le_put(&at, s->has_seq, 8);
-    length = FIXED_BYTES + lineage_put(at, &s->lineage);
+    if (s->backlog_end) {
+        le_put(&at, s->backlog_end, 8);
+        le_put(&at, s->backlog_id, 8);
+    }
+    length = (size_t)(at - out) + lineage_put(at, &s->lineage);
     at = out;
     le_put(&at, MAGIC, 4);
     le_put(&at, crc_add(0, out + 8, length - 8), 4);
@@ -60,7 +67,8 @@ static bool decode(struct super *s, const uint8_t *data, size_t length)
         le_get(&at, 4) != crc_add(0, data + 8, length - 8))
         return false;
     version = le_get(&at, 8);
-    if (version < 1 || version > SUPER_VERSION || (version > 1 && length < FIXED_BYTES))
+    if (version < 1 || version > SUPER_VERSION_BACKLOG || (version > 1 && length < FIXED_BYTES) ||
+        (version > 2 && length < FIXED_BYTES + BACKLOG_BYTES))
         return false;
     s->role = (uint8_t)le_get(&at, 1);
     s->data = (uint8_t)le_get(&at, 1);
@@ -77,13 +85,15 @@ static bool decode(struct super *s, const uint8_t *data, size_t length)
     s->journal_life = version > 1 ? le_get(&at, 8) : 0;
     s->log_generation = version > 1 ? le_get(&at, 8) : 0;
     s->has_seq = version > 1 ? le_get(&at, 8) : 0;
+    s->backlog_end = version > 2 ? le_get(&at, 8) : 0;
+    s->backlog_id = version > 2 ? le_get(&at, 8) : 0;
     return s->role <= REPLICA_PRIMARY && s->data <= DATA_CONSISTENT &&
            lineage_get(&s->lineage, at, length - (size_t)(at - data));
 }
 
 int super_load(struct replica *r, struct sluice_error *error)
 {
-    uint8_t data[FIXED_BYTES + LINEAGE_BYTES_MAX];
+    uint8_t data[FIXED_BYTES + BACKLOG_BYTES + LINEAGE_BYTES_MAX];
     size_t length = 0;
     int status = sluice_state_read(r->disk, FILE_NAME, data, sizeof data, &length);
 
@@ -114,7 +124,7 @@ uint64_t super_change(struct replica *r)
 
 void super_save(struct replica *r)
 {
-    uint8_t data[FIXED_BYTES + LINEAGE_BYTES_MAX];
+    uint8_t data[FIXED_BYTES + BACKLOG_BYTES + LINEAGE_BYTES_MAX];
     uint64_t change, seq_limit;
     size_t length;
     int status;

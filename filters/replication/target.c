@@ -9,15 +9,18 @@
  */
 #include "replica.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define APPLYING_MAX 16u
 #define LOOK_AHEAD 64u
-#define CHECK_NS 500000000ull /* between checkpoints that nothing else asks for */
-#define SYNC_NS 20000000ull   /* between syncs that only the applying waits for */
-#define SYNC_BYTES (8u << 20) /* kept in memory: sooner */
-#define QUICK_NS 1000000ull   /* what may be waited for while applying */
+#define SYNC_NS 20000000ull       /* between syncs that only the applying waits for */
+#define SYNC_BYTES (8u << 20)     /* kept in memory: sooner */
+#define RETRY_NS 400000000ull     /* of an entry that failed */
+#define TURN_NS 5000000ull        /* of applying, then others have theirs */
+#define UNFLUSHED_MAX (32u << 20) /* for a flush of all that is applied */
+#define QUICK_NS 1000000ull       /* what may be waited for while applying */
 #ifndef AWAY_TIMES
 #define AWAY_TIMES 20u /* what one took that was not: so long the next are not waited for */
 #endif
@@ -299,6 +302,44 @@ static void mark_applied(struct replica *r)
         replica_kick(r);
 }
 
+/* It stays in the journal and is tried again; nothing later is marked applied. */
+static void note_failed(struct replica *r, struct entry *e, int32_t error)
+{
+    r->journal.failing += e->error == 0;
+    e->error = error;
+    e->retry_ns = sluice_now_ns(r->disk) + RETRY_NS;
+    replica_tick_in(r, RETRY_NS);
+    roles_tell(r);
+}
+
+static void note_worked(struct replica *r, struct entry *e)
+{
+    if (!e->error)
+        return;
+    e->error = 0;
+    if (--r->journal.failing == 0)
+        roles_tell(r);
+}
+
+/* All of its range, or what counts of it: see backlog.h. */
+static void end_entry(struct replica *r, struct entry *e)
+{
+    uint64_t offset, bytes;
+
+    note_worked(r, e);
+    e->done = e->doing;
+    if (backlog_next_run(r, e, &offset, &bytes)) {
+        replica_kick(r);
+        return;
+    }
+    e->is_applied = true;
+    sluice_count(r->disk, COUNT_APPLIED, 1);
+    if (r->has_backlog)
+        journal_drop_record(&r->journal, e);
+    backlog_take_out(r, e);
+    mark_applied(r);
+}
+
 static void on_applied(struct sluice_io *io, int32_t error)
 {
     struct entry *e = (struct entry *)(void *)((char *)io - offsetof(struct entry, io));
@@ -307,17 +348,21 @@ static void on_applied(struct sluice_io *io, int32_t error)
     replica_lock(r);
     r->journal.applying--;
     e->is_applying = false;
-    if (error) {
-        /* It stays in the journal and is tried again; nothing later is marked applied. */
-        members_health(r, SLUICE_HEALTH_FAILED,
-                       "replication: what the peer wrote cannot be written here",
-                       "look at the backing; it is tried again");
-    } else {
-        e->is_applied = true;
-        sluice_count(r->disk, COUNT_APPLIED, 1);
-        mark_applied(r);
-    }
+    if (error)
+        note_failed(r, e, error);
+    else
+        end_entry(r, e);
     replica_unlock(r);
+}
+
+/* What was read is what was journalled. */
+static bool is_whole(const struct entry *e)
+{
+    struct frame f = {0};
+
+    return !frame_get(&f, e->record + RECORD_BYTES - FRAME_BYTES, FRAME_BYTES + e->length) &&
+           f.type == e->frame.type && f.seq == e->frame.seq && f.offset == e->frame.offset &&
+           f.bytes == e->frame.bytes;
 }
 
 static void on_read_back(struct sluice_file_io *io, int32_t error)
@@ -328,10 +373,11 @@ static void on_read_back(struct sluice_file_io *io, int32_t error)
     replica_lock(r);
     r->journal.applying--;
     e->is_applying = false;
+    if (!error && !is_whole(e))
+        error = EIO;
     if (error) {
-        free(e->record);
-        e->record = NULL;
-        r->journal.memory -= e->length;
+        journal_drop_record(&r->journal, e);
+        note_failed(r, e, error);
     }
     replica_kick(r);
     replica_unlock(r);
@@ -355,6 +401,11 @@ static void read_back(struct replica *r, struct entry *e)
         e->is_applying = false;
         r->journal.applying--;
     }
+}
+
+static bool needs_reading(const struct entry *e)
+{
+    return e->frame.type == FRAME_WRITE && !e->record;
 }
 
 static bool overlaps(const struct entry *a, const struct entry *b)
@@ -381,6 +432,27 @@ static bool must_wait(const struct replica *r, const struct entry *e)
     return compare_holds_entry(r, e);
 }
 
+/* All that came is in the journal, durably, and is part of what may be served.  A snapshot has to
+ * be made first, at its place. */
+static bool is_taken(const struct replica *r)
+{
+    const struct journal *j = &r->journal;
+
+    return r->batch == BATCH_NONE && !r->cut_wanted && !r->begin_entry && !j->appended &&
+           !j->uncounted && !j->writing && !j->snapshots && (j->synced == j->head || MUTANT(119));
+}
+
+bool target_may_serve(const struct replica *r)
+{
+    const struct journal *j = &r->journal;
+
+    if (!is_taken(r) || (r->backlog.is_short && j->first))
+        return false;
+    /* Redo would do what is applied already once more, over what guests write. */
+    return r->has_backlog ||
+           (r->check == CHECK_IDLE && (j->tail == target_first_needed(r) || MUTANT(120)));
+}
+
 static bool ends_applying(struct replica *r, const struct entry *e)
 {
     /* What is not durable in the journal is not applied: a power cut would leave it here and there.
@@ -389,10 +461,21 @@ static bool ends_applying(struct replica *r, const struct entry *e)
            (e->position >= r->journal.synced && !MUTANT(21));
 }
 
-/* The next that may be applied now, or NULL. */
-static struct entry *next_to_apply(struct replica *r)
+/* Nobody waits for it: it is quiesced; what is not applied yet is about to be served; or a flush of
+ * what is applied would take too long. */
+static bool is_paused(const struct replica *r)
+{
+    return members_rest(r) || (r->is_promoting && is_taken(r) && !r->backlog.is_short) ||
+           (r->has_backlog && r->backlog.unflushed >= UNFLUSHED_MAX);
+}
+
+/* The next in order that may be applied now, or NULL. */
+static struct entry *next_in_order(struct replica *r)
 {
     unsigned seen = 0;
+
+    if (is_paused(r))
+        return NULL;
 
     for (struct entry *e = r->journal.first;
          e && r->journal.applying < APPLYING_MAX && seen++ < LOOK_AHEAD; e = e->next) {
@@ -410,9 +493,9 @@ static struct entry *next_to_apply(struct replica *r)
             e->is_applied = true;
             continue;
         }
-        if (must_wait(r, e))
+        if (must_wait(r, e) || (e->error && sluice_now_ns(r->disk) < e->retry_ns))
             continue;
-        if (e->frame.type == FRAME_WRITE && !e->record) {
+        if (needs_reading(e)) {
             read_back(r, e);
             continue;
         }
@@ -421,11 +504,28 @@ static struct entry *next_to_apply(struct replica *r)
     return NULL;
 }
 
+/* Those of a backlog that somebody waits for come before all others. */
+static struct entry *next_to_apply(struct replica *r)
+{
+    while (r->has_backlog && r->journal.applying < 2 * APPLYING_MAX) {
+        struct entry *e = backlog_next_wanted(r);
+
+        if (!e || !needs_reading(e))
+            return e ? e : next_in_order(r);
+        read_back(r, e);
+        if (!e->is_applying)
+            return NULL; /* no memory for it now */
+    }
+    return next_in_order(r);
+}
+
 /* The first that waits to be applied waits for the journal to be durable. */
 static bool wants_sync(const struct replica *r)
 {
     const struct entry *e = r->journal.first;
 
+    if (r->is_promoting && r->journal.synced < r->journal.head)
+        return true;
     while (e && (e->is_applied || e->is_applying))
         e = e->next;
     return e && e->is_journaled && e != r->begin_entry && e->position >= r->journal.synced;
@@ -469,137 +569,45 @@ static void start_applying(struct replica *r, struct entry *e)
     on_applied(&e->io, -status);
 }
 
+static void prepare_io(struct replica *r, struct entry *e)
+{
+    uint64_t offset, bytes;
+
+    backlog_next_run(r, e, &offset, &bytes);
+    e->doing = offset + bytes - e->frame.offset;
+    e->is_applying = true;
+    r->journal.applying++;
+    e->io = (struct sluice_io){.op = op_of_frame[e->frame.type],
+                               .origin = SLUICE_ORIGIN_RESYNC,
+                               .offset = offset,
+                               .length = bytes,
+                               .data = e->frame.type == FRAME_WRITE
+                                           ? e->record + RECORD_BYTES + (offset - e->frame.offset)
+                                           : NULL,
+                               .done = on_applied};
+}
+
 static void apply(struct replica *r)
 {
+    uint64_t began = sluice_now_ns(r->disk);
     struct entry *e;
 
     replica_lock(r);
     if (!r->journal.is_syncing && wants_sync(r))
         sync_in_time(r);
-    while (!r->is_parked && !r->is_closing && (e = next_to_apply(r))) {
-        e->is_applying = true;
-        r->journal.applying++;
-        e->io = (struct sluice_io){.op = op_of_frame[e->frame.type],
-                                   .origin = SLUICE_ORIGIN_RESYNC,
-                                   .offset = e->frame.offset,
-                                   .length = e->frame.bytes,
-                                   .data = e->frame.type == FRAME_WRITE ? e->record + RECORD_BYTES
-                                                                        : NULL,
-                                   .done = on_applied};
+    while (!r->is_closing && (e = next_to_apply(r))) {
+        prepare_io(r, e);
         replica_unlock(r);
         start_applying(r, e);
         replica_lock(r);
+        if (sluice_now_ns(r->disk) - began > TURN_NS) {
+            replica_kick(r);
+            break;
+        }
     }
     if (r->journal.first && r->journal.first->is_applied)
         mark_applied(r);
     replica_unlock(r);
-}
-
-/* --- checkpoints: what is applied is flushed below, then the journal may forget it
- * ----------------------------------------------- */
-
-static const struct entry *first_needed_entry(const struct journal *j)
-{
-    for (const struct entry *e = j->first; e; e = e->next)
-        if (!e->is_applied && e->position != UINT64_MAX)
-            return e;
-    return NULL;
-}
-
-static uint64_t first_needed(const struct journal *j)
-{
-    const struct entry *e = first_needed_entry(j);
-
-    return e ? e->position : j->head;
-}
-
-/* No record from there on is of an earlier life of the journal. */
-static uint64_t first_term(const struct journal *j)
-{
-    const struct entry *e = first_needed_entry(j);
-
-    return e && !MUTANT(18) ? e->term : j->term;
-}
-
-/* Numbers that were used here are not given again, whoever is primary next. */
-static void note_seq(struct replica *r)
-{
-    if (r->super.seq_limit <= r->seq)
-        r->super.seq_limit = r->seq + 1;
-    r->super.has_seq = r->has_seq;
-}
-
-static void on_flushed(struct sluice_io *io, int32_t error)
-{
-    struct replica *r = (struct replica *)(void *)((char *)io - offsetof(struct replica, check_io));
-
-    replica_lock(r);
-    if (error) {
-        r->check = CHECK_IDLE;
-        members_health(r, SLUICE_HEALTH_FAILED, "replication: what lies below cannot be flushed",
-                       "look at the backing");
-    } else {
-        r->check = CHECK_SAVING;
-        r->super.journal_tail = r->checkpoint_tail;
-        note_seq(r);
-        r->super.journal_term = r->checkpoint_term;
-        r->check_change = super_change(r);
-    }
-    replica_unlock(r);
-}
-
-static bool wants_checkpoint(const struct replica *r)
-{
-    const struct journal *j = &r->journal;
-
-    if (first_needed(j) == j->tail || r->is_closing)
-        return false;
-    return j->appended || j->head - j->tail > j->size / 4 || r->is_promoting ||
-           r->batch == BATCH_ENDING || sluice_now_ns(r->disk) - r->checked_ns >= CHECK_NS;
-}
-
-static void checkpoint(struct replica *r)
-{
-    bool flushes = false;
-
-    replica_lock(r);
-    if (r->check == CHECK_SAVING && r->super_saved >= r->check_change) {
-        r->check = CHECK_IDLE;
-        r->journal.tail = r->checkpoint_tail;
-        journal_write(r);
-        replica_wake(&r->changed);
-    }
-    if (r->check == CHECK_IDLE && wants_checkpoint(r)) {
-        r->check = CHECK_FLUSHING;
-        r->checked_ns = sluice_now_ns(r->disk);
-        r->checkpoint_tail = first_needed(&r->journal);
-        r->checkpoint_term = first_term(&r->journal);
-        r->check_io = (struct sluice_io){
-            .op = SLUICE_OP_FLUSH, .origin = SLUICE_ORIGIN_RESYNC, .done = on_flushed};
-        flushes = !MUTANT(11);
-    }
-    replica_unlock(r);
-    if (r->check == CHECK_FLUSHING && !flushes && MUTANT(11))
-        on_flushed(&r->check_io, 0);
-    if (flushes && members_submit(r, &r->check_io) < 0)
-        on_flushed(&r->check_io, 5);
-}
-
-/* A rule that is broken on purpose: one disk stands for the group. */
-static bool is_first_settled(const struct replica *r)
-{
-    for (const struct entry *e = r->journal.first; e; e = e->next)
-        if (!e->is_applied && frame_changes_data(&e->frame) && is_of_first(r, e))
-            return false;
-    return true;
-}
-
-bool target_is_settled(const struct replica *r)
-{
-    if (MUTANT(71) && is_first_settled(r))
-        return true;
-    return !r->journal.first && r->check == CHECK_IDLE && r->journal.tail == r->journal.head &&
-           !r->cut_wanted && r->batch == BATCH_NONE;
 }
 
 /* --- committing
@@ -655,7 +663,7 @@ static bool is_stuck(const struct replica *r)
                    (r->batch == BATCH_ENDING && r->commit_position == UINT64_MAX && !MUTANT(45));
 
     return is_open && !r->batch_is_unstaged && r->journal.appended && !r->journal.writing &&
-           r->begin_entry && first_needed(&r->journal) == r->begin_entry->position &&
+           r->begin_entry && target_first_needed(r) == r->begin_entry->position &&
            r->journal.tail == r->begin_entry->position;
 }
 
@@ -681,7 +689,8 @@ static void commit(struct replica *r)
     /* What an earlier connection has left is written first, so that nothing of it counts in this
      * one; and what only this side has is sealed. */
     if (r->ready_wanted && seal_is_done(r) && r->super_saved >= r->seals.change && !r->cut_wanted &&
-        r->batch == BATCH_NONE && !r->journal.uncounted && !r->journal.is_syncing)
+        r->batch == BATCH_NONE && !r->journal.uncounted && !r->journal.is_syncing &&
+        !r->has_backlog)
         send_ready(r);
     replica_unlock(r);
 }
@@ -690,6 +699,6 @@ void target_pump(struct replica *r)
 {
     commit(r);
     apply(r);
-    checkpoint(r);
+    target_checkpoint(r);
     commit(r);
 }

@@ -49,6 +49,7 @@ static void tell_state(struct replica *r, struct sluice_reply *reply)
     sluice_reply_integer(d, reply, "active_extents", r->evidence.used);
     sluice_reply_integer(d, reply, "seals", seal_count(&r->seals));
     sluice_reply_integer(d, reply, "journal_bytes", (int64_t)journal_used(&r->journal));
+    backlog_tell(r, reply);
     spill_tell(r, reply);
     snapshot_tell(r, reply);
     members_tell(r, reply);
@@ -123,13 +124,15 @@ static int run_promote(void *instance, int argc, const char *const *argv,
     return status;
 }
 
-/* A copy is under way, or the peer was left behind for a moment: it will have everything. */
+/* A copy is under way, or the peer was left behind for a moment: it will have everything.  Guests
+ * are served until what this side was promoted with is applied. */
 static void wait_for_peer(struct replica *r)
 {
     uint64_t until = sluice_now_ns(r->disk) + ROLE_WAIT_NS;
 
     while (r->super.role == REPLICA_PRIMARY && !r->is_closing && sluice_now_ns(r->disk) < until &&
-           (r->link == LINK_AHEAD || r->link == LINK_RESYNC || r->link == LINK_ASKED))
+           (r->link == LINK_AHEAD || r->link == LINK_RESYNC || r->link == LINK_ASKED ||
+            r->has_backlog))
         replica_wait(r);
 }
 

@@ -322,7 +322,7 @@ static void run(struct replica *r)
         return;
     }
     if (r->link != LINK_STREAMING || r->spill.is_spilling || r->is_parked || r->is_closing ||
-        r->is_demoting)
+        r->is_demoting || r->has_backlog)
         return;
     while (take_one(r))
         ;

@@ -20,13 +20,14 @@ struct delayed {
     struct sluice_request *request;
 };
 
-enum { O_OP, O_TIME, O_DECLARED, O_SPREAD };
+enum { O_OP, O_TIME, O_DECLARED, O_SPREAD, O_AT };
 static const struct sluice_option options[] = {
     OPTION_OP,
     {"time", SLUICE_TYPE_DURATION, 0, 0, 0, "10ms", NULL, "How long."},
     {"declared", SLUICE_TYPE_BOOL, 0, 0, 0, "false", NULL, "Say that it is wanted."},
     {"spread", SLUICE_TYPE_DURATION, 0, 0, 0, "0s", NULL,
      "How much longer, by the request's id, so that not all end at once."},
+    OPTION_AT,
     SLUICE_OPTIONS_END,
 };
 
@@ -85,6 +86,11 @@ static enum sluice_cancel_answer cancel(void *instance, struct sluice_request *r
     return sluice_timer_stop(d->disk, &held->timer) ? SLUICE_CANCEL_RELEASED : SLUICE_CANCEL_BUSY;
 }
 
+static uint32_t delay_place(const struct sluice_value *values)
+{
+    return CLASS_AT(values[O_AT]);
+}
+
 #define DOWN SLUICE_HANDLE(start, NULL)
 static const struct sluice_filter filter = {TEST_FILTER_HEAD("delay", "Delays requests."),
                                             .options = options,
@@ -92,5 +98,6 @@ static const struct sluice_filter filter = {TEST_FILTER_HEAD("delay", "Delays re
                                             .open = delay_open,
                                             .close = free,
                                             .cancel = cancel,
+                                            .place = delay_place,
                                             EVERY_OPERATION(DOWN)};
 SLUICE_FILTER(filter)

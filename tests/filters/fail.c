@@ -13,13 +13,14 @@ struct fail {
     uint64_t seen; /* atomic */
 };
 
-enum { O_OP, O_ERROR, O_AFTER, O_TIMES, O_WAY };
+enum { O_OP, O_ERROR, O_AFTER, O_TIMES, O_WAY, O_AT };
 static const struct sluice_option options[] = {
     OPTION_OP,
     {"error", SLUICE_TYPE_INTEGER, 0, 1, 4095, "5", NULL, "The errno, a number."},
     {"after", SLUICE_TYPE_INTEGER, 0, 0, 0, "0", NULL, "So many pass first."},
     {"times", SLUICE_TYPE_INTEGER, 0, 0, 0, "0", NULL, "So many fail; 0: all others."},
     {"way", SLUICE_TYPE_ENUM, 0, 0, 0, "down", "down|up", "Before or after it went below."},
+    OPTION_AT,
     SLUICE_OPTIONS_END,
 };
 
@@ -66,8 +67,16 @@ static struct sluice_verdict completion(void *instance, struct sluice_request *r
     return is_its_turn(f) ? sluice_fail(f->error) : sluice_pass();
 }
 
+static uint32_t fail_place(const struct sluice_value *values)
+{
+    return CLASS_AT(values[O_AT]);
+}
+
 #define BOTH SLUICE_HANDLE(start, completion)
 static const struct sluice_filter filter = {TEST_FILTER_HEAD("fail", "Fails requests."),
-                                            .options = options, .open = fail_open, .close = free,
+                                            .options = options,
+                                            .open = fail_open,
+                                            .close = free,
+                                            .place = fail_place,
                                             EVERY_OPERATION(BOTH)};
 SLUICE_FILTER(filter)

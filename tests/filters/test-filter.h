@@ -25,6 +25,13 @@ static inline bool is_meant(const struct sluice_value *op, const struct sluice_r
     return op->integer == SLUICE_OP_COUNT || op->integer == request->op;
 }
 
+/* Where it stands: above what replicates or caches, or below that. */
+#define OPTION_AT                                                                                \
+    {                                                                                            \
+        "at", SLUICE_TYPE_ENUM, 0, 0, 0, "guests", "guests|backing", "Where in the chain it is." \
+    }
+#define CLASS_AT(value) ((value).integer ? SLUICE_CLASS_BACKING_CONTROL : SLUICE_CLASS_INSPECTION)
+
 #define TEST_FILTER_HEAD(its_name, its_summary)                                            \
     .struct_size = sizeof(struct sluice_filter), .api_version = SLUICE_FILTER_API_VERSION, \
     .name = its_name, .version = "1", .vendor = "tests", .summary = its_summary,           \

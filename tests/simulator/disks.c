@@ -36,6 +36,53 @@ unsigned node_disk_of(const struct node *n, uint64_t block, uint64_t count)
     return i;
 }
 
+/* --- what they show --- */
+
+static void put_entry(const struct node *n, const struct entry *e, uint8_t *image)
+{
+    const uint8_t *record = n->journal.now + e->position % n->r->journal.size;
+    struct entry part = *e;
+    uint64_t offset, bytes;
+
+    while (backlog_next_run(n->r, &part, &offset, &bytes)) {
+        if (e->frame.type == FRAME_WRITE)
+            memcpy(image + offset, record + RECORD_BYTES + (offset - e->frame.offset), bytes);
+        else
+            memset(image + offset, 0, bytes);
+        part.done = offset + bytes - e->frame.offset;
+    }
+}
+
+void node_contents(const struct node *n, uint8_t *image)
+{
+    memcpy(image, n->image.now, DISK_BYTES);
+    for (const struct entry *e = n->r ? n->r->journal.first : NULL; e; e = e->next)
+        if (n->r->has_backlog && !e->is_applied && frame_changes_data(&e->frame))
+            put_entry(n, e, image);
+}
+
+/* --- what is spoiled --- */
+
+/* A record that was durable, and a later one that says so; the first is spoiled. */
+void node_spoil_journal(struct node *n)
+{
+    const struct journal *j = &n->r->journal;
+
+    for (const struct entry *e = j->first; e && n->r->super.role == REPLICA_SECONDARY; e = e->next)
+        for (const struct entry *later = e->next; later && later->is_journaled;
+             later = later->next) {
+            const uint8_t *at = later->record + 32;
+
+            if (!later->record || e->position < n->r->super.journal_tail ||
+                later->term < n->r->super.journal_life || le_get(&at, 8) <= e->position)
+                continue;
+            n->journal.now[e->position % j->size + pair_below(RECORD_BYTES)] ^= 1;
+            n->is_damaged = true;
+            pair_say("-- %d: the journal is damaged at %u", n->number, (unsigned)e->position);
+            return;
+        }
+}
+
 /* --- one grows --- */
 
 static int tell_resize(struct node *n, uint32_t phase, uint64_t size_bytes)
@@ -93,9 +140,11 @@ void node_snapshot(struct node *n)
     char name[16];
     const struct sluice_event event = {
         .kind = SLUICE_EVENT_SNAPSHOT, .phase = SLUICE_PHASE_COMMIT, .name = name};
+    struct sluice_event before = event;
     struct shot *s = &shots[shot_count];
 
-    if (shot_count == SNAPSHOTS)
+    before.phase = SLUICE_PHASE_PREPARE;
+    if (shot_count == SNAPSHOTS || sluice_filter_table()->event(n->members[0], &before, NULL) < 0)
         return;
     memcpy(s->image, n->image.now, sizeof s->image);
     s->bytes = n->disks[0].size_bytes;

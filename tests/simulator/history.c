@@ -127,23 +127,35 @@ static uint64_t floor_of(enum floor floor, uint64_t block)
     }
 }
 
+static void check_sector(const uint8_t *image, uint64_t sector, uint64_t least, const char *when,
+                         const char *what)
+{
+    uint64_t b = sector * SECTOR / BLOCK, version = version_at(image, sector);
+    const struct write *w = &writes[version < WRITES ? version : 0];
+
+    if (!is_whole(image + sector * SECTOR) || version > version_count ||
+        (version && (b < w->block || b >= w->block + w->count)))
+        pair_violation("%s: block %u holds what nobody wrote there", when, (unsigned)b);
+    else if (version < least)
+        pair_violation("%s: block %u sector %u holds version %u, %s was %u", when, (unsigned)b,
+                       (unsigned)(sector % 8), (unsigned)version, what, (unsigned)least);
+}
+
 void history_check(const uint8_t *image, enum floor floor, const char *when)
 {
-    for (uint64_t s = 0; s < DISK_BYTES / SECTOR; s++) {
-        uint64_t b = s * SECTOR / BLOCK, version = version_at(image, s);
-        uint64_t least = floor_of(floor, b);
-        const struct write *w = &writes[version];
+    for (uint64_t s = 0; s < DISK_BYTES / SECTOR && !pair_violations; s++)
+        check_sector(image, s, floor_of(floor, s * SECTOR / BLOCK), when,
+                     floor == FLOOR_FLUSHED ? "flushed" : "acknowledged");
+}
 
-        if (!is_whole(image + s * SECTOR) || version > version_count ||
-            (version && (b < w->block || b >= w->block + w->count)))
-            pair_violation("%s: block %u holds what nobody wrote there", when, (unsigned)b);
-        else if (version < least)
-            pair_violation("%s: block %u sector %u holds version %u, %s was %u", when, (unsigned)b,
-                           (unsigned)(s % 8), (unsigned)version,
-                           floor == FLOOR_FLUSHED ? "flushed" : "acknowledged", (unsigned)least);
-        if (pair_violations)
-            return;
-    }
+void history_check_blocks(const uint8_t *data, uint64_t block, uint64_t count, const uint64_t *mark)
+{
+    static uint8_t image[DISK_BYTES];
+
+    memcpy(image + block * BLOCK, data, count * BLOCK);
+    for (uint64_t s = block * BLOCK / SECTOR; s < (block + count) * BLOCK / SECTOR; s++)
+        if (!pair_violations)
+            check_sector(image, s, mark[s * SECTOR / BLOCK], "a read", "acknowledged");
 }
 
 void history_check_prefix(const uint8_t *image, const char *when)

@@ -32,6 +32,9 @@ void history_doubt(uint64_t version);
 void history_base(uint64_t seq);
 /* Every sector is at its floor or later, and nothing is there that nobody wrote. */
 void history_check(const uint8_t *image, enum floor floor, const char *when);
+/* These blocks alone, with the marks of history_flush_begin() as their floor. */
+void history_check_blocks(const uint8_t *data, uint64_t block, uint64_t count,
+                          const uint64_t *mark);
 /* Whatever was captured after the base is there as a prefix. */
 void history_check_prefix(const uint8_t *image, const char *when);
 /* Each version by the side where its guest wrote it, and the sides whose image has held it. */

@@ -23,6 +23,7 @@ enum event_kind {
     EV_ABOVE,
     EV_DEMOTED,
     EV_WISH,
+    EV_BELOW,
     EV_GROWN
 };
 struct event {
@@ -61,6 +62,7 @@ static const struct sluice_handler *handler_of(uint8_t op)
     const struct sluice_filter *f = sluice_filter_table();
 
     return op == SLUICE_OP_WRITE   ? &f->write
+           : op == SLUICE_OP_READ  ? &f->read
            : op == SLUICE_OP_FLUSH ? &f->flush
            : op == SLUICE_OP_TRIM  ? &f->trim
                                    : &f->zero;
@@ -74,7 +76,10 @@ static void take_verdict(struct guest_request *q, struct sluice_verdict v)
         add_event(EV_PASSED, &nodes[q->node], q, &nodes[q->node].image);
         break;
     case SLUICE_VERDICT_PASS:
-        guest_done(q, q->pub.error);
+        if (q->pub.op == SLUICE_OP_READ)
+            add_event(EV_BELOW, &nodes[q->node], q, NULL);
+        else
+            guest_done(q, q->pub.error);
         break;
     case SLUICE_VERDICT_FAIL:
         guest_done(q, v.error);
@@ -153,6 +158,13 @@ static void end_passed(struct guest_request *q, uint64_t mark)
     take_verdict(q, handler_of(q->pub.op)->completion(n->members[q->disk], &q->pub, q->scratch));
 }
 
+/* A read, of which the filter is not told any more. */
+static void end_read(struct guest_request *q)
+{
+    guest_done(q, apply(&nodes[q->node], q->disk, q->pub.op, q->pub.offset, q->pub.length,
+                        q->pub.data, 0));
+}
+
 /* A deferral that has ended: on the way down it goes on, on the way up it is over. */
 static void end_hold(struct guest_request *q)
 {
@@ -200,7 +212,7 @@ static int do_io_wait(struct sluice_disk *disk, struct sluice_io *io)
 {
     struct node *n = node_of(disk);
 
-    if (pair_one_in(16))
+    if (n->is_slow || pair_one_in(16))
         pair_now_ns += 2000000; /* a slow one: the next are submitted */
     return -run_io(n, (unsigned)(disk - n->disks), io, n->image.number);
 }
@@ -521,7 +533,7 @@ void nodes_wipe(void)
             device_wipe(&n->seals[slot]);
         memset(n->state, 0, sizeof n->state);
         n->power_cuts = n->stales = 0;
-        n->fails_io = n->is_full = n->is_damaged = n->no_room = false;
+        n->fails_io = n->is_full = n->is_damaged = n->no_room = n->is_slow = false;
         n->old_bytes = 0;
         n->size_bytes = DISK_BYTES;
         line_forget(i);
@@ -609,26 +621,6 @@ int node_start(struct node *n, const struct pair_settings *s)
     return status;
 }
 
-/* A record that was durable, and a later one that says so; the first is spoiled. */
-static void spoil_journal(struct node *n)
-{
-    const struct journal *j = &n->r->journal;
-
-    for (const struct entry *e = j->first; e && n->r->super.role == REPLICA_SECONDARY; e = e->next)
-        for (const struct entry *later = e->next; later && later->is_journaled;
-             later = later->next) {
-            const uint8_t *at = later->record + 32;
-
-            if (!later->record || e->position < n->r->super.journal_tail ||
-                later->term < n->r->super.journal_life || le_get(&at, 8) <= e->position)
-                continue;
-            n->journal.now[e->position % j->size + pair_below(RECORD_BYTES)] ^= 1;
-            n->is_damaged = true;
-            pair_say("-- %d: the journal is damaged at %u", n->number, (unsigned)e->position);
-            return;
-        }
-}
-
 static void tear(const struct event *e)
 {
     if (e->kind == EV_FILE) {
@@ -642,7 +634,7 @@ static void tear(const struct event *e)
         uint8_t op = e->kind == EV_IO ? io->op : q->pub.op;
 
         if (e->kind == EV_IO && op != SLUICE_OP_READ && op != SLUICE_OP_FLUSH)
-            pair_overwritten(e->node, io->offset, io->length, io->data);
+            pair_overwritten(e->node, node_disk_begins(e->disk) + io->offset, io->length, io->data);
         if (op == SLUICE_OP_WRITE || op == SLUICE_OP_ZERO || op == SLUICE_OP_TRIM)
             device_write_torn(e->device,
                               node_disk_begins(e->kind == EV_IO ? e->disk : q->disk) +
@@ -654,27 +646,32 @@ static void tear(const struct event *e)
     }
 }
 
-void node_kill(struct node *n, bool is_power)
+void node_forget(struct node *n)
 {
     unsigned kept = 0;
 
-    if (!n->r)
-        return;
-    say_journal(n);
-    if (!is_power && pair_one_in(4))
-        spoil_journal(n);
-    pair_say("-- %d dies%s", n->number, is_power ? " by a power cut" : "");
     n->timer = NULL;
-    for (unsigned i = 0; i < event_count; i++) {
-        if (events[i].node == n)
-            tear(&events[i]);
-        else
+    for (unsigned i = 0; i < event_count; i++)
+        if (events[i].node != n)
             events[kept++] = events[i];
-    }
     event_count = kept;
     n->r = NULL;
     line_is_dead(n->number);
     memory_forget(n->number);
+}
+
+void node_kill(struct node *n, bool is_power)
+{
+    if (!n->r)
+        return;
+    say_journal(n);
+    if (!is_power && pair_one_in(4))
+        node_spoil_journal(n);
+    pair_say("-- %d dies%s", n->number, is_power ? " by a power cut" : "");
+    for (unsigned i = 0; i < event_count; i++)
+        if (events[i].node == n)
+            tear(&events[i]);
+    node_forget(n);
     if (is_power) {
         n->power_cuts++;
         device_power_cut(&n->image);
@@ -719,6 +716,9 @@ static void happen(struct event e)
     case EV_RESUMED:
         end_hold(e.what);
         break;
+    case EV_BELOW:
+        end_read(e.what);
+        break;
     case EV_ABOVE:
         (pair_below(16) ? node_submit_later : node_submit)(e.what);
         break;
@@ -761,6 +761,12 @@ unsigned pair_pending(void)
     return event_count + line_count(0) + line_count(1);
 }
 
+static bool is_still_slow(const struct event *e)
+{
+    return e->kind == EV_IO && e->node->is_slow &&
+           changes(((const struct sluice_io *)e->what)->op) && !pair_one_in(24);
+}
+
 bool pair_step(void)
 {
     unsigned to0 = line_count(0) > 0, to1 = line_count(1) > 0;
@@ -775,6 +781,8 @@ bool pair_step(void)
     if (pick < event_count) {
         struct event e = events[pick];
 
+        if (is_still_slow(&e))
+            return true;
         events[pick] = events[--event_count];
         happen(e);
     } else {

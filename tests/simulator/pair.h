@@ -109,6 +109,7 @@ struct node {
     struct state_file state[STATE_FILES];
     struct replica *r;                /* NULL: dead */
     bool is_gated, fails_io, is_full; /* is_full: there is no room for a seal */
+    bool is_slow;                     /* below: what is applied takes long */
     uint64_t seals_refused;
     struct sluice_timer *timer;
     uint64_t timer_due;
@@ -122,6 +123,16 @@ struct node {
 extern struct node nodes[NODES];
 /* The state file of this name; NULL: there is none. */
 struct state_file *node_state(struct node *n, const char *name);
+/* seals.c */
+extern unsigned long seals_used, seals_dropped; /* sectors that were overwritten */
+void seals_drop(int node);                      /* some, when there is no room for more */
+/* reads.c: guests' reads get what was acknowledged when they were sent, or something later. */
+extern unsigned long reads_done, reads_held;
+void reads_reset(void);
+void reads_issue(int node);
+void reads_forget(int node);
+bool reads_are_drained(int node);
+void reads_end(struct guest_request *q, int32_t error);
 /* A block of its image is overwritten by what the peer has sent. */
 void pair_overwritten(struct node *n, uint64_t offset, uint64_t length, const uint8_t *data);
 /* A guest's request changes the image there. */
@@ -144,6 +155,12 @@ void node_resize(struct node *n, uint64_t size_bytes, bool is_cut);
 /* Of its image as it is; nothing of its guests is under way. */
 void node_snapshot(struct node *n);
 void snapshots_wipe(void);
+/* What a read of all of it would get: the image, and what is in the journal and not applied yet. */
+void node_contents(const struct node *n, uint8_t *image);
+/* As the journal's medium may do: what is_damaged says. */
+void node_spoil_journal(struct node *n);
+/* The gateway is gone, as it is; nothing else is lost. */
+void node_forget(struct node *n);
 extern unsigned long snapshots_made; /* by the peer */
 /* True: node_end_wish() is to follow, if it lives so long. */
 bool node_grant_wish(struct node *n, struct sluice_wish *wish);

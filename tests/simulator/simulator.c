@@ -8,6 +8,8 @@
  *     simulator [--seeds FIRST COUNT] [--steps N] [--trace] [--mutant N] [--coverage]
  *               [--group]: three disks that are one instant
  *               [--grow]: the disk is smaller at first, and grows; snapshots
+ *               [--backlog]: slow disks, promotions while much is not applied, and
+ * deaths while it is served
  *               [--spill]: all asynchronous, a link that often breaks, but
  *               not before the first copy is there
  */
@@ -17,11 +19,11 @@ static unsigned steps = 2000;
 static struct pair_settings settings;
 static int home; /* whom the guest takes for the primary */
 static enum link_state link_before;
-static bool is_group, is_spill, is_grow, wants_snapshot;
+static bool is_group, is_spill, is_grow, is_backlog, wants_snapshot;
 static bool has_streamed; /* with is_spill nothing breaks before */
 static bool was_acked_alone, peer_died, peer_was_cut, verifies;
 static unsigned long covered[LINK_STATES][LINK_STATES], promotions, handovers, discards, restarts,
-    sealed_sectors, full_times, drops, damaged, lost_logs, verified, plans[PLAN_REFUSE + 1];
+    full_times, damaged, backlogs, killed_backlogs, lost_logs, verified, plans[PLAN_REFUSE + 1];
 
 #define REQUESTS 24u
 #define DEPTH 6u
@@ -115,6 +117,10 @@ static void issue(void)
 
 void guest_done(struct guest_request *q, int32_t error)
 {
+    if (q->pub.op == SLUICE_OP_READ) {
+        reads_end(q, error);
+        return;
+    }
     q->is_used = false;
     pair_say("   done version %u error %d%s", (unsigned)q->version, error,
              q->is_orphan ? " (orphan)" : "");
@@ -147,6 +153,7 @@ static void note_captures(void)
 /* Whatever it was about may have happened or not. */
 static void forget_requests(int node)
 {
+    reads_forget(node);
     for (unsigned i = 0; i < REQUESTS; i++)
         if (requests[i].is_used && requests[i].node == node) {
             requests[i].is_used = nodes[node].r != NULL;
@@ -156,74 +163,26 @@ static void forget_requests(int node)
         }
 }
 
-/* --- seals
- * ----------------------------------------------------------------------------------------------
- */
-
-void pair_written(struct node *n, const struct guest_request *q)
-{
-    history_written(n->number, q->version);
-}
-
-#define SEAL_HEAD_BYTES 160u /* then a bit for each block */
-
-/* Sealed for good: the head says that it holds this block, and it does, also after a power cut, as
- * it is or as it was written later (a power cut may have brought the older one back). */
-static bool is_sealed(struct node *n, uint64_t sector)
-{
-    char name[16];
-
-    for (unsigned slot = 0; slot < SEALS_MAX; slot++) {
-        const struct state_file *head;
-        uint64_t block = sector * 512 / BLOCK;
-
-        snprintf(name, sizeof name, "seal-%u", slot);
-        head = node_state(n, name);
-        if (head && head->data[SEAL_HEAD_BYTES + block / 8] >> (block % 8) & 1 &&
-            history_is_not_older(n->seals[slot].media, n->image.now, sector))
-            return true;
-    }
-    return false;
-}
-
-/* Rule 7: nothing that only one side has is overwritten before it is sealed. */
-void pair_overwritten(struct node *n, uint64_t offset, uint64_t length, const uint8_t *data)
-{
-    for (uint64_t s = offset / 512; s < (offset + length) / 512; s++) {
-        bool is_other = !data || memcmp(data + s * 512 - offset, n->image.now + s * 512, 512) != 0;
-
-        if (!is_other || !history_is_only_here(n->number, n->image.now, s))
-            continue;
-        if (is_sealed(n, s)) {
-            sealed_sectors++;
-            continue;
-        }
-        pair_violation("sector %u of side %d is overwritten and was not sealed", (unsigned)s,
-                       n->number);
-        return;
-    }
-    history_seen(n->number, data, length);
-}
-
-/* The operator makes room. */
-static void drop_seals(int n)
-{
-    static const char *const numbers[] = {"0", "1", "2", "3"};
-    const char *words[] = {"--drop", ""};
-
-    if (!nodes[n].r || seal_count(&nodes[n].r->seals) < SEALS_MAX)
-        return;
-    memory_node = n;
-    words[1] = numbers[pair_below(SEALS_MAX)];
-    drops++;
-    seal_run_verb(nodes[n].r, 2, words, NULL, NULL);
-}
-
 /* --- what happens to the sides
  * -------------------------------------------------------------------------------------- */
 
+static uint8_t shown[DISK_BYTES]; /* what a side's guests would read now */
+
+/* Of one that died: what it would show if it were started again. */
+static void show_again(int n, bool had_backlog)
+{
+    if (had_backlog && node_start(&nodes[n], &settings) != 0)
+        pair_violation("side %d does not start", n);
+    killed_backlogs += had_backlog;
+    node_contents(&nodes[n], shown);
+    if (had_backlog)
+        node_forget(&nodes[n]);
+}
+
 static void kill_node(int n, bool is_power)
 {
+    bool had_backlog = nodes[n].r && nodes[n].r->has_backlog;
+
     if (!nodes[n].r)
         return;
     note_captures();
@@ -234,12 +193,13 @@ static void kill_node(int n, bool is_power)
         peer_was_cut |= is_power;
     } else {
         link_before = LINK_DOWN;
+        show_again(n, had_backlog);
         if (is_power)
-            history_check(nodes[n].image.now, FLOOR_FLUSHED, "after a power cut of the primary");
+            history_check(shown, FLOOR_FLUSHED, "after a power cut of the primary");
         else
-            history_check(nodes[n].image.now, FLOOR_SERVED, "after kill -9 of the primary");
+            history_check(shown, FLOOR_SERVED, "after kill -9 of the primary");
         if (is_power)
-            history_lower(nodes[n].image.now);
+            history_lower(shown);
         if (is_power)
             history_doubt(0);
         /* What it lost may be lost on the other side too, once a batch from it is there. */
@@ -252,7 +212,7 @@ bool guests_are_drained(int node)
     for (unsigned i = 0; i < REQUESTS; i++)
         if (requests[i].is_used && requests[i].node == node)
             return false;
-    return true;
+    return reads_are_drained(node);
 }
 
 void guests_leave(int node)
@@ -286,9 +246,11 @@ static void check_promoted(int n, bool is_protected)
                        : peer_was_cut || (peer_died && settings.ack == 0) ? FLOOR_FLUSHED
                                                                           : FLOOR_ACKNOWLEDGED;
 
-    history_check(nodes[n].image.now, floor, when);
-    history_check_prefix(nodes[n].image.now, when);
-    history_settle(nodes[n].image.now, is_protected);
+    node_contents(&nodes[n], shown);
+    history_check(shown, floor, when);
+    history_check_prefix(shown, when);
+    history_settle(shown, is_protected);
+    backlogs += nodes[n].r->has_backlog;
 }
 
 static void run(unsigned most)
@@ -347,10 +309,12 @@ static void hand_over(void)
     handovers++;
     for (unsigned i = 0; i < 5000 && nodes[other].r->is_promoting; i++)
         run(1);
-    history_check(nodes[other].image.now, FLOOR_SERVED, "after a handover");
+    node_contents(&nodes[other], shown);
+    history_check(shown, FLOOR_SERVED, "after a handover");
     forget_requests(home);
     home = other;
-    history_settle(nodes[other].image.now, true);
+    history_settle(shown, true);
+    backlogs += nodes[other].r->has_backlog;
     was_acked_alone = peer_died = peer_was_cut = false;
     link_before = LINK_DOWN;
 }
@@ -512,9 +476,29 @@ static void watch(void)
     }
 }
 
+/* Below the follower it is slow; it is promoted when the primary has died, and dies as well. */
+static void fault_backlog(void)
+{
+    const struct replica *r = nodes[1 - home].r;
+    bool is_behind = r && r->link == LINK_TARGET && r->journal.first && nodes[1 - home].is_slow;
+
+    if (nodes[home].r && nodes[home].r->has_backlog && pair_one_in(120))
+        kill_node(home, pair_one_in(2));
+    if (is_behind && link_before == LINK_STREAMING && pair_one_in(30)) {
+        kill_node(home, pair_one_in(2));
+        promote(1 - home);
+    }
+    if (pair_one_in(60))
+        nodes[1 - home].is_slow = true;
+}
+
 static void fault(void)
 {
-    int other = 1 - home;
+    int other;
+
+    if (is_backlog)
+        fault_backlog();
+    other = 1 - home;
 
     if (pair_one_in(is_spill ? 200 : 400))
         link_break();
@@ -542,9 +526,11 @@ static void fault(void)
     for (int i = 0; i < NODES; i++) {
         if (pair_one_in(nodes[i].is_full ? 40 : 400))
             nodes[i].is_full = !nodes[i].is_full;
+        if (pair_one_in(nodes[i].is_slow ? 200 : 600))
+            nodes[i].is_slow = !nodes[i].is_slow;
         full_times += nodes[i].r && nodes[i].r->seals.error[0];
         if (pair_one_in(20))
-            drop_seals(i);
+            seals_drop(i);
     }
     if (pair_one_in(nodes[home].fails_io ? 30 : 900))
         nodes[home].fails_io = !nodes[home].fails_io;
@@ -559,7 +545,7 @@ static bool is_at_rest(void)
     const struct replica *p = nodes[home].r, *s = nodes[1 - home].r;
 
     return p && s && !asker && !s->growth.is_wished && p->link == LINK_STREAMING &&
-           s->link == LINK_TARGET && !s->journal.first && !p->resync_wanted &&
+           s->link == LINK_TARGET && !s->journal.first && !p->has_backlog && !p->resync_wanted &&
            !p->spill.is_explained && p->acked_journaled >= p->seq && s->batch == BATCH_NONE;
 }
 
@@ -567,11 +553,11 @@ static void heal(void)
 {
     for (unsigned i = 0; i < 60000 && !pair_violations; i++) {
         nodes[0].fails_io = nodes[1].fails_io = nodes[0].is_full = nodes[1].is_full = false;
-        nodes[0].no_room = nodes[1].no_room = false;
+        nodes[0].no_room = nodes[1].no_room = nodes[0].is_slow = nodes[1].is_slow = false;
         if (asker)
             end_growth();
-        drop_seals(0);
-        drop_seals(1);
+        seals_drop(0);
+        seals_drop(1);
         start_node(0);
         start_node(1);
         link_up();
@@ -601,7 +587,7 @@ static bool is_drained(void)
     for (unsigned i = 0; i < REQUESTS; i++)
         if (requests[i].is_used)
             return false;
-    return true;
+    return reads_are_drained(0) && reads_are_drained(1);
 }
 
 static void tell_difference(void)
@@ -685,6 +671,7 @@ static void begin(uint64_t seed)
     nodes_wipe();
     history_reset();
     memset(requests, 0, sizeof requests);
+    reads_reset();
     settings = (struct pair_settings){.mode = pair_one_in(3),
                                       .ack = (int)pair_below(3),
                                       .loss = (int)pair_below(2),
@@ -717,6 +704,8 @@ static void run_seed(uint64_t seed)
     for (unsigned i = 0; i < steps && !pair_violations; i++) {
         if (pair_one_in(3))
             issue();
+        if (pair_one_in(6))
+            reads_issue(home);
         if (has_streamed || !is_spill)
             fault();
         run(1);
@@ -731,11 +720,13 @@ static void print_coverage(void)
     printf("%lu promotions, %lu handovers, %lu starts, %lu given up, %lu verified\n", promotions,
            handovers, restarts, discards, verified);
     printf("%lu sealed sectors overwritten, %lu steps without room for a seal, %lu seals dropped\n",
-           sealed_sectors, full_times, drops);
+           seals_used, full_times, seals_dropped);
     printf("%llu replayed batches, %llu changes of tier\n",
            (unsigned long long)(nodes[0].replays + nodes[1].replays),
            (unsigned long long)(nodes[0].tiers + nodes[1].tiers));
     printf("%lu growths, %lu cut off, %lu snapshots\n", growths, cut_growths, snapshots_made);
+    printf("%lu promoted with a backlog, %lu killed with one, %lu of %lu reads waited\n", backlogs,
+           killed_backlogs, reads_held, reads_done);
     printf("%lu damaged journals, %lu lost activity logs\n", damaged, lost_logs);
     for (int from = 0; from < LINK_STATES; from++)
         for (int to = 0; to < LINK_STATES; to++)
@@ -769,11 +760,13 @@ int main(int argc, char **argv)
             is_grow = true;
         } else if (strcmp(argv[i], "--spill") == 0) {
             is_spill = true;
+        } else if (strcmp(argv[i], "--backlog") == 0) {
+            is_backlog = true;
         } else if (strcmp(argv[i], "--coverage") == 0) {
             covers = true;
         } else {
             fprintf(stderr, "usage: simulator [--seeds FIRST COUNT] [--steps N] [--trace] "
-                            "[--mutant N] [--coverage] [--group] [--grow] [--spill]\n");
+                            "[--mutant N] [--coverage] [--group] [--grow] [--spill] [--backlog]\n");
             return 3;
         }
     }
