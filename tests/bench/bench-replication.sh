@@ -9,20 +9,26 @@
 #     async            : the disk alone, depth 1                        >= 0.9
 #     async            : the disk alone, depth 32, on shared cores      >= 0.45
 #     async            : the disk alone, depth 32, with the link cut    >= 0.9
+# and of other things:
+#     a whole disk sent : the lesser of plain TLS and half of what a file of the target takes    >= 0.8
+#     1 s : from the order to promote by force, the primary killed, to the first write answered  >= 1
+# A longer line is that of bench-replication-line.
 #
 # PAIRS (21)           rounds: slices of each server
 # SECONDS_EACH (0.2)   the length of a slice
 # BENCH_DIR, SIZE      see bench-functions.sh (SIZE: 64M)
-: "${SIZE:=64M}" "${PAIRS:=21}" "${SECONDS_EACH:=0.2}"
+# BULK (512M)          the disk that is sent whole
+: "${SIZE:=64M}" "${BULK:=512M}" "${PAIRS:=21}" "${SECONDS_EACH:=0.2}"
 . "${top_srcdir:-.}/tests/bench/bench-functions.sh"
 . "$top_srcdir/tests/pair-functions.sh"
 . "$top_srcdir/tests/replication-functions.sh"
-requires qemu-storage-daemon python3
+requires qemu-storage-daemon qemu-img qemu-io python3
 
 # --- ours ---
 make_pair
 replicated_disk sync 2f000000-0000-4000-8000-000000000001 "${SIZE}iB" ""
 replicated_disk async 2f000000-0000-4000-8000-000000000002 "${SIZE}iB" "mode: async,"
+replicated_disk bulk 2f000000-0000-4000-8000-000000000003 "${BULK}iB" ""
 printf 'size: %siB\nbacking: { file: %s/gw-a/alone.raw }\n' "$SIZE" "$work" >"$work/gw-a/etc/disks.d/alone.yaml"
 is_streaming() {
     is_told gw-a "$1" link streaming
@@ -30,7 +36,7 @@ is_streaming() {
 pair_serve gw-a
 pair_serve gw-b
 within 10 are_connected || fail "no connection"
-for disk in sync async; do
+for disk in sync async bulk; do
     on gw-a replication promote $disk --force >/dev/null || fail "$disk cannot be promoted"
     within 20 is_streaming $disk || fail "$disk is not replicated"
 done
@@ -117,6 +123,29 @@ table 32 "linked"
 promise sync qemu 2 "depth 32"
 promise async alone 0.45 "depth 32, the target on the same processors"
 on gw-a replication status async | head -n 1
+
+# --- a whole disk ---
+now_ms() {
+    echo $(($(date +%s%N) / 1000000))
+}
+# rate_since MS: of the bulk disk, MiB a second.
+rate_since() {
+    echo "$(numfmt --from=iec "$BULK") $(($(now_ms) - $1))" | awk '{ print $1 / 1048576 / ($2 / 1000) }'
+}
+head -c "$(numfmt --from=iec "$BULK")" /dev/urandom >"$work/bulk.raw"
+qemu-img convert -n -f raw -O raw "$work/bulk.raw" "$(address_at gw-a bulk)" || fail "the bulk disk cannot be filled"
+began=$(now_ms)
+dd if="$work/bulk.raw" of="$work/gw-b/plain.raw" bs=1M conv=fdatasync 2>/dev/null
+written=$(rate_since "$began")
+rm "$work/gw-b/plain.raw" "$work/bulk.raw"
+plain=$("$top_builddir/tests/bench/bench-peer" 2>>"$work/log" | sed -n 's/^one way: *plain TLS \([0-9]*\) .*/\1/p')
+began=$(now_ms)
+on gw-a resync bulk --full >/dev/null || fail "the bulk disk cannot be sent"
+sent=$(rate_since "$began")
+printf '\n%s sent whole: %.0f MiB a second; plain TLS %.0f; a file of the target, written and synced, %.0f\n' \
+    "$BULK" "$sent" "$plain" "$written"
+verdict "a whole disk sent : the lesser of plain TLS and half of a file" \
+    "$(jq -n "$sent / ([$plain, $written / 2] | min)")" 0.8
 is_lonely() {
     is_told gw-a "$1" alone 1
 }
@@ -127,6 +156,19 @@ done
 measure 32
 table 32 "the link cut"
 promise async alone 0.9 "depth 32, the link cut"
+
+# --- promoted by force ---
+pair_serve gw-b
+for disk in sync async; do
+    within 60 is_streaming $disk || fail "$disk is not replicated again"
+done
+pair_kill gw-a
+began=$(now_ms)
+on gw-b replication promote sync --force >/dev/null || fail "cannot be promoted"
+qemu-io -f raw -c 'write 0 4k' "$(address_at gw-b sync)" >/dev/null || fail "cannot be written"
+took=$(($(now_ms) - began))
+printf '\npromoted by force, and a write answered, after %s ms\n' $took
+verdict "1 s : promotion by force to the first write" "$(jq -n "1000 / $took")" 1
 printf '\n%s rounds of %s s on %s processors\n\n' "$PAIRS" "$SECONDS_EACH" "$(nproc)"
 cat "$work/promises"
 [ $missed -eq 0 ]
