@@ -60,7 +60,7 @@ static bool is_data(const struct asked *a, uint64_t block)
 {
     uint64_t n = block - a->first_block;
 
-    return a->was_dirty[n / 64] >> (n % 64) & 1 || is_dirty_now(a->c, block);
+    return (a->was_dirty[n / 64] >> (n % 64) & 1 && !MUTANT(35)) || is_dirty_now(a->c, block);
 }
 
 /* [M] How many blocks from here on are data here, or are not, like the first. */

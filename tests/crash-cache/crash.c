@@ -455,6 +455,41 @@ static void run_until_crash(void)
     }
 }
 
+/* With FUA: durable when it is answered. */
+static void write_one(uint64_t block, uint32_t flags)
+{
+    struct slot *s = &slots[0];
+
+    s->block = block;
+    s->count = 1;
+    profile.fuas = flags ? 1 : 0;
+    begin(s, SLUICE_OP_WRITE);
+}
+
+/* A block is destaged after the backing has told its extents, and before the cache hears that this
+ * was all: on_extent() finds out whether it is called a hole. */
+static void ask_amid_destage(void)
+{
+    struct slot *s = &slots[1];
+    struct sim_call call;
+
+    is_paused = true;
+    if (!wait_for_requests())
+        return;
+    write_one(sim_below(DISK_BLOCKS), 0);
+    if (!wait_for_requests())
+        return;
+    sim_holds_extents = true;
+    s->block = slots[0].block;
+    s->count = 1;
+    begin(s, SLUICE_OP_EXTENTS);
+    sim_verb(&call, "flush", NULL);
+    wait_for(&call);
+    sim_holds_extents = false;
+    wait_for_requests();
+    is_paused = false;
+}
+
 /* --- what a failed write leaves behind
  * -------------------------------------------------------------------- */
 
@@ -469,17 +504,6 @@ static bool go_to_last_block(void)
     }
     is_paused = true;
     return wait_for_requests() && sim_is_at_last_block();
-}
-
-/* Durable when it is answered. */
-static void write_one(uint64_t block, uint32_t flags)
-{
-    struct slot *s = &slots[0];
-
-    s->block = block;
-    s->count = 1;
-    profile.fuas = flags ? 1 : 0;
-    begin(s, SLUICE_OP_WRITE);
 }
 
 /* A write that goes to the backing itself waits for an earlier one that is in the log: else P2 is
@@ -539,6 +563,8 @@ static void one_point(void)
     bool is_power = sim_one_in(2);
 
     run_until_crash();
+    if (!has_faults && !has_rot && sim_is_open() && !sim_violations && sim_one_in(8))
+        ask_amid_destage();
     if (has_faults && config.is_ordered && sim_is_open() && !sim_violations && sim_one_in(8))
         is_power |= leave_a_header();
     if (has_faults && sim_is_open() && !sim_violations && sim_one_in(8))

@@ -115,6 +115,7 @@ static void add_event(enum event_kind kind, void *what, uint64_t mark)
 
 const struct sluice_filter *sluice_filter_table(void);
 unsigned sim_ssd_faults;
+bool sim_holds_extents;
 char sim_health[300];
 unsigned sim_unread_told;
 static void *instance;
@@ -123,11 +124,6 @@ static const char disk_uuid[] = "6b8b4567-327b-23c6-643c-986966334873";
 struct cache *sim_cache(void)
 {
     return instance;
-}
-
-bool sim_is_open(void)
-{
-    return instance != NULL;
 }
 
 static const struct sluice_handler *handler_of(uint8_t op)
@@ -161,11 +157,12 @@ static void apply_to_backing(uint8_t op, uint64_t offset, uint64_t length, void 
     }
 }
 
-static bool is_zero(uint64_t block)
+static uint32_t extent_type(uint64_t block)
 {
     static const uint8_t zeros[4096];
+    bool is_zero = memcmp(backing.now + block * 4096, zeros, 4096) == 0;
 
-    return memcmp(backing.now + block * 4096, zeros, 4096) == 0;
+    return is_zero ? SLUICE_EXTENT_HOLE | SLUICE_EXTENT_ZERO : 0;
 }
 
 /* --- requests
@@ -233,11 +230,9 @@ static void end_passed(struct sim_request *r, uint64_t mark)
 {
     bool has_fua = r->pub.flags & SLUICE_FLAG_FUA;
 
-    if (r->pub.op == SLUICE_OP_EXTENTS) {
+    if (r->pub.op == SLUICE_OP_EXTENTS)
         for (uint64_t b = r->pub.offset / 4096; b < (r->pub.offset + r->pub.length) / 4096; b++)
-            r->on_extent(r, b * 4096, 4096,
-                         is_zero(b) ? SLUICE_EXTENT_HOLE | SLUICE_EXTENT_ZERO : 0);
-    }
+            r->on_extent(r, b * 4096, 4096, extent_type(b));
     apply_to_backing(r->pub.op, r->pub.offset, r->pub.length, r->pub.data, mark);
     if (has_fua)
         dev_flush_end(&backing, dev_flush_begin(&backing));
@@ -250,9 +245,18 @@ static void end_passed(struct sim_request *r, uint64_t mark)
 /* --- own I/O
  * ----------------------------------------------------------------------------------------- */
 
+static void tell_extents(struct sluice_io *io)
+{
+    for (uint64_t b = io->offset / 4096; b < (io->offset + io->length) / 4096; b++)
+        io->on_extent(io, b * 4096, 4096, extent_type(b));
+}
+
+/* The backing knows its extents long before it says that this was all. */
 static int do_io_submit(struct sluice_disk *disk, struct sluice_io *io)
 {
     (void)disk;
+    if (io->op == SLUICE_OP_EXTENTS)
+        tell_extents(io);
     add_event(EV_IO, io, dev_flush_begin(&backing));
     return 0;
 }
@@ -296,10 +300,6 @@ static int do_file_wait(struct sluice_file *file, struct sluice_file_io *io)
 
 static void end_io(struct sluice_io *io, uint64_t mark)
 {
-    if (io->op == SLUICE_OP_EXTENTS)
-        for (uint64_t b = io->offset / 4096; b < (io->offset + io->length) / 4096; b++)
-            io->on_extent(io, b * 4096, 4096,
-                          is_zero(b) ? SLUICE_EXTENT_HOLE | SLUICE_EXTENT_ZERO : 0);
     apply_to_backing(io->op, io->offset, io->length, io->data, mark);
     io->done(io, 0);
 }
@@ -697,15 +697,22 @@ static bool fire_timer(bool must)
     return true;
 }
 
+static bool can_happen(const struct event *e)
+{
+    if (e->kind == EV_IO && ((const struct sluice_io *)e->what)->op == SLUICE_OP_EXTENTS)
+        return !sim_holds_extents;
+    return e->kind != EV_FILE || !(sim_ssd_faults & SIM_HANGS);
+}
+
 /* Those that can happen go to the front. */
 static unsigned sort_events(void)
 {
     unsigned n = 0;
 
-    if (!(sim_ssd_faults & SIM_HANGS))
+    if (!(sim_ssd_faults & SIM_HANGS) && !sim_holds_extents)
         return event_count;
     for (unsigned i = 0; i < event_count; i++)
-        if (events[i].kind != EV_FILE) {
+        if (can_happen(&events[i])) {
             struct event e = events[i];
 
             events[i] = events[n];

@@ -6,6 +6,11 @@
 
 #include "cache/cache.h"
 
+bool sim_is_open(void)
+{
+    return sim_cache() != NULL;
+}
+
 bool sim_is_dirty(uint64_t block, uint64_t count)
 {
     const struct cache *c = sim_cache();

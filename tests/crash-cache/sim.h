@@ -122,6 +122,8 @@ int64_t sim_counter(unsigned index);
 #define SIM_HANGS 8u        /* it answers nothing, until it does again, whatever then */
 #define SIM_HEADERS_FAIL 4u /* of chunks without data, which are there all the same */
 extern unsigned sim_ssd_faults;
+/* The backing has been asked for its extents, and does not end its answer. */
+extern bool sim_holds_extents;
 /* What runs in a coroutine lets other things happen, or a crash. */
 void sim_let_others_go_on(void);
 /* For the host's table. */
