@@ -6,7 +6,8 @@
  * as reading or writing is.  When that takes long, the ring goes to a thread that waits as long as
  * it takes, and the worker is free; it makes another ring when it needs one.
  *
- * A ring belongs to a home, and stays with it when the thread ends and another gets the home.
+ * A ring belongs to a home, and stays with it when the thread ends and another gets the home. There
+ * are so many at most, because each has a descriptor; who gets none goes by way of a loop.
  */
 #include "io/file.h"
 #include "io/syscalls.h"
@@ -16,6 +17,7 @@
 
 #define PATIENCE_NS 100000000 /* an SSD that tidies up is not that slow */
 #define BYTES_MOST (1u << 30)
+#define RINGS_MOST 256u
 
 struct apart {
     struct io_uring uring;
@@ -25,14 +27,27 @@ struct apart {
     bool is_refused;  /* the kernel gave no ring */
 };
 
+static _Atomic unsigned rings;
+
 static COLD struct apart *make(void)
 {
     struct io_uring_params params = {.flags = 0};
     struct apart *a = calloc(1, sizeof *a);
 
-    if (a)
-        a->is_refused = io_syscalls.ring_init(2, &a->uring, &params) < 0;
+    if (!a)
+        return NULL;
+    a->is_refused = atomic_fetch_add(&rings, 1) >= RINGS_MOST ||
+                    io_syscalls.ring_init(2, &a->uring, &params) < 0;
+    if (a->is_refused)
+        atomic_fetch_sub(&rings, 1);
     return a;
+}
+
+static COLD void end_ring(struct apart *a)
+{
+    io_uring_queue_exit(&a->uring);
+    a->is_refused = true;
+    atomic_fetch_sub(&rings, 1);
 }
 
 /* NULL: there is none. */
@@ -84,8 +99,7 @@ static int end(struct apart *a, int result)
 /* The kernel did not take it: the ring, where it still stands, goes. */
 static COLD int give_up_ring(struct apart *a)
 {
-    io_uring_queue_exit(&a->uring);
-    a->is_refused = true;
+    end_ring(a);
     return -EAGAIN;
 }
 
@@ -143,7 +157,7 @@ static void wait_for_it(struct apart *a)
         io_uring_cqe_seen(&a->uring, cqe);
     result = end(a, result);
     io_complete(a->io, result);
-    io_uring_queue_exit(&a->uring);
+    end_ring(a);
     free(a);
 }
 
