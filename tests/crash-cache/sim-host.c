@@ -115,7 +115,6 @@ static void add_event(enum event_kind kind, void *what, uint64_t mark)
 
 const struct sluice_filter *sluice_filter_table(void);
 unsigned sim_ssd_faults;
-bool sim_holds_extents;
 char sim_health[300];
 unsigned sim_unread_told;
 static void *instance;

@@ -6,6 +6,8 @@
 
 #include "cache/cache.h"
 
+bool sim_holds_extents;
+
 bool sim_is_open(void)
 {
     return sim_cache() != NULL;
