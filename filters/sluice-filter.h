@@ -489,6 +489,7 @@ struct sluice_host {
     int (*channel_queue)(struct sluice_channel *, const void *head, size_t head_length, const void *data,
                          size_t length);
     void (*channel_flush)(struct sluice_channel *, bool is_soon);
+    int (*record_arrived)(struct sluice_disk *, const char *name, const void *data, size_t length);
 };
 
 /* The disk as one instance sees it; handed to open() and valid until close(). */
@@ -543,7 +544,17 @@ struct sluice_filter {
      * Asked when the configuration is read, before there is a disk, so that `sluice check` says it.
      * NULL: whatever the table of options lets through. */
     const char *(*check)(const struct sluice_value *values);
+
+    /* A record of the disk: something small that is not its data and belongs to it wherever it is
+     * (SCSI's persistent reservations), given whole; it replaces the one of that name.  Told of each
+     * change, and of those that there are when the instance joins a chain.  0 or a negative errno.
+     * On any thread, also during an event; must not block.  A filter that keeps the disk elsewhere
+     * too brings it there in the order of the writes, and a flush that begins when this has returned
+     * does not end before the record is as durable there as a write would be.  NULL: not wanted. */
+    int (*record)(void *instance, const char *name, const void *data, size_t length);
 };
+#define SLUICE_RECORD_NAME_MAX 31u /* characters: [a-z][a-z0-9-]* */
+#define SLUICE_RECORD_BYTES_MAX (512u << 10)
 
 #if defined(__GNUC__)
 #define SLUICE_EXPORT __attribute__((visibility("default")))
@@ -725,7 +736,7 @@ static inline const char *sluice_state_folder(struct sluice_disk *disk)
 {
     return disk->host->state_folder(disk);
 }
-/* Small records that travel with the disk to the peer (reservations, bookmarks), apart from state. */
+/* Small files of the instance as well, apart from its state. */
 static inline int sluice_record_put(struct sluice_disk *disk, const char *key, const void *data,
                                     size_t length)
 {
@@ -735,6 +746,19 @@ static inline int sluice_record_get(struct sluice_disk *disk, const char *key, v
                                     size_t capacity, size_t *length)
 {
     return disk->host->record_get(disk, key, data, capacity, length);
+}
+
+/* A record of the disk has come from where it is kept too: the gateway makes it its own, durably, and
+ * tells all filters, the caller too, inside.  Blocks; hold no lock that record() takes.  0; -EINVAL: it
+ * makes no sense, nothing has changed and the log says why; -ENOTSUP: nobody knows such a record; another
+ * negative errno: not now. */
+static inline int sluice_record_arrived(struct sluice_disk *disk, const char *name, const void *data,
+                                        size_t length)
+{
+    if (disk->host->struct_size <
+        offsetof(struct sluice_host, record_arrived) + sizeof disk->host->record_arrived)
+        return -ENOTSUP;
+    return disk->host->record_arrived(disk, name, data, length);
 }
 
 /* --- role, gate, peer, memory ---------------------------------------------------------------------------------- */

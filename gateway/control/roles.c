@@ -80,5 +80,6 @@ static void on_role(void *context, struct disk *disk, uint32_t role, uint64_t ep
 
 void roles_start(struct gateway *g)
 {
+    disk_set_record_hook(scsi_take_record);
     disk_set_role_hook(on_role, g);
 }

@@ -169,6 +169,7 @@ static void dispose(struct disk *disk)
     pthread_mutex_destroy(&disk->sessions_mutex);
     pthread_mutex_destroy(&disk->role_change);
     pthread_mutex_destroy(&disk->role_mutex);
+    records_free(disk);
     free(disk);
 }
 
@@ -187,6 +188,7 @@ int disk_open(const struct disk_settings *settings, struct backing_spec *spec, s
     pthread_mutex_init(&disk->sessions_mutex, NULL);
     pthread_mutex_init(&disk->role_change, NULL);
     pthread_mutex_init(&disk->role_mutex, NULL);
+    pthread_mutex_init(&disk->records_mutex, NULL);
     r = open_parts(disk, settings, spec, e);
     if (r < 0) {
         dispose(disk);

@@ -163,6 +163,28 @@ bool disk_gate_is_drained(struct disk *disk);
 /* Copies the reason of the closed gate, "" when open. */
 void disk_gate_reason(struct disk *disk, char *out, size_t out_size);
 
+/* --- records
+ * -------------------------------------------------------------------------------------------
+ */
+
+/*
+ * What is not the disk's data and belongs to it wherever it is: its persistent reservations.  Whose
+ * a record is keeps it durably and tells it here, whole, with each change; the filters of the chain
+ * are told, those that join later too.  One teller of a name at a time.  Any thread that may block
+ * for a moment.
+ */
+int disk_record_tell(struct disk *disk, const char *name, const void *data, size_t length,
+                     struct err *e) MUST_CHECK;
+/* Some filter brings them elsewhere: a flush through the chain waits for that. Any thread. */
+bool disk_records_are_carried(const struct disk *disk);
+/* Whoever makes a record that came from another gateway this one's, and tells it: 0, -EINVAL (it
+ * makes no sense), -ENOTSUP (no such record), or another -errno: not now.  Blocks. */
+typedef int disk_record_hook(struct disk *disk, const char *name, const void *data, size_t length,
+                             struct err *e);
+void disk_set_record_hook(disk_record_hook *hook);
+int disk_record_arrived(struct disk *disk, const char *name, const void *data, size_t length,
+                        struct err *e) MUST_CHECK;
+
 /* --- state
  * ----------------------------------------------------------------------------------------------------
  */

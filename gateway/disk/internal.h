@@ -13,6 +13,8 @@
 
 #include <limits.h>
 
+struct disk_record;
+
 /* A prepare from outside that waits for its commit. */
 struct prepared {
     bool is_held;
@@ -55,6 +57,10 @@ struct disk {
     bool has_role;         /* [R] one was stored */
     bool is_gated;         /* [R] */
     char gate_reason[200]; /* [R] */
+
+    pthread_mutex_t records_mutex; /* after `control`; also guards the chain in place */
+    struct disk_record *records;   /* under it */
+    _Atomic bool are_records_carried;
 };
 
 void disk_notify(const struct disk *disk, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -91,6 +97,12 @@ int disk_check_backing(struct disk *disk, const struct backing_spec *spec, bool 
 
 /* role.c: as it was before the restart */
 int disk_load_role(struct disk *disk, struct err *e) MUST_CHECK;
+
+/* record.c */
+/* The chain in place is this one from now on; those that are new there are told all. Under
+ * `control`. */
+void records_put_chain(struct disk *disk, struct station *const *stations, unsigned count);
+void records_free(struct disk *disk);
 
 /* watch.c */
 void watch_add_disk(struct disk *disk);

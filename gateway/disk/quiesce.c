@@ -166,9 +166,7 @@ static void put_chain(struct disk *disk, struct chain *chain, struct station *co
                       unsigned count)
 {
     chain_destroy(engine_swap_chain(disk->engine, chain));
-    if (count)
-        memcpy(disk->station, stations, count * sizeof *stations);
-    disk->count = count;
+    records_put_chain(disk, stations, count);
 }
 
 /* Quiesced: leaving filters prepare, own I/O ends, the chain is replaced, everybody is told. */

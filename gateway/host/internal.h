@@ -193,6 +193,8 @@ void seat_drop_folder(struct seat *seat);
 int seat_record_put(struct seat *seat, const char *key, const void *data, size_t length);
 int seat_record_get(struct seat *seat, const char *key, void *data, size_t capacity,
                     size_t *length);
+/* As sluice_record_arrived(). */
+int seat_record_arrived(struct seat *seat, const char *name, const void *data, size_t length);
 
 /* channel.c */
 int seat_channel_open(struct seat *seat, const struct sluice_channel_handlers *handlers,

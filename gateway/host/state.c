@@ -2,8 +2,8 @@
 /*
  * state.c: the folder of one instance, STATE/disks/DISK/filters/INSTANCE, made when it is first
  * written to.  An ephemeral disk has no state, so its filters get a temporary folder that goes when
- * they are closed.  Records are small files in it, apart from the filter's own by their prefix:
- * they are what will travel with the disk once there is a peer to send them to.
+ * they are closed.  Records of the instance are small files in it, apart from the others by their
+ * prefix; those of the disk, which travel with it, are the disk room's.
  */
 #include "internal.h"
 
@@ -146,4 +146,17 @@ int seat_record_get(struct seat *seat, const char *key, void *data, size_t capac
     int r = record_name(key, name);
 
     return r < 0 ? r : seat_state_read(seat, name, data, capacity, length);
+}
+
+/* --- records of the disk -------------------------------------------------------------------- */
+
+int seat_record_arrived(struct seat *seat, const char *name, const void *data, size_t length)
+{
+    struct err e = {0};
+    int r = disk_record_arrived(seat->disk, name, data, length, &e);
+
+    if (r < 0)
+        seat_log(seat, LOG_LEVEL_WARNING, "what the peer says of the disk's %s is left out: %s",
+                 name, e.text);
+    return r;
 }

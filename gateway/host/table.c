@@ -110,6 +110,12 @@ static int do_record_put(struct sluice_disk *disk, const char *key, const void *
     return seat_record_put(seat_of(disk), key, data, length);
 }
 
+static int do_record_arrived(struct sluice_disk *disk, const char *name, const void *data,
+                             size_t length)
+{
+    return seat_record_arrived(seat_of(disk), name, data, length);
+}
+
 static int do_record_get(struct sluice_disk *disk, const char *key, void *data, size_t capacity,
                          size_t *length)
 {
@@ -268,6 +274,7 @@ const struct sluice_host host_table = {
     .state_folder = do_state_folder,
     .record_put = do_record_put,
     .record_get = do_record_get,
+    .record_arrived = do_record_arrived,
     .channel_open = do_channel_open,
     .channel_send = host_channel_send,
     .channel_close = host_channel_close,

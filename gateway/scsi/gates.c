@@ -33,7 +33,7 @@ static uint8_t access_state(const struct scsi_nexus_lu *n)
 }
 
 /* SPC-4 5.15.2.4: the ASC of a target port that is not active, 0 for one that is. */
-static uint16_t not_active(const struct scsi_nexus_lu *n)
+uint16_t not_active(const struct scsi_nexus_lu *n)
 {
     switch (access_state(n)) {
     case SCSI_STANDBY:

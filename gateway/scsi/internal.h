@@ -102,7 +102,8 @@ struct registration {
     uint64_t key;
     uint16_t target_port;
     bool is_all_target_ports;
-    bool is_holder; /* never with the types for all registrants: there everybody is */
+    bool is_from_peer; /* target_port is one of another gateway's: here it is for all of them */
+    bool is_holder;    /* never with the types for all registrants: there everybody is */
 };
 
 struct reservations {
@@ -179,6 +180,7 @@ struct scsi_lu {
     pthread_cond_t visitors_cond; /* with mutex: the last has left */
     _Atomic bool is_removed;      /* changed under the mutex: no more visitors */
     pthread_mutex_t store_mutex;  /* one writer of the reservations' file; before mutex */
+    struct list in_units;         /* under units_mutex of reserve-travel.c */
 };
 
 static inline uint64_t lu_blocks(const struct scsi_lu *lu)
@@ -542,7 +544,12 @@ enum io_status run_read_defects12(struct scsi_command *c);
 bool gates_pass(struct scsi_command *c);
 /* The ASC of a logical unit whose medium is not served now, or 0. */
 uint16_t not_ready(const struct scsi_nexus_lu *n);
+/* The ASC of a target port that is not active, or 0. */
+uint16_t not_active(const struct scsi_nexus_lu *n);
 /* reserve.c: all under lu->mutex */
+/* Of several that a peer took the one with the key first, then the one that holds. */
+struct registration *registration_with_key(struct scsi_lu *lu, const struct scsi_nexus *nexus,
+                                           uint64_t key);
 struct registration *registration_of(struct scsi_lu *lu, const struct scsi_nexus *nexus);
 bool port_is_nexus(const struct initiator_port *port, const struct scsi_nexus *nexus);
 bool port_is_same(const struct initiator_port *a, const struct initiator_port *b);
@@ -571,9 +578,22 @@ enum io_status run_read_reservation(struct scsi_command *c);
 enum io_status run_reserve_capabilities(struct scsi_command *c);
 enum io_status run_read_full_status(struct scsi_command *c);
 enum io_status run_reserve_out(struct scsi_command *c);
-/* reserve-store.c */
+/* reserve-store.c: as text, which the state folder and the peer are given; it is freed by free().
+ */
+#define RESERVATIONS_BYTES_MAX (512u << 10)
+char *reservations_to_text(const struct reservations *x); /* NULL: out of memory */
+/* False: it is not such a text, and *out is of no use. */
+bool reservations_from_text(struct reservations *out, const char *text, size_t length);
+/* Block. 0 or a negative errno; text NULL: nothing is kept, and nothing happens without a folder.
+ */
+int reservations_write(const struct disk *disk, const char *text);
 int reservations_load(struct scsi_lu *lu, struct err *e);
-int reservations_store(struct scsi_lu *lu); /* blocks; 0 or a positive errno */
+int reservations_store(struct scsi_lu *lu); /* and tells the disk; blocks; 0 or a positive errno */
+/* reserve-travel.c */
+int reservations_tell(struct scsi_lu *lu, const char *text, struct err *e);
+/* Loads and tells them; from here on what comes from a peer is this logical unit's.  Blocks. */
+int reservations_join(struct scsi_lu *lu, struct err *e);
+bool unit_put(struct scsi_lu *lu); /* true: that was the last reference */
 /* manage.c: cancels the commands of those nexuses of the logical unit for which `is_victim`, and
  * calls m->done when they have ended. */
 void manage_abort_some(struct scsi_management *m, struct scsi_lu *lu,

@@ -84,9 +84,10 @@ int scsi_lu_create(struct disk *disk, const struct scsi_lu_settings *settings, s
     pthread_cond_init(&lu->slot_cond, NULL);
     pthread_cond_init(&lu->visitors_cond, NULL);
     list_init(&lu->nexus_lus);
+    list_init(&lu->in_units);
     r = take_settings(lu, settings, e);
     if (r == 0)
-        r = reservations_load(lu, e);
+        r = reservations_join(lu, e);
     if (r == 0)
         r = atomic_open(lu, e);
     if (r == 0)
@@ -107,7 +108,7 @@ struct scsi_lu *scsi_lu_get(struct scsi_lu *lu)
 
 void scsi_lu_put(struct scsi_lu *lu)
 {
-    if (atomic_fetch_sub(&lu->references, 1) != 1)
+    if (!unit_put(lu))
         return;
     erase_close(lu);
     atomic_close(lu);

@@ -3,8 +3,9 @@
  * reserve-out.c: PERSISTENT RESERVE OUT (SPC-4 5.13.4 to 5.13.11, 6.16).
  *
  * A service action checks everything, then changes the state, all under lu->mutex.  Afterwards, as
- * steps of a job: commands of those who were preempted are aborted, and the file is replaced where
- * reservations are kept over a restart; only then is the status sent.
+ * steps of a job: commands of those who were preempted are aborted, the file is replaced where
+ * reservations are kept over a restart, and where the disk is at a peer too a flush waits until
+ * they are there (reserve-travel.c); only then is the status sent.
  */
 #include "internal.h"
 
@@ -428,7 +429,7 @@ static void carry_out(struct scsi_command *c, struct out *o)
 {
     bool is_register = o->action == REGISTER || o->action == REGISTER_AND_IGNORE;
 
-    o->own = registration_of(o->lu, c->nexus);
+    o->own = registration_with_key(o->lu, c->nexus, o->key);
     o->was_kept = o->x->is_kept;
     if (o->x->is_reserved6)
         conflict(c);
@@ -461,6 +462,12 @@ static int store(struct scsi_job *job)
     return reservations_store(job->command->nexus_lu->lu);
 }
 
+/* A disk that is at a peer too has a file of what came from there. */
+static bool has_to_be_stored(const struct out *o)
+{
+    return o->was_kept || o->x->is_kept || disk_records_are_carried(o->lu->disk);
+}
+
 static enum job_next out_step(struct scsi_job *job)
 {
     struct out *o = job->more;
@@ -476,7 +483,11 @@ static enum job_next out_step(struct scsi_job *job)
         manage_abort_some(&o->management, o->lu, is_victim, o);
         return JOB_WAIT;
     case 1:
-        return o->was_kept || o->x->is_kept ? job_work(job, store) : JOB_AGAIN;
+        return has_to_be_stored(o) ? job_work(job, store) : JOB_AGAIN;
+    case 2: /* it is with the peer when what was written before it is */
+        return disk_records_are_carried(o->lu->disk)
+                   ? job_request(job, SLUICE_OP_FLUSH, 0, 0, 0, NULL)
+                   : JOB_AGAIN;
     default:
         return JOB_END;
     }
@@ -491,6 +502,25 @@ static bool check_list(struct scsi_command *c)
         return true;
     sense_set(c, SENSE_ILLEGAL_REQUEST, ASC_PARAMETER_LIST_LENGTH);
     return false;
+}
+
+/* The primary's are the ones that count: what was changed here would be lost with the next change
+ * there.  Whoever is registered with that key there is so here too, which is all that one who
+ * registers each of his paths asks for.  True: it has been answered. */
+static bool is_for_the_primary(struct scsi_command *c, const struct out *o)
+{
+    bool is_register = o->action == REGISTER || o->action == REGISTER_AND_IGNORE;
+    uint16_t asc = not_active(c->nexus_lu);
+    const struct registration *own;
+
+    if (!asc)
+        return false;
+    pthread_mutex_lock(&o->lu->mutex);
+    own = registration_with_key(o->lu, c->nexus, o->action_key);
+    if (!is_register || o->flags & SPEC_I_PT || !own || own->key != o->action_key)
+        sense_set(c, SENSE_NOT_READY, asc);
+    pthread_mutex_unlock(&o->lu->mutex);
+    return true;
 }
 
 enum io_status run_reserve_out(struct scsi_command *c)
@@ -510,6 +540,10 @@ enum io_status run_reserve_out(struct scsi_command *c)
         return IO_DONE;
     }
     parse(c, o);
+    if (is_for_the_primary(c, o)) {
+        job_discard(job);
+        return IO_DONE;
+    }
     pthread_mutex_lock(&o->lu->mutex);
     carry_out(c, o);
     pthread_mutex_unlock(&o->lu->mutex);

@@ -37,16 +37,36 @@ bool port_is_nexus(const struct initiator_port *port, const struct scsi_nexus *n
 
 static bool is_of_nexus(const struct registration *r, const struct scsi_nexus *nexus)
 {
-    return (r->is_all_target_ports || r->target_port == nexus->portal_group) &&
+    return (r->is_all_target_ports || r->is_from_peer || r->target_port == nexus->portal_group) &&
            port_is_nexus(&r->port, nexus);
+}
+
+/* How well it fits, of those that hold for the nexus: an initiator may have registered through
+ * several ports of the peer, with other keys, and they all hold for one here. */
+static unsigned fit(const struct registration *r, const struct scsi_nexus *nexus, uint64_t key)
+{
+    bool is_exact = r->is_all_target_ports || r->target_port == nexus->portal_group;
+
+    return 1 + 4 * is_exact + 2 * (key && r->key == key) + r->is_holder;
+}
+
+struct registration *registration_with_key(struct scsi_lu *lu, const struct scsi_nexus *nexus,
+                                           uint64_t key)
+{
+    struct registration *best = NULL;
+
+    for (unsigned i = 0; i < lu->reservations.count; i++) {
+        struct registration *r = &lu->reservations.registration[i];
+
+        if (is_of_nexus(r, nexus) && (!best || fit(r, nexus, key) > fit(best, nexus, key)))
+            best = r;
+    }
+    return best;
 }
 
 struct registration *registration_of(struct scsi_lu *lu, const struct scsi_nexus *nexus)
 {
-    for (unsigned i = 0; i < lu->reservations.count; i++)
-        if (is_of_nexus(&lu->reservations.registration[i], nexus))
-            return &lu->reservations.registration[i];
-    return NULL;
+    return registration_with_key(lu, nexus, 0);
 }
 
 /* --- rules -------------------------------------------------------------------------------- */

@@ -215,6 +215,10 @@ struct scsi_space {
  */
 int scsi_disk_recover(struct disk *disk, struct err *e) MUST_CHECK;
 
+/* A disk_record_hook: persistent reservations that came from another gateway become the disk's. */
+int scsi_take_record(struct disk *disk, const char *name, const void *data, size_t length,
+                     struct err *e) MUST_CHECK;
+
 /*
  * The logical unit of a disk: reads its reservations from the disk's state folder and carries out
  * what a crash left of an atomic write, so before anybody else may use the disk.  Blocks.  The disk
