@@ -286,6 +286,8 @@ static void on_ready(struct replica *r, const struct frame *f, const void *messa
 {
     if (r->plan != PLAN_SOURCE && r->plan != PLAN_FULL_SOURCE)
         return;
+    if (r->role_change)
+        return; /* of an epoch that the peer has not heard of: it is greeted when that is durable */
     if (!MUTANT(41))
         mark_runs(r, frame_payload(message), length - FRAME_BYTES);
     r->batch_nonce = f->seq;
