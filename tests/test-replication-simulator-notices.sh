@@ -50,6 +50,6 @@ try_each 110:3:1500 111:9:1500 112:9:1500 113:192:1500 114:9:1500 115:1176:1500 
 # Of the asynchronous tiers: what is new goes behind what waits; what was sent is kept until it is durable; a record that is
 # torn is none; what the peer may have comes as one change; marks go when it has all; a crash may have lost the end.
 kind=--spill
-try_each 80:2:2000 81:2:2000 82:1483:2000 83:133:2000 84:98:2000 85:6:2000
+try_each 80:2:2000 81:2:2000 82:3156:2000 83:133:2000 84:98:2000 85:6:2000
 echo "$count broken rules"
 exit $status
