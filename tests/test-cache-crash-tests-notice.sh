@@ -14,7 +14,7 @@ sed -n 's/^| R*\([0-9][0-9]*\) | \(.*\) |$/\1 \2/p' "$top_srcdir/docs/cache.md" 
             25 | 26 | 27 | 28 | 29) world=--ordered ;;
             30 | 31 | 32) world="--ordered --faults" ;;
             esac
-            if answer=$("${top_builddir:-.}/tests/crash-cache/crash" --points 60000 $world --mutant "$rule" --until-red 2>/dev/null); then
+            if answer=$("${top_builddir:-.}/tests/crash-cache/crash" --points 200000 $world --mutant "$rule" --until-red 2>/dev/null); then
                 echo "rule $rule broken: found after $(echo "$answer" | sed 's/.*crash_points": \([0-9]*\).*/\1/') crash points: $text"
             else
                 echo "rule $rule broken: nothing is found: $text: $answer"

@@ -192,3 +192,11 @@ void node_end_wish(struct node *n, struct sluice_wish *wish)
         end_resize(n, wish->size_bytes);
     wish->done(wish, 0, "");
 }
+
+void node_resume(struct node *n)
+{
+    const struct sluice_event event = {.kind = SLUICE_EVENT_RESUME, .phase = SLUICE_PHASE_COMMIT};
+
+    for (unsigned i = 0; i < n->disk_count; i++)
+        sluice_filter_table()->event(n->members[i], &event, NULL);
+}

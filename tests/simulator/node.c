@@ -587,15 +587,6 @@ static int open_disks(struct node *n, const struct sluice_value *v)
     return status;
 }
 
-/* As the gateway does when a filter stands in the chain. */
-static void resume_disks(struct node *n)
-{
-    const struct sluice_event event = {.kind = SLUICE_EVENT_RESUME, .phase = SLUICE_PHASE_COMMIT};
-
-    for (unsigned i = 0; i < n->disk_count; i++)
-        sluice_filter_table()->event(n->members[i], &event, NULL);
-}
-
 int node_start(struct node *n, const struct pair_settings *s)
 {
     const struct sluice_option *o = sluice_filter_table()->options;
@@ -626,7 +617,7 @@ int node_start(struct node *n, const struct pair_settings *s)
     if (n->r) {
         n->r->seed.mode = n->r->seed.usual = s->sends_all ? SEED_SEND_ALL : SEED_ASK;
         say_journal(n);
-        resume_disks(n);
+        node_resume(n);
     }
     return status;
 }

@@ -148,6 +148,8 @@ void nodes_make(void);
 void nodes_wipe(void);
 /* 0, or what open() said. */
 int node_start(struct node *n, const struct pair_settings *settings);
+/* As the gateway does when the filters stand in the chain. */
+void node_resume(struct node *n);
 void node_kill(struct node *n, bool is_power);
 /* The gateway's event on its lone disk, which the peer has agreed to; as far as that goes: is_cut:
  * the backing has grown, and then it dies. */
