@@ -566,7 +566,10 @@ static void on_slow_work(struct sluice_work *work)
 
     flag_raise(&s->begun);
     while ((r = sluice_timer_start(s->p->disk, &s->timer, UINT64_C(3600000000000))) == 0) {
-        CHECK(sluice_timer_stop(s->p->disk, &s->timer));
+        if (!sluice_timer_stop(s->p->disk, &s->timer)) { /* the close was faster */
+            r = sluice_timer_start(s->p->disk, &s->timer, UINT64_C(3600000000000));
+            break;
+        }
         sched_yield();
     }
     CHECK_EQ(r, -ESHUTDOWN);
