@@ -38,9 +38,9 @@ def is_whole(data, magic, end=None):
 
 
 def read_super(data):
-    if not is_whole(data, 0x31505253) or number(data, 8) not in (2, 3):
+    if not is_whole(data, 0x31505253) or number(data, 8) != 4:
         refuse("super is damaged or of another version")
-    at = 96 if number(data, 8) == 3 else 80
+    at = 104
     count = number(data, at)
     if count > 64 or len(data) != at + 8 + 24 * count:
         refuse("super has another length than its lineage says")
@@ -48,7 +48,7 @@ def read_super(data):
     found = {"role": ("secondary", "primary")[data[16]], "data": ("none", "half", "consistent")[data[17]],
              "alone": data[18] & 1, "split": data[18] >> 1 & 1, "epoch": epochs[-1][0] if epochs else 0,
              "size": number(data, 32), "tail": number(data, 40), "term": number(data, 48), "life": number(data, 56),
-             "log": number(data, 64), "backlog": number(data, 80) if at == 96 else 0}
+             "log": number(data, 64), "backlog": number(data, 80), "synced": number(data, 96)}
     print("super", *(f"{key}={value}" for key, value in found.items()))
     return found | {"id": number(data, 88)}
 

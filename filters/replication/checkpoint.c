@@ -76,7 +76,7 @@ static bool wants_checkpoint(const struct replica *r)
         return false;
     if (r->has_backlog && (!j->first || r->backlog.unflushed >= CHECK_BYTES))
         return true;
-    return j->appended || j->head - j->tail > j->size / 4 || r->is_promoting ||
+    return journal_is_full(j) || j->head - j->tail > j->size / 4 || r->is_promoting ||
            r->batch == BATCH_ENDING || sluice_now_ns(r->disk) - r->checked_ns >= CHECK_NS;
 }
 

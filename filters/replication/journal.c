@@ -21,7 +21,10 @@
 
 #define MAGIC 0x3352524au /* "JRR3" */
 #define HEAD_BYTES (RECORD_BYTES - FRAME_BYTES)
+#ifndef WRITING_MAX /* the simulator's are smaller */
 #define WRITING_MAX 16u
+#define UNSYNCED_MAX (16u * FRAME_DATA_MAX) /* behind what is durable: see is_damaged_at */
+#endif
 #define MEMORY_MAX (32u << 20)
 
 _Static_assert(RECORD_BYTES == 40 + FRAME_BYTES, "a record is a head and a frame");
@@ -127,6 +130,26 @@ static bool has_room(const struct journal *j, uint64_t end)
     return end - j->tail <= j->size;
 }
 
+bool journal_is_full(const struct journal *j)
+{
+    const struct entry *e = j->appended;
+    uint64_t length = e ? record_bytes(e->length) : 0;
+
+    return e && !has_room(j, place(j, j->head, length) + length);
+}
+
+/* Whatever is damaged has a witness near it: the first record that was put when it was durable. */
+static bool is_far_from_durable(const struct journal *j, uint64_t end)
+{
+    return end > j->synced + UNSYNCED_MAX && j->synced != j->head && !MUTANT(124);
+}
+
+/* Everything up to here is written. */
+static uint64_t written_to(const struct journal *j)
+{
+    return !j->uncounted || j->uncounted->position == UINT64_MAX ? j->head : j->uncounted->position;
+}
+
 /* At once, in this thread, when that will not keep it; else by the host's: false if it takes it
  * not. */
 static bool write_entry(struct replica *r, struct entry *e, bool *is_written)
@@ -154,7 +177,7 @@ void journal_write(struct replica *r)
         struct entry *e = j->appended;
         uint64_t length = record_bytes(e->length), at = place(j, j->head, length), before;
 
-        if (!has_room(j, at + length))
+        if (!has_room(j, at + length) || is_far_from_durable(j, at + length))
             break;
         e->position = at;
         e->term = j->term;
@@ -175,6 +198,8 @@ void journal_write(struct replica *r)
     }
     if (is_written)
         target_on_journaled(r);
+    if (!j->is_syncing && r->link == LINK_TARGET && written_to(j) > j->synced + UNSYNCED_MAX / 2)
+        journal_sync(r);
 }
 
 /* --- durable
@@ -198,12 +223,6 @@ static void on_synced(struct sluice_file_io *io, int32_t error)
     }
     target_on_synced(r);
     replica_unlock(r);
-}
-
-/* Everything up to here is written. */
-static uint64_t written_to(const struct journal *j)
-{
-    return !j->uncounted || j->uncounted->position == UINT64_MAX ? j->head : j->uncounted->position;
 }
 
 void journal_sync(struct replica *r)
@@ -255,6 +274,12 @@ void journal_forget_applied(struct replica *r)
     }
 }
 
+static void begin_term(struct replica *r)
+{
+    r->super.journal_life = ++r->journal.term;
+    r->journal.cut_change = ++r->super_changes;
+}
+
 /* Nothing of what is cut is being written or applied any more. */
 void journal_cut(struct replica *r, uint64_t position)
 {
@@ -271,6 +296,7 @@ void journal_cut(struct replica *r, uint64_t position)
     }
     j->last = at;
     j->appended = j->uncounted = NULL;
+    begin_term(r);
     if (position < j->head)
         j->head = position;
     /* What will be written there is another record, and not durable because this one was. */
@@ -278,9 +304,6 @@ void journal_cut(struct replica *r, uint64_t position)
         j->synced = j->head;
     if (j->sync_to > j->head)
         j->sync_to = j->head;
-    j->term++;
-    r->super.journal_life = j->term;
-    j->cut_change = ++r->super_changes;
 }
 
 /* --- opening: what has to be applied again
@@ -395,14 +418,18 @@ static bool is_witness(struct replica *r, uint64_t position, uint64_t lost)
     return le_get(&at, 8) > lost;
 }
 
-/* What stops at `lost` may be the end: then nothing behind it knows of it as durable.  As far as
- * the writes reach that can have been under way behind it. */
+/* What stops at `lost` may be the end: then neither the state nor anything behind it knows of it as
+ * durable.  It is looked for as far as the first one can be that does: writing stops UNSYNCED_MAX
+ * behind what is durable, and of those that were under way then none need be there. */
 static bool is_damaged_at(struct replica *r, uint64_t lost)
 {
     const struct journal *j = &r->journal;
-    uint64_t end = lost + (WRITING_MAX + 1) * record_bytes(FRAME_DATA_MAX), filled = 0;
+    uint64_t end = lost + UNSYNCED_MAX + (WRITING_MAX + 2) * record_bytes(FRAME_DATA_MAX),
+             filled = 0;
     uint8_t chunk[4096];
 
+    if (lost < r->super.journal_synced && !MUTANT(125))
+        return true;
     if (end > j->tail + j->size)
         end = j->tail + j->size;
     for (uint64_t p = lost; p + 8 <= end; p += 8) {
@@ -497,9 +524,10 @@ int journal_open(struct replica *r, struct sluice_error *error)
     if (r->begin_entry)
         journal_cut(r, r->begin_entry->position); /* the connection it came by is gone */
     r->begin_entry = NULL;
-    j->term++;
-    r->super.journal_life = j->term;
-    j->cut_change = ++r->super_changes;
+    /* Of what was written last the first may be missing, so that its term was not seen. */
+    if (j->term < r->super.journal_life && !MUTANT(123))
+        j->term = r->super.journal_life;
+    begin_term(r);
     if (r->super.backlog_end && backlog_load(r) < 0)
         return sluice_refuse(r->disk, error, ENOMEM,
                              "no memory for what the journal has and is not applied");

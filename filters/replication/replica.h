@@ -118,11 +118,12 @@ struct super {
     uint64_t seq_limit; /* no sequence number at or above it has been used */
     uint64_t size_bytes;
     uint64_t journal_tail, journal_term; /* where redo begins; marks records of this life */
-    uint64_t journal_life;   /* no record of a lower term was written since the last cut */
-    uint64_t log_generation; /* the activity log on disk is not older than this */
-    uint64_t backlog_end;    /* the journal up to here is part of what is served; 0: it is not */
-    uint64_t backlog_id;     /* random: of which backlog extents are said to be settled */
-    bool is_damaged;         /* the journal has lost what was promised: an older instant */
+    uint64_t journal_life;               /* the highest term that was given */
+    uint64_t journal_synced;             /* the journal was durable below it when this was saved */
+    uint64_t log_generation;             /* the activity log on disk is not older than this */
+    uint64_t backlog_end; /* the journal up to here is part of what is served; 0: it is not */
+    uint64_t backlog_id;  /* random: of which backlog extents are said to be settled */
+    bool is_damaged;      /* the journal has lost what was promised: an older instant */
     uint64_t has_seq; /* everything of its sources up to here is on the disk or in the journal */
     struct lineage lineage;
 };
@@ -542,6 +543,8 @@ bool journal_append(struct replica *r, const struct frame *frame, const void *me
 void journal_write(struct replica *r); /* what was appended and has room */
 void journal_sync(struct replica *r);  /* and journal_synced() follows */
 /* Everything from this position on has never been. */
+/* What is to be written next has no room before something is applied and marked. */
+bool journal_is_full(const struct journal *j);
 void journal_cut(struct replica *r, uint64_t position);
 void journal_forget_applied(struct replica *r);
 /* The payload of an entry has to be kept no longer. */

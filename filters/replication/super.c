@@ -6,8 +6,7 @@
  *
  *     magic u32, crc32c u32 (of what follows), version u64, role u8, data u8, flags u48, seq_limit
  * u64, size u64, journal tail u64, journal term u64, journal life u64, log generation u64, has_seq
- * u64, lineage; of version 3, which is written while there is a backlog, before the lineage:
- * backlog end u64, backlog id u64
+ * u64, backlog end u64, backlog id u64, journal durable below u64, lineage
  */
 #include "replica.h"
 
@@ -17,12 +16,12 @@
 #include <string.h>
 
 #define MAGIC 0x31505253u /* "SRP1" */
-#define SUPER_VERSION 2u
-#define SUPER_VERSION_BACKLOG 3u
-#define FIXED_BYTES 80u
-#define BACKLOG_BYTES 16u
-#define FIXED_BYTES_1 56u /* of version 1, without the last three numbers */
+#define SUPER_VERSION 4u
+#define FIXED_BYTES 104u
 #define FILE_NAME "super"
+
+/* Of earlier versions, which have fewer of the last numbers. */
+static const size_t fixed_bytes[SUPER_VERSION + 1] = {0, 56, 80, 96, FIXED_BYTES};
 
 /* HAS_NOTHING_OWN: a file that does not say so is of a side that may have. */
 enum { WAS_ALONE = 1, IS_SPLIT = 2, TIP_IS_SHARED = 4, HAS_NOTHING_OWN = 8, IS_DAMAGED = 16 };
@@ -32,7 +31,7 @@ static size_t encode(const struct super *s, uint8_t *out)
     uint8_t *at = out + 8;
     size_t length;
 
-    le_put(&at, s->backlog_end ? SUPER_VERSION_BACKLOG : SUPER_VERSION, 8);
+    le_put(&at, SUPER_VERSION, 8);
     le_put(&at, s->role, 1);
     le_put(&at, s->data, 1);
     le_put(&at,
@@ -47,10 +46,9 @@ static size_t encode(const struct super *s, uint8_t *out)
     le_put(&at, s->journal_life, 8);
     le_put(&at, s->log_generation, 8);
     le_put(&at, s->has_seq, 8);
-    if (s->backlog_end) {
-        le_put(&at, s->backlog_end, 8);
-        le_put(&at, s->backlog_id, 8);
-    }
+    le_put(&at, s->backlog_end, 8);
+    le_put(&at, s->backlog_id, 8);
+    le_put(&at, s->journal_synced, 8);
     length = (size_t)(at - out) + lineage_put(at, &s->lineage);
     at = out;
     le_put(&at, MAGIC, 4);
@@ -63,12 +61,11 @@ static bool decode(struct super *s, const uint8_t *data, size_t length)
     const uint8_t *at = data;
     uint64_t flags, version;
 
-    if (length < FIXED_BYTES_1 || le_get(&at, 4) != MAGIC ||
+    if (length < fixed_bytes[1] || le_get(&at, 4) != MAGIC ||
         le_get(&at, 4) != crc_add(0, data + 8, length - 8))
         return false;
     version = le_get(&at, 8);
-    if (version < 1 || version > SUPER_VERSION_BACKLOG || (version > 1 && length < FIXED_BYTES) ||
-        (version > 2 && length < FIXED_BYTES + BACKLOG_BYTES))
+    if (version < 1 || version > SUPER_VERSION || length < fixed_bytes[version])
         return false;
     s->role = (uint8_t)le_get(&at, 1);
     s->data = (uint8_t)le_get(&at, 1);
@@ -87,13 +84,14 @@ static bool decode(struct super *s, const uint8_t *data, size_t length)
     s->has_seq = version > 1 ? le_get(&at, 8) : 0;
     s->backlog_end = version > 2 ? le_get(&at, 8) : 0;
     s->backlog_id = version > 2 ? le_get(&at, 8) : 0;
+    s->journal_synced = version > 3 ? le_get(&at, 8) : 0;
     return s->role <= REPLICA_PRIMARY && s->data <= DATA_CONSISTENT &&
            lineage_get(&s->lineage, at, length - (size_t)(at - data));
 }
 
 int super_load(struct replica *r, struct sluice_error *error)
 {
-    uint8_t data[FIXED_BYTES + BACKLOG_BYTES + LINEAGE_BYTES_MAX];
+    uint8_t data[FIXED_BYTES + LINEAGE_BYTES_MAX];
     size_t length = 0;
     int status = sluice_state_read(r->disk, FILE_NAME, data, sizeof data, &length);
 
@@ -124,7 +122,7 @@ uint64_t super_change(struct replica *r)
 
 void super_save(struct replica *r)
 {
-    uint8_t data[FIXED_BYTES + BACKLOG_BYTES + LINEAGE_BYTES_MAX];
+    uint8_t data[FIXED_BYTES + LINEAGE_BYTES_MAX];
     uint64_t change, seq_limit;
     size_t length;
     int status;
@@ -132,6 +130,7 @@ void super_save(struct replica *r)
     replica_lock(r);
     change = r->super_changes;
     seq_limit = r->super.seq_limit;
+    r->super.journal_synced = r->journal.synced;
     length = encode(&r->super, data);
     replica_unlock(r);
     if (change == r->super_saved)

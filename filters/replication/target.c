@@ -276,6 +276,7 @@ void target_on_journaled(struct replica *r)
 void target_on_synced(struct replica *r)
 {
     send_ack(r, 0);
+    journal_write(r); /* may have waited for that */
     if (r->journal.sync_wanted ||
         (r->flush_wanted > r->stable_seq && r->journaled_seq >= r->flush_wanted))
         journal_sync(r);
@@ -662,8 +663,9 @@ static bool is_stuck(const struct replica *r)
     bool is_open = r->batch == BATCH_OPEN ||
                    (r->batch == BATCH_ENDING && r->commit_position == UINT64_MAX && !MUTANT(45));
 
-    return is_open && !r->batch_is_unstaged && r->journal.appended && !r->journal.writing &&
-           r->begin_entry && target_first_needed(r) == r->begin_entry->position &&
+    return is_open && !r->batch_is_unstaged && journal_is_full(&r->journal) &&
+           !r->journal.writing && r->begin_entry &&
+           target_first_needed(r) == r->begin_entry->position &&
            r->journal.tail == r->begin_entry->position;
 }
 

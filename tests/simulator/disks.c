@@ -63,19 +63,39 @@ void node_contents(const struct node *n, uint8_t *image)
 
 /* --- what is spoiled --- */
 
-/* A record that was durable, and a later one that says so; the first is spoiled. */
+/* Below this the state says that the journal is durable: the field at 96. */
+static uint64_t saved_synced(struct node *n)
+{
+    const struct state_file *f = node_state(n, "super");
+    const uint8_t *at = f ? f->data + 96 : NULL;
+
+    return f ? le_get(&at, 8) : 0;
+}
+
+/* It was durable, and the state or a later record says so. */
+static bool is_known_to_be_there(struct node *n, const struct entry *e)
+{
+    const struct super *s = &n->r->super;
+
+    if (e->position < s->journal_tail || !e->is_journaled)
+        return false;
+    if (e->position < saved_synced(n))
+        return true;
+    for (const struct entry *later = e->next; later && later->is_journaled; later = later->next) {
+        const uint8_t *at = later->record + 32;
+
+        if (later->record && later->term >= s->journal_life && le_get(&at, 8) > e->position)
+            return true;
+    }
+    return false;
+}
+
 void node_spoil_journal(struct node *n)
 {
     const struct journal *j = &n->r->journal;
 
     for (const struct entry *e = j->first; e && n->r->super.role == REPLICA_SECONDARY; e = e->next)
-        for (const struct entry *later = e->next; later && later->is_journaled;
-             later = later->next) {
-            const uint8_t *at = later->record + 32;
-
-            if (!later->record || e->position < n->r->super.journal_tail ||
-                later->term < n->r->super.journal_life || le_get(&at, 8) <= e->position)
-                continue;
+        if (is_known_to_be_there(n, e)) {
             n->journal.now[e->position % j->size + pair_below(RECORD_BYTES)] ^= 1;
             n->is_damaged = true;
             pair_say("-- %d: the journal is damaged at %u", n->number, (unsigned)e->position);
