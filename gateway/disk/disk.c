@@ -165,6 +165,7 @@ static void dispose(struct disk *disk)
         backing_close(disk->backing);
     if (disk->lock_fd >= 0)
         close(disk->lock_fd);
+    pthread_cond_destroy(&disk->demoted);
     pthread_mutex_destroy(&disk->control);
     pthread_mutex_destroy(&disk->sessions_mutex);
     pthread_mutex_destroy(&disk->role_change);
@@ -185,6 +186,7 @@ int disk_open(const struct disk_settings *settings, struct backing_spec *spec, s
     list_init(&disk->link);
     list_init(&disk->sessions);
     pthread_mutex_init(&disk->control, NULL);
+    pthread_cond_init(&disk->demoted, NULL);
     pthread_mutex_init(&disk->sessions_mutex, NULL);
     pthread_mutex_init(&disk->role_change, NULL);
     pthread_mutex_init(&disk->role_mutex, NULL);

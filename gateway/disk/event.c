@@ -17,6 +17,8 @@
 #include <string.h>
 #include <time.h>
 
+#define DEMOTION_LIMIT_NS (UINT64_C(15) * 1000000000u) /* longer than it takes */
+
 static const char *const event_names[SLUICE_EVENT_COUNT] = {
     [SLUICE_EVENT_ATTACH] = "attach",
     [SLUICE_EVENT_DETACH] = "detach",
@@ -277,8 +279,19 @@ static void conclude(struct disk *disk, const struct sluice_event *event, uint32
         quiesce_end(disk);
 }
 
-int disk_refuse_if_prepared(const struct disk *disk, struct err *e)
+/* It ends by itself: its hook has a limit of 10 s, and the clients before it one of theirs. */
+static void await_demotion(struct disk *disk)
 {
+    const struct prepared *demotion = &disk->prepared[SLUICE_EVENT_DEMOTE];
+    uint64_t until_ns = clock_now_ns() + DEMOTION_LIMIT_NS;
+
+    while (demotion->is_held && cond_wait_until(&disk->demoted, &disk->control, until_ns))
+        ;
+}
+
+int disk_refuse_if_prepared(struct disk *disk, struct err *e)
+{
+    await_demotion(disk);
     for (uint32_t kind = 0; kind < SLUICE_EVENT_COUNT; kind++)
         if (disk->prepared[kind].is_held)
             return err_set(e, EBUSY, "%s: a prepared %s waits for its commit or abort", disk->name,
@@ -329,6 +342,7 @@ static int end_prepared(struct disk *disk, uint32_t kind, uint32_t phase, struct
                        disk_event_name(kind));
     p->is_held = false;
     conclude(disk, &p->event, phase);
+    pthread_cond_broadcast(&disk->demoted);
     disk_notify(disk, phase == SLUICE_PHASE_COMMIT ? "committed" : "aborted", "event:%s",
                 disk_event_name(kind));
     return 0;
@@ -361,6 +375,7 @@ void disk_abort_expired(struct disk *disk)
                  "a prepared %s was neither committed nor aborted in time: aborted disk=%s",
                  disk_event_name(kind), disk->name);
         conclude(disk, &p->event, SLUICE_PHASE_ABORT);
+        pthread_cond_broadcast(&disk->demoted);
         disk_notify(disk, "aborted", "event:%s reason:expired", disk_event_name(kind));
     }
     pthread_mutex_unlock(&disk->control);

@@ -40,6 +40,7 @@ struct disk {
     uint64_t quiesce_limit_ns, event_limit_ns, prepare_ttl_ns; /* [C] */
 
     pthread_mutex_t control;
+    pthread_cond_t demoted;                     /* with `control`: a prepared demotion has ended */
     struct station *station[CHAIN_FILTERS_MAX]; /* [C] the chain in place */
     unsigned count;                             /* [C] */
     uint64_t held_at_gate; /* [C] by filters, when quiesce last closed the gate */
@@ -79,8 +80,10 @@ void stations_inform(struct disk *disk, struct station *const *stations, unsigne
                      const struct sluice_event *event, uint32_t phase);
 void disk_abort_expired(struct disk *disk);
 /* -EBUSY while a prepare waits for its commit: who changed the chain or the size, or opened the
- * gate after a pause of his own, would spoil what it was asked for. */
-int disk_refuse_if_prepared(const struct disk *disk, struct err *e) MUST_CHECK;
+ * gate after a pause of his own, would spoil what it was asked for.  A demotion is waited for,
+ * without `control`: nobody else is asked to end it, and a disk that is deposed while its chain is
+ * made would not be served. */
+int disk_refuse_if_prepared(struct disk *disk, struct err *e) MUST_CHECK;
 
 /* quiesce.c, under `control` */
 int quiesce_begin(struct disk *disk, struct err *e) MUST_CHECK;

@@ -237,7 +237,7 @@ static bool is_in_place(const struct disk *disk, struct station *const *stations
 }
 
 /* Nobody has been asked yet. */
-static int may_set_chain(const struct disk *disk, struct station *const *stations, unsigned count,
+static int may_set_chain(struct disk *disk, struct station *const *stations, unsigned count,
                          struct err *e)
 {
     int r = disk_refuse_if_prepared(disk, e);
@@ -326,7 +326,7 @@ static int grow_backing(struct disk *disk, uint64_t size_bytes, uint64_t *old_by
     return backing_resize(disk->backing, size_bytes, e);
 }
 
-static int may_resize(const struct disk *disk, uint64_t size_bytes, struct err *e)
+static int may_resize(struct disk *disk, uint64_t size_bytes, struct err *e)
 {
     uint64_t now = engine_size(disk->engine);
     int r = disk_refuse_if_prepared(disk, e);

@@ -481,6 +481,67 @@ static void test_nothing_runs_again_between_a_prepare_and_its_commit(void)
     forget();
 }
 
+/* --- a change amid a demotion --- */
+
+static struct changer {
+    struct disk *disk;
+    struct station *station;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t ended;
+    bool has_ended, has_ended_amid;
+    int result;
+} changer = {.mutex = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
+
+static void *change_chain(void *context)
+{
+    struct err e = {0};
+    int r = disk_set_chain(changer.disk, &changer.station, 1, NULL, &e);
+    SCOPED_LOCK(&changer.mutex);
+
+    (void)context;
+    changer.result = r;
+    changer.has_ended = true;
+    pthread_cond_signal(&changer.ended);
+    return NULL;
+}
+
+static void change_amid(void *context, struct disk *disk, uint32_t role, uint64_t epoch)
+{
+    uint64_t until_ns = clock_now_ns() + 200000000;
+
+    (void)context, (void)disk, (void)role, (void)epoch;
+    CHECK_EQ(thread_start(&changer.thread, change_chain, NULL), 0);
+    SCOPED_LOCK(&changer.mutex);
+    while (!changer.has_ended && cond_wait_until(&changer.ended, &changer.mutex, until_ns))
+        ;
+    changer.has_ended_amid = changer.has_ended;
+}
+
+/* A gateway that comes back is deposed by its peer while it is still putting filters on the disk.
+ */
+static void test_a_chain_is_changed_after_a_demotion_not_refused_amid_it(void)
+{
+    struct disk *d = must_open(8 * MIB);
+    struct station *s[3];
+    struct err e = {0};
+
+    make_noters(s);
+    changer.disk = d;
+    changer.station = s[0];
+    disk_set_role_hook(change_amid, NULL);
+    CHECK_EQ(disk_set_role(d, SLUICE_ROLE_DEPOSED, 7, &e), 0);
+    disk_set_role_hook(NULL, NULL);
+    pthread_join(changer.thread, NULL);
+    CHECK(!changer.has_ended_amid);
+    CHECK_EQ(changer.result, 0);
+    CHECK_EQ(disk_set_chain(d, NULL, 0, NULL, &e), 0);
+    disk_close(d);
+    for (unsigned i = 0; i < 3; i++)
+        free(s[i]);
+    forget();
+}
+
 static void test_a_snapshot_that_cannot_be_had_is_refused_with_the_reason(void)
 {
     struct disk *d = must_open(8 * MIB);
@@ -634,6 +695,7 @@ int main(void)
     RUN(test_a_disk_that_cannot_be_quiesced_goes_on_and_says_who);
     RUN(test_a_prepare_from_outside_holds_until_commit_or_its_time_is_up);
     RUN(test_nothing_runs_again_between_a_prepare_and_its_commit);
+    RUN(test_a_chain_is_changed_after_a_demotion_not_refused_amid_it);
     RUN(test_a_snapshot_that_cannot_be_had_is_refused_with_the_reason);
     RUN(test_first_and_last_session_start_and_stop_the_filters);
     RUN(test_a_start_waits_for_the_stop_before_it);
