@@ -291,9 +291,9 @@ void conn_accept(struct iscsi *iscsi, int fd, const struct sockaddr_storage *pee
     c->watch = (struct watch){.fd = fd, .ready = on_ready};
     c->peer = *peer;
     c->is_stranger = true;
-    sockaddr_text(peer, c->address, sizeof c->address);
+    address_text(peer, c->address, sizeof c->address);
     if (getsockname(fd, (struct sockaddr *)&local, &length) == 0)
-        sockaddr_text(&local, c->portal, sizeof c->portal);
+        address_text(&local, c->portal, sizeof c->portal);
     c->flush_task.run = on_start;
     home_post(c->shard->home, &c->flush_task);
 }

@@ -13,6 +13,7 @@
 #ifndef SLUICE_ISCSI_INTERNAL_H
 #define SLUICE_ISCSI_INTERNAL_H
 
+#include "io/strangers.h"
 #include "iscsi/iscsi.h"
 #include "iscsi/login.h"
 
@@ -326,12 +327,7 @@ struct target {
     unsigned references; /* [R] sessions, and one while it has LUNs */
 };
 
-struct stranger {
-    uint8_t address[16];
-    unsigned count;
-};
-#define STRANGERS_MAX 1024u          /* connections that have not logged in */
-#define STRANGERS_OF_ADDRESS_MAX 64u /* of one address */
+#define STRANGERS_OF_ADDRESS_MAX 64u /* connections that have not logged in */
 
 #define PORTALS_MAX 64u
 struct portal {
@@ -354,8 +350,7 @@ struct iscsi {
     unsigned logout_limit_s;      /* [I] from the moment on that logouts are asked for */
     struct list waiters;          /* [R] logins that wait for an older session of theirs to end */
     uint16_t next_tsih;           /* [R] */
-    struct stranger strangers[STRANGERS_MAX]; /* [R] */
-    unsigned stranger_count;                  /* [R] rows in use */
+    struct strangers strangers;   /* [R] connections that have not logged in */
     _Atomic bool is_starting, is_stopping;
     struct task stop_task;
     struct portal *portal[PORTALS_MAX];
@@ -378,8 +373,6 @@ void target_drop_sessions(struct iscsi *iscsi, const struct target *target);
 /* portal.c */
 void portals_tick(struct iscsi *iscsi);
 /* False: too many that have not logged in. */
-bool stranger_enter(struct iscsi *iscsi, const struct sockaddr_storage *peer);
 void stranger_leave(struct iscsi *iscsi, const struct sockaddr_storage *peer);
-void sockaddr_text(const struct sockaddr_storage *sa, char *out, size_t size);
 
 #endif

@@ -7,99 +7,27 @@
  */
 #include "internal.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #define ACCEPTS_AT_A_TIME 64
 
-/* --- strangers
- * --------------------------------------------------------------------------------------- */
+/* --- strangers ------------------------------------------------------------------------------ */
 
-static void address_of(const struct sockaddr_storage *sa, uint8_t out[16])
+static bool stranger_enter(struct iscsi *iscsi, const struct sockaddr_storage *peer)
 {
-    memset(out, 0, 16);
-    if (sa->ss_family == AF_INET)
-        memcpy(out, &((const struct sockaddr_in *)sa)->sin_addr, 4);
-    else if (sa->ss_family == AF_INET6)
-        memcpy(out, &((const struct sockaddr_in6 *)sa)->sin6_addr, 16);
-}
-
-static struct stranger *find_stranger(struct iscsi *iscsi, const uint8_t address[16])
-{
-    for (unsigned i = 0; i < iscsi->stranger_count; i++)
-        if (memcmp(iscsi->strangers[i].address, address, 16) == 0)
-            return &iscsi->strangers[i];
-    return NULL;
-}
-
-static unsigned count_strangers(const struct iscsi *iscsi)
-{
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < iscsi->stranger_count; i++)
-        count += iscsi->strangers[i].count;
-    return count;
-}
-
-bool stranger_enter(struct iscsi *iscsi, const struct sockaddr_storage *peer)
-{
-    uint8_t address[16];
-    struct stranger *row;
     SCOPED_LOCK(&iscsi->mutex);
 
-    address_of(peer, address);
-    if (count_strangers(iscsi) >= STRANGERS_MAX)
-        return false;
-    row = find_stranger(iscsi, address);
-    if (!row) {
-        row = &iscsi->strangers[iscsi->stranger_count++];
-        memcpy(row->address, address, sizeof row->address);
-        row->count = 0;
-    }
-    if (row->count >= STRANGERS_OF_ADDRESS_MAX)
-        return false;
-    row->count++;
-    return true;
+    return strangers_enter(&iscsi->strangers, peer);
 }
 
 void stranger_leave(struct iscsi *iscsi, const struct sockaddr_storage *peer)
 {
-    uint8_t address[16];
-    struct stranger *row;
     SCOPED_LOCK(&iscsi->mutex);
 
-    address_of(peer, address);
-    row = find_stranger(iscsi, address);
-    if (row && --row->count == 0)
-        *row = iscsi->strangers[--iscsi->stranger_count];
-}
-
-/* --- addresses
- * ------------------------------------------------------------------------------------------ */
-
-/* An IPv4 peer of an IPv6 listener is written as what it is. */
-void sockaddr_text(const struct sockaddr_storage *sa, char *out, size_t size)
-{
-    char host[NI_MAXHOST], port[NI_MAXSERV];
-    socklen_t length =
-        sa->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-    const char *shown = host;
-
-    if (getnameinfo((const struct sockaddr *)sa, length, host, sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-        snprintf(out, size, "unknown");
-        return;
-    }
-    if (strncmp(host, "::ffff:", 7) == 0 && strchr(host, '.'))
-        shown = host + 7;
-    if (strchr(shown, ':'))
-        snprintf(out, size, "[%.45s]:%s", shown, port);
-    else
-        snprintf(out, size, "%.45s:%s", shown, port);
+    strangers_leave(&iscsi->strangers, peer);
 }
 
 /* --- accepting
@@ -220,6 +148,8 @@ int iscsi_create(const struct iscsi_settings *settings, struct iscsi **out, stru
     iscsi->settings = *settings;
     iscsi->settings.discovery_chap = copy_or_null(settings->discovery_chap);
     iscsi->settings.discovery_chap_mutual = copy_or_null(settings->discovery_chap_mutual);
+    iscsi->strangers.max = STRANGERS_MAX;
+    iscsi->strangers.max_of_address = STRANGERS_OF_ADDRESS_MAX;
     pthread_mutex_init(&iscsi->mutex, NULL);
     pthread_mutex_init(&iscsi->control, NULL);
     pthread_cond_init(&iscsi->session_ended, NULL);

@@ -14,57 +14,6 @@
 
 #define ACCEPTS_AT_A_TIME 64u
 
-/* --- strangers ------------------------------------------------------------------------------ */
-
-static void address_of(const struct sockaddr_storage *sa, uint8_t out[16])
-{
-    memset(out, 0, 16);
-    if (sa->ss_family == AF_INET)
-        memcpy(out, &((const struct sockaddr_in *)sa)->sin_addr, 4);
-    else if (sa->ss_family == AF_INET6)
-        memcpy(out, &((const struct sockaddr_in6 *)sa)->sin6_addr, 16);
-}
-
-static struct stranger *find_stranger(struct peers *peers, const uint8_t address[16])
-{
-    for (unsigned i = 0; i < peers->stranger_count; i++)
-        if (memcmp(peers->stranger[i].address, address, 16) == 0)
-            return &peers->stranger[i];
-    return NULL;
-}
-
-static bool accept_enter(struct peers *peers, const struct sockaddr_storage *other)
-{
-    uint8_t address[16];
-    struct stranger *row;
-    unsigned all = 0;
-
-    address_of(other, address);
-    for (unsigned i = 0; i < peers->stranger_count; i++)
-        all += peers->stranger[i].count;
-    row = find_stranger(peers, address);
-    if (all >= STRANGERS_MAX || (row && row->count >= STRANGERS_OF_ADDRESS_MAX))
-        return false;
-    if (!row) {
-        row = &peers->stranger[peers->stranger_count++];
-        memcpy(row->address, address, sizeof row->address);
-        row->count = 0;
-    }
-    row->count++;
-    return true;
-}
-
-void accept_leave(struct peers *peers, const struct sockaddr_storage *other)
-{
-    uint8_t address[16];
-    struct stranger *row;
-
-    address_of(other, address);
-    row = find_stranger(peers, address);
-    if (row && --row->count == 0)
-        *row = peers->stranger[--peers->stranger_count];
-}
-
 static void turn_away(struct peers *peers, int fd, const struct sockaddr_storage *other)
 {
     char host[ADDRESS_TEXT_MAX];
@@ -82,13 +31,13 @@ static void take(struct peers *peers, int fd, const struct sockaddr_storage *oth
 {
     struct wire *c;
 
-    if (!accept_enter(peers, other)) {
+    if (!strangers_enter(&peers->strangers, other)) {
         turn_away(peers, fd, other);
         return;
     }
     c = wire_new(peers, fd, true, other);
     if (!c) {
-        accept_leave(peers, other);
+        strangers_leave(&peers->strangers, other);
         return;
     }
     c->is_stranger = true;

@@ -177,7 +177,7 @@ static const char *make_room_for_renewal(struct peer *peer, const struct hello *
 static void join(struct wire *c, struct set *set, const struct hello *h)
 {
     if (c->is_stranger)
-        accept_leave(c->peers, &c->other);
+        strangers_leave(&c->peers->strangers, &c->other);
     c->is_stranger = false;
     c->peer = set->peer;
     c->set = set;

@@ -12,18 +12,18 @@
 #define SLUICE_PEER_INTERNAL_H
 
 #include "frame.h"
+#include "io/strangers.h"
 #include "peer/peer.h"
 
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 
 #define SECOND_NS UINT64_C(1000000000)
-#define STRANGERS_MAX 64u
+#define STRANGERS_OF_ALL_MAX 64u
 #define STRANGERS_OF_ADDRESS_MAX 16u
 /* Of ciphertext before we know who it is: a greeting with a chain of certificates is smaller. */
 #define STRANGER_BYTES_MAX (64u << 10)
 #define LISTENERS_MAX 16u
-#define ADDRESS_TEXT_MAX 80u
 
 /* --- TLS ------------------------------------------------------------------------------------ */
 
@@ -271,11 +271,6 @@ struct peer {
     _Atomic uint64_t heard_ns, round_trip_ns, messages_in, messages_out;
 };
 
-struct stranger {
-    uint8_t address[16];
-    unsigned count;
-};
-
 struct listener {
     struct peers *peers;
     struct watch watch;
@@ -305,8 +300,7 @@ struct peers {
     struct list wires;   /* [C] */
     struct listener *listener[LISTENERS_MAX]; /* [C] */
     unsigned listener_count;                  /* [C] */
-    struct stranger stranger[STRANGERS_MAX];  /* [C] */
-    unsigned stranger_count;                  /* [C] */
+    struct strangers strangers;               /* [C] */
     struct said said[SAID_MAX];               /* [C] */
     bool is_stopping;                         /* [C] */
 };
@@ -324,12 +318,10 @@ void peers_notify(struct peers *peers, const char *what, const char *peer, const
 /* Threads that will come back; peers_job_done() is due. */
 void peers_job_begin(struct peers *peers);
 void peers_job_done(struct peers *peers);
-void address_text(const struct sockaddr_storage *sa, char *out, size_t size);
 
 /* accept.c [C] */
 int listener_start(struct peers *peers, int fd, const char *text);
 void listeners_stop(struct peers *peers);
-void accept_leave(struct peers *peers, const struct sockaddr_storage *other);
 
 /* dial.c [C] */
 /* Connects to the peer after pause_ns, unless that is under way or pointless.  While a set is up

@@ -76,19 +76,6 @@ void peers_job_done(struct peers *peers)
     pthread_cond_broadcast(&peers->done);
 }
 
-void address_text(const struct sockaddr_storage *sa, char *out, size_t size)
-{
-    char host[NI_MAXHOST], port[NI_MAXSERV];
-    socklen_t length =
-        sa->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-
-    if (getnameinfo((const struct sockaddr *)sa, length, host, sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-        snprintf(out, size, "unknown");
-    else
-        snprintf(out, size, strchr(host, ':') ? "[%.45s]:%s" : "%.45s:%s", host, port);
-}
-
 void peers_notify(struct peers *peers, const char *what, const char *peer, const char *fmt, ...)
 {
     char text[600];
@@ -443,6 +430,8 @@ int peers_create(const struct peers_settings *settings, struct peers **out, stru
 
     if (!peers)
         return err_set(e, ENOMEM, "out of memory");
+    peers->strangers.max = STRANGERS_OF_ALL_MAX;
+    peers->strangers.max_of_address = STRANGERS_OF_ADDRESS_MAX;
     pthread_mutex_init(&peers->mutex, NULL);
     pthread_cond_init(&peers->done, NULL);
     list_init(&peers->list);

@@ -213,7 +213,7 @@ static void on_ended(struct task *task)
     loop_timer_cancel(c->peers->loop, &c->deadline);
     list_remove(&c->link);
     if (c->is_stranger)
-        accept_leave(c->peers, &c->other);
+        strangers_leave(&c->peers->strangers, &c->other);
     c->is_stranger = false;
     set_wire_ended(c);
     wire_put(c); /* wire_new()'s */
