@@ -3,7 +3,7 @@
  * strangers.c: a row for each address that has a connection, in no order; the last one takes the
  * place of one that is free.
  */
-#include "io/strangers.h"
+#include "io/io.h"
 
 #include <netdb.h>
 #include <netinet/in.h>

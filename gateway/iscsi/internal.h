@@ -13,7 +13,7 @@
 #ifndef SLUICE_ISCSI_INTERNAL_H
 #define SLUICE_ISCSI_INTERNAL_H
 
-#include "io/strangers.h"
+#include "io/io.h"
 #include "iscsi/iscsi.h"
 #include "iscsi/login.h"
 

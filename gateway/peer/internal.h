@@ -12,7 +12,7 @@
 #define SLUICE_PEER_INTERNAL_H
 
 #include "frame.h"
-#include "io/strangers.h"
+#include "io/io.h"
 #include "peer/peer.h"
 
 #include <netinet/in.h>
