@@ -13,7 +13,7 @@
 
 /* --- a client of bad character ------------------------------------------------------------- */
 
-struct stranger {
+struct rude {
     const char *certificate; /* NULL: none */
     int version;             /* the newest it speaks; 0: any */
     const void *data;        /* said when TLS stands */
@@ -43,7 +43,7 @@ static bool was_closed(int fd)
     return false;
 }
 
-static SSL_CTX *make_context(const struct stranger *s)
+static SSL_CTX *make_context(const struct rude *s)
 {
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
     char file[64];
@@ -61,7 +61,7 @@ static SSL_CTX *make_context(const struct stranger *s)
     return context;
 }
 
-static void come_with_tls(uint16_t port, const struct stranger *s)
+static void come_with_tls(uint16_t port, const struct rude *s)
 {
     int fd = connect_to(port);
     SSL_CTX *context = make_context(s);
@@ -182,30 +182,30 @@ static void test_strangers_are_refused_with_one_line_each(void)
     refused("it speaks HTTP, not TLS");
     come_in_plain_text(s.b.port, "SluicePeer, but not by TLS");
     refused("it does not speak TLS");
-    come_with_tls(s.b.port, &(struct stranger){"gw-a", TLS1_2_VERSION, NULL, 0});
+    come_with_tls(s.b.port, &(struct rude){"gw-a", TLS1_2_VERSION, NULL, 0});
     refused("it speaks an older TLS than 1.3");
-    come_with_tls(s.b.port, &(struct stranger){NULL, 0, NULL, 0});
+    come_with_tls(s.b.port, &(struct rude){NULL, 0, NULL, 0});
     refused("it has no certificate");
-    come_with_tls(s.b.port, &(struct stranger){"foreign", 0, NULL, 0});
+    come_with_tls(s.b.port, &(struct rude){"foreign", 0, NULL, 0});
     refused("its certificate is refused: unable to get local issuer certificate");
-    come_with_tls(s.b.port, &(struct stranger){"expired", 0, NULL, 0});
+    come_with_tls(s.b.port, &(struct rude){"expired", 0, NULL, 0});
     refused("its certificate is refused: certificate has expired");
     length = greeting(data, "gw-a", "gw-b");
-    come_with_tls(s.b.port, &(struct stranger){"gw-x", 0, data, length});
+    come_with_tls(s.b.port, &(struct rude){"gw-x", 0, data, length});
     refused("its certificate is for gw-x, not for gw-a");
     length = greeting(data, "gw-x", "gw-b");
-    come_with_tls(s.b.port, &(struct stranger){"gw-x", 0, data, length});
+    come_with_tls(s.b.port, &(struct rude){"gw-x", 0, data, length});
     refused("gw-x is none of the peers of gw-b");
     length = greeting(data, "gw-a", "gw-z");
-    come_with_tls(s.b.port, &(struct stranger){"gw-a", 0, data, length});
+    come_with_tls(s.b.port, &(struct rude){"gw-a", 0, data, length});
     refused("it wants gw-z, and this is gw-b");
-    come_with_tls(s.b.port, &(struct stranger){"gw-a", 0, garbage, sizeof garbage});
+    come_with_tls(s.b.port, &(struct rude){"gw-a", 0, garbage, sizeof garbage});
     refused("what came is no frame");
-    come_with_tls(s.b.port, &(struct stranger){"gw-a", 0, endless, sizeof endless});
+    come_with_tls(s.b.port, &(struct rude){"gw-a", 0, endless, sizeof endless});
     refused("a frame HELLO of 1073741824 bytes");
     length = greeting(data, "gw-a", "gw-b");
     data[length - 1] ^= 1;
-    come_with_tls(s.b.port, &(struct stranger){"gw-a", 0, data, length});
+    come_with_tls(s.b.port, &(struct rude){"gw-a", 0, data, length});
     refused("a frame HELLO with a wrong checksum");
     scene_close(&s);
 }
@@ -229,7 +229,7 @@ static void test_who_is_slow_or_many_takes_little(void)
     CHECK_EQ(closed, ARRAY_SIZE(fd));
     CHECK_EQ(log_count("refused a connection for gateways"), 2);
     log_forget();
-    come_with_tls(s.b.port, &(struct stranger){"gw-a", 0, "\0\0", 2}); /* and then nothing */
+    come_with_tls(s.b.port, &(struct rude){"gw-a", 0, "\0\0", 2}); /* and then nothing */
     refused("it did not say who it is in time");
     scene_close(&s);
 }
@@ -247,7 +247,7 @@ static void test_a_second_connection_of_a_peer_does_no_harm(void)
     frame_put_head(data, FRAME_HELLO, 0, data + FRAME_HEAD_BYTES,
                    (uint32_t)(length - FRAME_HEAD_BYTES));
     CHECK_EQ(s.ear_a.lost, 0);
-    come_with_tls(s.b.port, &(struct stranger){"gw-a", 0, data, length});
+    come_with_tls(s.b.port, &(struct rude){"gw-a", 0, data, length});
     WAIT_FOR(s.ear_b.lost >= 1); /* whoever has the key of gw-a is gw-a */
     WAIT_FOR(s.ear_a.connected >= 2 && s.ear_a.is_connected && s.ear_b.is_connected);
     peer_channel_close(s.ear_a.channel);
