@@ -183,7 +183,7 @@ struct chunk {
     struct log_job *job[CHUNK_ENTRIES_MAX];
     struct job_queue finished; /* jobs that end with this chunk */
     uint32_t block;            /* where in its segment */
-    bool is_marked, is_buffered;
+    bool is_marked, is_buffered, is_durable;
     uint8_t *buffer; /* header and data, as written */
     struct awaited awaited;
     struct sluice_file_io io;
@@ -278,7 +278,9 @@ void log_add(struct cache *c, struct log_job *job, bool is_urgent);
 void log_pump(struct cache *c);
 /* Without the mutex: w->done() once all chunks that are applied now are durable. */
 void log_sync(struct cache *c, struct sync_waiter *w);
-/* The same and wait, from threads that may block.  0 or a positive errno. */
+/* [M] What a guest wants durable is so already. */
+bool log_is_durable(struct log *log);
+/* log_sync() and wait, from threads that may block.  0 or a positive errno. */
 int32_t log_sync_wait(struct cache *c);
 /* Writes a chunk that says what the log knows now, and waits; makes it durable as well. */
 int32_t log_mark_written(struct cache *c);

@@ -72,7 +72,7 @@ struct sluice_verdict cache_on_flush(void *instance, struct sluice_request *r, v
     cache_lock(c);
     c->log.is_flushed = !MUTANT(29);
     has_failed = c->log.error != 0;
-    must_sync = cache_has_log(c) && c->log.durable < c->log.applied.sequence && !has_failed;
+    must_sync = cache_has_log(c) && !has_failed && !log_is_durable(&c->log);
     is_lost = c->log.lost_blocks > 0 && !has_failed;
     if (has_failed)
         way = step_down_look(c, &f->stranded);

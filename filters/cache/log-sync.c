@@ -34,6 +34,14 @@ static void start(struct cache *c);
 static void give_up_sync(struct awaited *a);
 static void keep_sync(struct awaited *a);
 
+/* [M] From when guests want their writes durable: how they write. */
+static void learn(struct log *log)
+{
+    log->chunks_a_sync = log->is_overlapped ? 0 : log->unsynced_chunks;
+    log->unsynced_chunks = 0;
+    log->is_overlapped = false;
+}
+
 /* [M] A sync is to begin. */
 static void aim(struct cache *c)
 {
@@ -46,11 +54,8 @@ static void aim(struct cache *c)
     log->sync_target = log->applied.sequence;
     log->buffered_bytes = 0;
     log->is_guests_sync = !log->sync_now->is_keepers;
-    if (!log->is_guests_sync)
-        return;
-    log->chunks_a_sync = log->is_overlapped ? 0 : log->unsynced_chunks;
-    log->unsynced_chunks = 0;
-    log->is_overlapped = false;
+    if (log->is_guests_sync)
+        learn(log);
 }
 
 static void end_sync(struct cache *c, int32_t error)
@@ -114,29 +119,48 @@ static void start(struct cache *c)
         on_synced(io, -r);
 }
 
-void log_sync(struct cache *c, struct sync_waiter *w)
+bool log_is_durable(struct log *log)
+{
+    if (log->durable < log->applied.sequence)
+        return false;
+    if (log->unsynced_chunks)
+        learn(log);
+    return true;
+}
+
+/* [M] True: it waits for a sync; *is_first: that has to be started. */
+static bool join(struct cache *c, struct sync_waiter *w, bool *is_first)
 {
     struct log *log = &c->log;
-    bool is_first;
-    int32_t error;
 
-    cache_lock(c);
-    error = log->error;
-    is_first = !error && !log->is_syncing;
-    if (is_first || (!error && MUTANT(3))) {
+    if (log->error || (!w->is_keepers && log_is_durable(log)))
+        return false;
+    *is_first = !log->is_syncing;
+    if (*is_first || MUTANT(3)) {
         w->next = log->sync_now;
         log->sync_now = w;
-        if (is_first)
+        if (*is_first)
             aim(c);
         log->is_syncing = true;
-    } else if (!error) {
+    } else {
         w->next = log->sync_next;
         log->sync_next = w;
     }
+    return true;
+}
+
+void log_sync(struct cache *c, struct sync_waiter *w)
+{
+    bool is_first = false, waits;
+    int32_t error;
+
+    cache_lock(c);
+    waits = join(c, w, &is_first);
+    error = c->log.error;
     cache_unlock(c);
     if (is_first)
         start(c);
-    else if (error)
+    else if (!waits)
         w->done(w, error);
 }
 

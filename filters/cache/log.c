@@ -254,6 +254,15 @@ static bool is_for_page_cache(const struct log *log, const struct chunk_header *
            log->chunks_a_sync >= CHUNKS_TO_BUFFER && log->buffered_bytes < BUFFERED_BYTES_MOST;
 }
 
+/* Where each chunk has had a flush of its own, this one will have too: it is written as durable,
+ * and the flush finds nothing to do.  Only if all before it are durable, or it says nothing (R2).
+ */
+static bool is_flush_expected(const struct log *log)
+{
+    return log->chunks_a_sync == 1 && log->unsynced_chunks == 0 &&
+           (log->durable == log->head.sequence || MUTANT(36));
+}
+
 static void fill_order(struct cache *c, struct chunk_header *h)
 {
     h->order = c->options.ordered ? c->order.log : (struct log_order){.from = 0};
@@ -274,6 +283,7 @@ static void fill_header(struct log *log, struct chunk *chunk)
     h->clean = log->clean;
     fill_order(chunk->owner, h);
     chunk->is_buffered = is_for_page_cache(log, h);
+    chunk->is_durable = is_flush_expected(log);
     log->unsynced_chunks++;
     log->is_overlapped |= log->is_syncing && log->is_guests_sync;
     if (chunk->is_buffered)
@@ -301,7 +311,7 @@ static void expect(struct cache *c, struct chunk *chunk)
 {
     chunk->awaited.give_up = give_up_chunk;
     chunk->awaited.drop = keep_chunk;
-    chunk->io.flags = 0;
+    chunk->io.flags = chunk->is_durable ? SLUICE_FLAG_FUA : 0;
     await_begin(c, &chunk->awaited, &chunk->io);
     if (chunk->is_buffered) /* into memory: there is nothing to wait for */
         chunk->io.flags = 0;
@@ -364,6 +374,16 @@ static void set_errors(struct job_queue *q, int32_t error)
             job->error = error;
 }
 
+/* [M] It is in the index.  Who has come meanwhile has waited for the device's cache too: where that
+ * happens a flush apart is better. */
+static void note_durable(struct log *log, const struct chunk *chunk)
+{
+    if (!chunk->is_durable)
+        return;
+    log->durable = MAX(log->durable, chunk->header.sequence + 1);
+    log->is_overlapped |= log->jobs.first != NULL;
+}
+
 static void end_chunk(struct cache *c, int32_t error)
 {
     struct log *log = &c->log;
@@ -371,10 +391,12 @@ static void end_chunk(struct cache *c, int32_t error)
     struct job_queue finished;
 
     cache_lock(c);
-    if (error)
+    if (error) {
         log_fail(c, error, "writing to the tier failed");
-    else
+    } else {
         error = log_apply(c, chunk); /* what is in the log is not called failed, whatever else is */
+        note_durable(log, chunk);
+    }
     set_errors(&chunk->finished, error);
     finished = chunk->finished;
     chunk->finished = (struct job_queue){.first = NULL};

@@ -60,11 +60,16 @@ static struct apart *ring_of(struct home *home)
 
 bool file_fits_apart(const struct file *file, const struct io *io)
 {
-    bool moves = io->kind == IO_READ || (io->kind == IO_WRITE && !(io->flags & IO_FUA));
+    bool moves = io->kind == IO_READ || (io->kind == IO_WRITE && file_can_write_at_once(file, io));
 
     if (io->length > BYTES_MOST || !(io->kind == IO_FLUSH || (moves && file->is_direct)))
         return false;
     return (io->kind == IO_FLUSH || file_memory_fits(file, io->data)) && ring_of(io->home);
+}
+
+static bool is_durable_write(const struct io *io)
+{
+    return io->kind == IO_WRITE && (io->flags & IO_FUA);
 }
 
 static void prepare(struct apart *a)
@@ -79,6 +84,8 @@ static void prepare(struct apart *a)
         io_uring_prep_write(sqe, fd, io->data, (unsigned)io->length, io->offset);
     else
         io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+    if (is_durable_write(io))
+        sqe->rw_flags = RWF_DSYNC;
 }
 
 /* What came short, or was refused in this way, is done again in another, which may block. */
@@ -86,12 +93,10 @@ static int end(struct apart *a, int result)
 {
     struct io *io = a->io;
 
-    if (result == -EIO && io->kind != IO_FLUSH)
-        return result;
     if (io->kind == IO_FLUSH && result != -EAGAIN && result != -EINTR && result != -EINVAL)
         return file_sync_end(a->file, -result, a->written);
-    if (LIKELY(io->kind != IO_FLUSH && result == (int)io->length))
-        return 0;
+    if (LIKELY(io->kind != IO_FLUSH && (result == (int)io->length || result == -EIO)))
+        return is_durable_write(io) ? file_sync_result(a->file, MIN(result, 0)) : MIN(result, 0);
     io->progress = (uint64_t)MAX(result, 0);
     return file_run(a->file, io);
 }
@@ -108,7 +113,7 @@ static bool wait_a_while(struct apart *a, int *result)
 {
     struct __kernel_timespec ts = {.tv_nsec = PATIENCE_NS};
     struct io_uring_cqe *cqe = NULL;
-    int r = io_uring_submit_and_wait_timeout(&a->uring, &cqe, 1, &ts, NULL);
+    int r = io_syscalls.ring_submit_and_wait(&a->uring, &cqe, 1, &ts, NULL);
 
     while (r == -EINTR)
         r = io_uring_wait_cqe_timeout(&a->uring, &cqe, &ts);
@@ -129,7 +134,7 @@ enum io_status file_submit_apart(struct file *file, struct io *io)
     int result;
 
     io->progress = 0;
-    io->result = io->kind == IO_FLUSH ? file_sticky(file) : 0;
+    io->result = io->kind == IO_FLUSH || is_durable_write(io) ? file_sticky(file) : 0;
     if (io->result < 0)
         return IO_DONE;
     a->io = io;

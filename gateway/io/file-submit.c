@@ -120,7 +120,8 @@ static enum io_status loop_write(struct file *file, struct io *io)
     }
     if (io->flags & IO_FUA && file_sticky(file) < 0)
         return done(io, file_sticky(file));
-    return file->is_direct ? in_ring(file, io) : in_pool(file, io);
+    return file->is_direct && file_can_write_at_once(file, io) ? in_ring(file, io)
+                                                               : in_pool(file, io);
 }
 
 bool file_write_here(struct file *file, struct io *io)

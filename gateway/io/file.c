@@ -121,14 +121,18 @@ static void find_zeroing(struct file *file, bool is_read_only)
     file->can_zero_range = true;
 }
 
+/* A server in user space is told of RWF_DSYNC with the write, and may not know what it means:
+ * nothing is synced after it (fs/fuse/file.c, fuse_direct_write_iter). */
 static void find_abilities(struct file *file, bool is_read_only)
 {
     struct statfs fs;
+    long type =
+        !file->is_block_device && io_syscalls.fstatfs(file->fd, &fs) == 0 ? (long)fs.f_type : 0;
 
-    file->is_in_memory = !file->is_block_device && fstatfs(file->fd, &fs) == 0 &&
-                         (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+    file->is_in_memory = type == TMPFS_MAGIC || type == RAMFS_MAGIC;
     file->is_rotational = queue_setting(file->device, "rotational", 0) == 1;
-    file->can_seek = file->can_nowait = file->can_dsync = true;
+    file->can_seek = file->can_nowait = true;
+    file->can_dsync = type != FUSE_SUPER_MAGIC;
     find_zeroing(file, is_read_only);
 }
 

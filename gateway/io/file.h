@@ -60,6 +60,12 @@ int file_run(struct file *file, struct io *io) MUST_CHECK;
 /* One read without blocking, adding to io->progress: 0 when whole, -EAGAIN when more is to do. */
 int file_read_cached(struct file *file, struct io *io) MUST_CHECK;
 
+/* With FUA: write and sync are one call. */
+static inline bool file_can_write_at_once(const struct file *file, const struct io *io)
+{
+    return !(io->flags & IO_FUA) || atomic_load_explicit(&file->can_dsync, memory_order_relaxed);
+}
+
 static inline void file_note_written(struct file *file, uint64_t bytes)
 {
     if (!file->is_direct)

@@ -30,6 +30,8 @@ struct io_syscalls io_syscalls = {
     .fdatasync = fdatasync,
     .sync_file_range = sync_file_range,
     .fallocate = fallocate,
+    .fstatfs = fstatfs,
     .lseek = lseek,
     .ring_init = io_uring_queue_init_params,
+    .ring_submit_and_wait = io_uring_submit_and_wait_timeout,
 };

@@ -10,6 +10,7 @@
 #include <liburing.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 
 struct io_syscalls {
     ssize_t (*preadv2)(int fd, const struct iovec *iov, int count, off_t offset, int flags);
@@ -17,8 +18,11 @@ struct io_syscalls {
     int (*fdatasync)(int fd);
     int (*sync_file_range)(int fd, off_t offset, off_t length, unsigned flags);
     int (*fallocate)(int fd, int mode, off_t offset, off_t length);
+    int (*fstatfs)(int fd, struct statfs *fs);
     off_t (*lseek)(int fd, off_t offset, int whence);
     int (*ring_init)(unsigned entries, struct io_uring *ring, struct io_uring_params *params);
+    int (*ring_submit_and_wait)(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned count,
+                                struct __kernel_timespec *ts, sigset_t *mask);
 };
 extern struct io_syscalls io_syscalls;
 

@@ -71,6 +71,27 @@ void dev_flush_end(struct dev *d, uint64_t until)
     }
 }
 
+static bool is_apart(const struct dev_write *w, uint64_t offset, uint64_t length)
+{
+    return w->offset >= offset + length || offset >= w->offset + w->length;
+}
+
+void dev_write(struct dev *d, uint64_t offset, uint64_t length, const uint8_t *data, bool is_fua)
+{
+    uint64_t overlaps = 0;
+
+    if (!is_fua) {
+        dev_apply(d, offset, length, data);
+        return;
+    }
+    for (const struct dev_write *w = d->first; w; w = w->next)
+        if (!is_apart(w, offset, length))
+            overlaps = w->number;
+    dev_flush_end(d, overlaps); /* what is overwritten is not to come back */
+    memcpy(d->now + offset, data, length);
+    memcpy(d->media + offset, data, length);
+}
+
 void dev_apply_torn(struct dev *d, uint64_t offset, uint64_t length, const uint8_t *data)
 {
     uint32_t how = sim_below(4);

@@ -328,7 +328,7 @@ static void end_file_io(struct sluice_file_io *io, uint64_t mark)
     if (io->op == SLUICE_OP_READ)
         memcpy(io->data, ssd.now + io->offset, io->length);
     else if (io->op == SLUICE_OP_WRITE)
-        dev_apply(&ssd, io->offset, io->length, io->data);
+        dev_write(&ssd, io->offset, io->length, io->data, io->flags & SLUICE_FLAG_FUA);
     else if (io->op == SLUICE_OP_FLUSH)
         dev_flush_end(&ssd, mark);
     else

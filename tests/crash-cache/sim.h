@@ -52,6 +52,8 @@ void dev_make(struct dev *d, uint64_t size);
 void dev_wipe(struct dev *d);
 /* data NULL: zeros. */
 void dev_apply(struct dev *d, uint64_t offset, uint64_t length, const uint8_t *data);
+/* With FUA: that alone is durable. */
+void dev_write(struct dev *d, uint64_t offset, uint64_t length, const uint8_t *data, bool is_fua);
 /* What a flush that begins now makes durable when it ends. */
 uint64_t dev_flush_begin(struct dev *d);
 void dev_flush_end(struct dev *d, uint64_t until);

@@ -7,6 +7,7 @@
  */
 #include "file-fixture.h"
 
+#include <linux/magic.h>
 #include <sys/uio.h>
 
 static struct io_syscalls good_calls;
@@ -261,6 +262,134 @@ static void test_direct_writes_that_fail_are_only_their_own_failure(void)
     file_close(file);
 }
 
+/* --- a server in user space ----------------------------------------------------------------- */
+
+static unsigned syncs, dsync_writes;
+
+static int pretend_fuse(int fd, struct statfs *fs)
+{
+    int r = fstatfs(fd, fs);
+
+    fs->f_type = FUSE_SUPER_MAGIC;
+    return r;
+}
+
+static int counted_fdatasync(int fd)
+{
+    syncs++;
+    return fdatasync(fd);
+}
+
+static ssize_t counted_pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
+{
+    dsync_writes += (flags & RWF_DSYNC) != 0;
+    return pwritev2(fd, iov, count, offset, flags);
+}
+
+/* Nothing syncs after it there. */
+static void test_a_fua_write_to_a_server_in_user_space_is_followed_by_a_sync(void)
+{
+    static _Alignas(4096) uint8_t block[4096];
+
+    io_syscalls.fstatfs = pretend_fuse;
+    io_syscalls.fdatasync = counted_fdatasync;
+    io_syscalls.pwritev2 = counted_pwritev2;
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(places); i++) {
+        struct file *file = new_file("fuse", MIB, (struct file_options){.direct = i % 2});
+
+        if (!file)
+            continue;
+        syncs = 0;
+        CHECK_EQ(write_at(places[i / 2], file, IO_FUA, 0, sizeof block, block), 0);
+        CHECK_EQ(syncs, 1);
+        file_close(file);
+    }
+    CHECK_EQ(dsync_writes, 0);
+    io_syscalls = good_calls;
+}
+
+/* --- a worker's own ring -------------------------------------------------------------------- */
+
+static unsigned durable_writes, plain_writes, ring_flushes;
+static bool can_make_rings = true;
+
+static int count_and_wait(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned count,
+                          struct __kernel_timespec *ts, sigset_t *mask)
+{
+    for (unsigned i = ring->sq.sqe_head; i != ring->sq.sqe_tail; i++) {
+        const struct io_uring_sqe *sqe = &ring->sq.sqes[i & ring->sq.ring_mask];
+        bool is_durable = sqe->rw_flags & RWF_DSYNC;
+
+        durable_writes += sqe->opcode == IORING_OP_WRITE && is_durable;
+        plain_writes += sqe->opcode == IORING_OP_WRITE && !is_durable;
+        ring_flushes += sqe->opcode == IORING_OP_FSYNC;
+    }
+    return io_uring_submit_and_wait_timeout(ring, cqe, count, ts, mask);
+}
+
+static int run_apart(struct file *file, enum io_kind kind, uint32_t flags)
+{
+    static _Alignas(4096) uint8_t block[4096];
+    struct io io = {
+        .kind = kind, .flags = flags, .length = kind == IO_FLUSH ? 0 : sizeof block, .data = block};
+
+    io.home = home_current();
+    if (!file_fits_apart(file, &io)) {
+        can_make_rings = false;
+        return -ENOSYS;
+    }
+    CHECK_EQ(file_submit_apart(file, &io), IO_DONE);
+    return io.result;
+}
+
+static void test_a_durable_write_is_one_operation_of_the_ring(void)
+{
+    struct file *file = new_file("apart", MIB, (struct file_options){.direct = true});
+
+    if (!file)
+        return;
+    io_syscalls.ring_submit_and_wait = count_and_wait;
+    CHECK_EQ(run_apart(file, IO_WRITE, 0), can_make_rings ? 0 : -ENOSYS);
+    CHECK_EQ(run_apart(file, IO_WRITE, IO_FUA), can_make_rings ? 0 : -ENOSYS);
+    CHECK_EQ(run_apart(file, IO_FLUSH, 0), can_make_rings ? 0 : -ENOSYS);
+    CHECK_EQ(plain_writes, can_make_rings);
+    CHECK_EQ(durable_writes, can_make_rings);
+    CHECK_EQ(ring_flushes, can_make_rings);
+    io_syscalls = good_calls;
+    file_close(file);
+}
+
+/* What its sync was told of must not be forgotten. */
+static void test_a_durable_write_of_the_ring_tells_of_lost_writes(void)
+{
+    struct file *file = new_file("apart", MIB, (struct file_options){.direct = true});
+
+    if (!file || !can_make_rings)
+        return;
+    io_syscalls.sync_file_range = failing_sync_file_range;
+    page_cache_error = EIO;
+    CHECK_EQ(run_apart(file, IO_WRITE, IO_FUA), -EIO);
+    CHECK_EQ(file_sticky_error(file), EIO);
+    CHECK_EQ(run_apart(file, IO_WRITE, IO_FUA), -EIO);
+    CHECK_EQ(run_apart(file, IO_WRITE, 0), 0);
+    io_syscalls = good_calls;
+    file_close(file);
+}
+
+/* It writes and syncs, which can only be done where a thread may wait for it. */
+static void test_a_durable_write_does_not_go_to_the_ring_where_it_would_not_be_durable(void)
+{
+    struct file *file = new_file("apart", MIB, (struct file_options){.direct = true});
+    struct io io = {.kind = IO_WRITE, .flags = IO_FUA, .length = 4096, .home = home_current()};
+
+    if (!file || !can_make_rings)
+        return;
+    CHECK(file_fits_apart(file, &io));
+    atomic_store(&file->can_dsync, false);
+    CHECK(!file_fits_apart(file, &io));
+    file_close(file);
+}
+
 int main(void)
 {
     good_calls = io_syscalls;
@@ -274,5 +403,9 @@ int main(void)
     RUN(test_of_two_flushes_side_by_side_both_fail);
     RUN(test_without_sync_file_range_a_failed_sync_is_sticky_too);
     RUN(test_direct_writes_that_fail_are_only_their_own_failure);
+    RUN(test_a_fua_write_to_a_server_in_user_space_is_followed_by_a_sync);
+    RUN(test_a_durable_write_is_one_operation_of_the_ring);
+    RUN(test_a_durable_write_of_the_ring_tells_of_lost_writes);
+    RUN(test_a_durable_write_does_not_go_to_the_ring_where_it_would_not_be_durable);
     return end_file_tests();
 }
