@@ -10,7 +10,7 @@ import os
 import sys
 
 GRAIN, EXTENT, BLOCK, RECORD = 1 << 16, 1 << 20, 4096, 88
-BEGIN, WRITE, ZERO, TRIM, COMMIT, SNAPSHOT = 3, 4, 5, 6, 8, 17
+BEGIN, WRITE, ZERO, TRIM, COMMIT, SNAPSHOT, OF_DISK = 3, 4, 5, 6, 8, 17, 19
 TABLE = []
 for byte in range(256):
     for _ in range(8):
@@ -88,7 +88,7 @@ def record_at(ring, position, term):
     if len(head) < RECORD or not is_whole(head, 0x3352524A, 40) or number(head, 8) != position or number(head, 16) < term:
         return None
     kind = head[46]
-    payload = number(head, 72) if kind in (WRITE, COMMIT, SNAPSHOT) else 0
+    payload = number(head, 72) if kind in (WRITE, COMMIT, SNAPSHOT, OF_DISK) else 0
     frame = ring[at + 40 : at + RECORD + payload]
     bare = frame[:40] + bytes(4) + frame[44:]
     if number(frame, 0, 4) != 0x31465253 or number(frame, 4, 2) != 1 or number(frame, 40, 4) != crc(bare):
@@ -126,7 +126,7 @@ def spilled_at(ring, position, life):
         return None
     frame = ring[at + 40 : at + 40 + number(head, 32)]
     bare = frame[:40] + bytes(4) + frame[44:]
-    if number(frame, 0, 4) != 0x31465253 or frame[6] not in (WRITE, ZERO, TRIM) or number(frame, 40, 4) != crc(bare):
+    if number(frame, 0, 4) != 0x31465253 or frame[6] not in (WRITE, ZERO, TRIM, OF_DISK) or number(frame, 40, 4) != crc(bare):
         return None
     return {"kind": frame[6], "seq": number(frame, 16), "offset": number(frame, 24), "bytes": number(frame, 32), "data": frame[48:],
             "before": number(head, 24), "end": position + (40 + len(frame) + 7) // 8 * 8}

@@ -160,6 +160,20 @@ void captured_leave(struct captured *c, struct sluice_verdict v)
     sluice_resume(c->member->disk, c->request, v);
 }
 
+/* Where there is no stream the next batch brings it. */
+void capture_record(struct replica *r, struct frame *f, const void *payload)
+{
+    if (goes_to_link(r) && is_left_behind(r) && !spill_begin(r) && link_mirrors(r))
+        leave_behind(r);
+    r->seq++;
+    if ((!goes_to_link(r) && !r->spill.is_spilling) || MUTANT(130))
+        return;
+    f->epoch = lineage_tip(&r->super.lineage).epoch;
+    f->seq = r->seq;
+    spill_note(r, f->seq);
+    put_part(r, f, payload, f->bytes);
+}
+
 static const char *why_waiting(const struct replica *r, const struct captured *c)
 {
     if (!is_taking(r))

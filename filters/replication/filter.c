@@ -475,5 +475,6 @@ static const struct sluice_filter filter = {
     .prefetch = SLUICE_PASS_UNSEEN,
     .cancel = cancel,
     .event = event,
+    .record = replica_record,
 };
 SLUICE_FILTER(filter)

@@ -43,6 +43,8 @@ enum frame_type {
                       may hold something; FRAME_REFUSED: a sentence */
     FRAME_SNAPSHOT,    /* source: offset: of a disk; what came before is in it; payload: its name */
     FRAME_SNAPSHOTTED, /* target: epoch: the nonce; FRAME_REFUSED: a sentence */
+    FRAME_RECORD, /* source: offset: of a disk; what came before it has come before it; payload:
+                     struct record; seq 0: as it is now, in a batch */
     FRAME_TYPES
 };
 #define FRAME_UNSTAGED \
@@ -70,6 +72,30 @@ static inline bool frame_changes_data(const struct frame *f)
 {
     return f->type == FRAME_WRITE || f->type == FRAME_ZERO || f->type == FRAME_TRIM;
 }
+
+/* Has a sequence number of its own, outside of a batch. */
+static inline bool frame_is_numbered(const struct frame *f)
+{
+    return frame_changes_data(f) || f->type == FRAME_RECORD;
+}
+
+/* --- what a RECORD carries: something that belongs to a disk and is not its data
+ * --------------------------------------------------------------------
+ */
+
+#define RECORD_NAME_MAX 31u
+#define RECORD_HEAD_MAX (2u + RECORD_NAME_MAX)
+#define RECORD_DATA_MAX (512u << 10)
+struct record {
+    char name[RECORD_NAME_MAX + 1];
+    const uint8_t *data;
+    size_t length;
+};
+/* A version u8, the length of the name u8, the name; the data follow.  How many bytes that is, at
+ * most RECORD_HEAD_MAX. */
+size_t record_put_head(uint8_t *out, const char *name);
+/* NULL, or what is wrong.  `data` points into the payload. */
+const char *record_get(struct record *record, const uint8_t *payload, size_t length);
 
 /* --- numbers in payloads and files
  * -------------------------------------------------------------------- */

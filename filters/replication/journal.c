@@ -70,6 +70,8 @@ static void link_entry(struct journal *j, struct entry *e)
     *j->last = e;
     j->last = &e->next;
     j->newest = e;
+    if (!j->untaken && e->frame.type == FRAME_RECORD && !e->is_applied)
+        j->untaken = e;
     if (!j->appended)
         j->appended = e;
     if (!j->uncounted)
@@ -106,7 +108,8 @@ static void written(struct replica *r, struct entry *e, int32_t error)
         link_fall(r, "the journal cannot be written");
     else
         e->is_journaled = true;
-    if (e->is_journaled && r->journal.memory > MEMORY_MAX && e->frame.type == FRAME_WRITE) {
+    if (e->is_journaled && r->journal.memory > MEMORY_MAX &&
+        (e->frame.type == FRAME_WRITE || e->frame.type == FRAME_RECORD)) {
         free(e->record); /* read back when its turn comes */
         e->record = NULL;
         r->journal.memory -= e->length;
@@ -257,6 +260,8 @@ static void free_entry(struct journal *j, struct entry *e)
     journal_drop_record(j, e);
     j->failing -= e->error != 0;
     j->snapshots -= e->frame.type == FRAME_SNAPSHOT;
+    if (j->untaken == e)
+        j->untaken = NULL; /* what is cut goes with all that is behind it */
     free(e);
 }
 
@@ -327,7 +332,8 @@ static int make_durable(struct replica *r)
 
 static bool has_payload(uint8_t type)
 {
-    return type == FRAME_WRITE || type == FRAME_COMMIT || type == FRAME_SNAPSHOT;
+    return type == FRAME_WRITE || type == FRAME_COMMIT || type == FRAME_SNAPSHOT ||
+           type == FRAME_RECORD;
 }
 
 /* A record at this position: its frame and term; `record` holds it whole.  False: there is none. */
@@ -356,6 +362,14 @@ static bool read_record(struct replica *r, uint64_t position, uint8_t *record, s
     return !frame_get(frame, record + HEAD_BYTES, FRAME_BYTES + payload);
 }
 
+static void note_batch(struct replica *r, struct entry *e, const uint8_t *payload)
+{
+    if (e->frame.type == FRAME_BEGIN)
+        r->begin_entry = e;
+    else if (e->frame.type == FRAME_COMMIT && target_recover_commit(r, payload, e->length))
+        r->begin_entry = NULL;
+}
+
 /* Takes one record over.  True: there was one, and *position is behind it. */
 static bool take_record(struct replica *r, uint64_t *position, uint8_t *record)
 {
@@ -382,16 +396,14 @@ static bool take_record(struct replica *r, uint64_t *position, uint8_t *record)
     e->term = term;
     e->length = has_payload(frame.type) ? (uint32_t)frame.bytes : 0;
     e->is_journaled = e->is_redo = true;
+    /* It was served: every batch in it is taken over, every snapshot made, every record taken;
+     * those of its guests are newer. */
+    e->is_applied = r->super.backlog_end &&
+                    (frame.type == FRAME_SNAPSHOT || (frame.type == FRAME_RECORD && !MUTANT(133)));
     link_entry(j, e);
     j->appended = j->uncounted = NULL;
-    if (r->super.backlog_end)
-        /* It was served: every batch in it is taken over, every snapshot made. */
-        e->is_applied = frame.type == FRAME_SNAPSHOT;
-    else if (frame.type == FRAME_BEGIN)
-        r->begin_entry = e;
-    else if (frame.type == FRAME_COMMIT &&
-             target_recover_commit(r, record + RECORD_BYTES, e->length))
-        r->begin_entry = NULL;
+    if (!r->super.backlog_end)
+        note_batch(r, e, record + RECORD_BYTES);
     if (frame.seq > r->journaled_seq)
         r->journaled_seq = frame.seq;
     if (frame.seq > r->has_seq)

@@ -49,7 +49,7 @@ bool lineage_get(struct lineage *l, const uint8_t *at, size_t length)
     return true;
 }
 
-enum { SAYS_EVIDENCE = 1, SAYS_ALONE = 2, SAYS_GROWS = 4, SAYS_SNAPSHOTS = 8 };
+enum { SAYS_EVIDENCE = 1, SAYS_ALONE = 2, SAYS_GROWS = 4, SAYS_SNAPSHOTS = 8, SAYS_RECORDS = 16 };
 
 size_t hello_put(uint8_t *out, const struct hello *h)
 {
@@ -59,7 +59,8 @@ size_t hello_put(uint8_t *out, const struct hello *h)
     le_put(&at, h->data, 1);
     le_put(&at,
            (h->has_evidence ? SAYS_EVIDENCE : 0) | (h->was_alone ? SAYS_ALONE : 0) |
-               (h->can_grow ? SAYS_GROWS : 0) | (h->can_snapshot ? SAYS_SNAPSHOTS : 0),
+               (h->can_grow ? SAYS_GROWS : 0) | (h->can_snapshot ? SAYS_SNAPSHOTS : 0) |
+               (h->can_record ? SAYS_RECORDS : 0),
            6);
     le_put(&at, h->size_bytes, 8);
     le_put(&at, h->seq, 8);
@@ -83,6 +84,7 @@ bool hello_get(struct hello *h, const uint8_t *data, size_t length)
     h->was_alone = says & SAYS_ALONE;
     h->can_grow = says & SAYS_GROWS;
     h->can_snapshot = says & SAYS_SNAPSHOTS;
+    h->can_record = says & SAYS_RECORDS;
     h->size_bytes = le_get(&at, 8);
     h->seq = le_get(&at, 8);
     h->disk_id = le_get(&at, 8);

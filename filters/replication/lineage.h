@@ -38,6 +38,7 @@ struct hello {
     bool was_alone;    /* acknowledged writes that the peer may lack */
     bool can_grow;     /* knows RESIZE */
     bool can_snapshot; /* knows SNAPSHOT */
+    bool can_record;   /* knows RECORD */
     uint64_t size_bytes, seq;
     uint64_t disk_id; /* of the disk's UUID */
     uint64_t has_seq; /* everything of its sources up to here, durably */

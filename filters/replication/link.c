@@ -180,6 +180,7 @@ static struct hello self(const struct replica *r)
                           .was_alone = r->super.was_alone,
                           .can_grow = true,
                           .can_snapshot = true,
+                          .can_record = true,
                           .size_bytes = r->size_bytes,
                           .seq = r->seq,
                           .disk_id = members_id(r),
@@ -385,6 +386,7 @@ static void (*const takes[FRAME_TYPES])(struct replica *, const struct frame *, 
     [FRAME_RESIZED] = growth_take_answer,
     [FRAME_SNAPSHOT] = target_take,
     [FRAME_SNAPSHOTTED] = snapshot_take_answer,
+    [FRAME_RECORD] = target_take,
 };
 
 static void fall_to(struct replica *r, enum link_state state, const char *reason)

@@ -502,6 +502,7 @@ static void leave(struct member *m)
 {
     if (m->r && (m->is_lone || unshare_replica(m->disk)))
         replica_free(m->r);
+    records_free(m);
     free(m);
 }
 

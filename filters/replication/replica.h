@@ -20,6 +20,7 @@
  *     roles.c      promotion, demotion, peer loss
  *     growth.c     the disk grows while it serves, the follower's first
  *     snapshot.c   snapshots at the same instant on both sides
+ *     records.c    what belongs to a disk and is not its data: reservations
  *     seal.c       what only the loser of two primaries has is kept before it is overwritten
  *
  * Threads: everything in struct replica is under its mutex, held for microseconds and never across
@@ -159,6 +160,7 @@ struct journal {
     struct entry *newest;
     struct entry *appended;  /* the first that has no place yet; they get one in order */
     struct entry *uncounted; /* the first that is not written, or not looked at since */
+    struct entry *untaken;   /* the first RECORD that the gateway has not taken */
     uint64_t memory;         /* payload bytes kept */
     unsigned writing, applying;
     unsigned failing;   /* entries with an error */
@@ -262,6 +264,14 @@ struct snapshots {
     uint64_t missed_until; /* of the journal: what an earlier process had before, and not made */
 };
 
+/* The newest record of its name, as the gateway has told it. */
+struct kept_record {
+    char name[RECORD_NAME_MAX + 1];
+    uint8_t *payload; /* with its head, as in a frame; NULL: none */
+    size_t length;
+};
+#define RECORDS_MAX 4u
+
 /* An instance of the filter: a disk of the group, which may be all of it. */
 struct member {
     struct replica *r;
@@ -272,6 +282,7 @@ struct member {
     uint32_t inside;             /* requests of its guests that were captured and have not left */
     bool is_parked, is_lone;
     bool guests_left; /* whoever still waits here, or comes, has no client any more */
+    struct kept_record records[RECORDS_MAX];
 };
 #define MEMBERS_MAX 64u
 
@@ -589,6 +600,8 @@ struct sluice_verdict capture_start(struct member *m, struct sluice_request *req
 struct sluice_verdict capture_end(struct replica *r, struct sluice_request *request,
                                   struct captured *c);
 enum sluice_cancel_answer capture_cancel(struct replica *r, struct captured *c);
+/* A record that has changed gets its number. */
+void capture_record(struct replica *r, struct frame *frame, const void *payload);
 /* Something changed: those that waited to begin, those that waited for the peer. */
 void capture_admit(struct replica *r);
 void captured_append(struct captured ***last, struct captured *c);
@@ -633,6 +646,20 @@ void snapshot_load(struct replica *r); /* blocks, without the mutex */
 /* The entry is not applied, so nothing behind it is.  Begins it when it is the next one; true: it
  * has to be read back first. */
 bool snapshot_holds(struct replica *r, struct entry *e);
+
+/* --- records.c
+ * --------------------------------------------------------------------------------------------
+ */
+
+/* The gateway tells; without the mutex. */
+int replica_record(void *instance, const char *name, const void *data, size_t length);
+void records_free(struct member *m);
+/* In a batch: all, as they are now. */
+void records_send_all(struct replica *r);
+/* Hands the next one of the journal to the gateway, which blocks: lets go of the mutex meanwhile.
+ */
+void records_take(struct replica *r);
+void records_tell(struct replica *r, struct sluice_reply *reply);
 
 /* --- resync.c
  * --------------------------------------------------------------------------------------------------------
@@ -726,6 +753,10 @@ void target_stop(struct replica *r);
 void target_take(struct replica *r, const struct frame *frame, const void *message, size_t length);
 void target_on_journaled(struct replica *r);
 void target_on_synced(struct replica *r);
+/* The entry was being applied: it is, or it is tried again. */
+void target_on_applied(struct replica *r, struct entry *e, int32_t error);
+/* Its payload is only in the journal: is_applying until it is here; it is looked at again. */
+void target_read_back(struct replica *r, struct entry *e);
 /* It cannot take a batch now: the source is told why. */
 void target_refuse(struct replica *r, const char *sentence);
 /* Without the mutex: applies, makes checkpoints, ends commits. */

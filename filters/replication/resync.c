@@ -313,7 +313,9 @@ void resync_send_commit(struct replica *r, uint64_t seq)
     struct frame f = {.type = FRAME_COMMIT, .epoch = epoch_of(r), .seq = seq, .bytes = length};
 
     if (!is_epoch_kept(r))
-        return; /* once more when it is */
+        return;                 /* once more when it is */
+    if (!r->spill.is_replaying) /* those of a replay come in their order */
+        records_send_all(r);
     r->commit_is_sent = true;
     r->commit_seq = seq;
     spill_on_commit(r, seq);

@@ -170,6 +170,24 @@ static struct telling tell_secondary(const struct replica *r)
                             "bring the primary back, or promote this side"};
 }
 
+static struct telling tell_failing(const struct replica *r)
+{
+    const struct entry *e = r->journal.untaken;
+
+    if (r->journal.failing == 1 && e && e->error)
+        return (struct telling){
+            SLUICE_HEALTH_FAILED,
+            "the peer's reservations cannot be kept here, or not be read from the journal; until "
+            "they are, this side cannot be promoted",
+            "look at the file system of the state folder, and at the disk of the journal; it is "
+            "tried again"};
+    return (struct telling){
+        SLUICE_HEALTH_FAILED,
+        "what the peer wrote cannot be written here, or not be read from the journal; it stays "
+        "in the journal, and guests' requests for it fail",
+        "look at the backing, and at the disk of the journal; it is tried again"};
+}
+
 void roles_tell(struct replica *r)
 {
     struct telling t = r->super.role == REPLICA_PRIMARY ? tell_primary(r) : tell_secondary(r);
@@ -179,11 +197,7 @@ void roles_tell(struct replica *r)
                              "verify has found that the two copies differ: see `sluice verify`",
                              "`sluice verify --repair DISK` sends what differs to the peer"};
     if (r->journal.failing)
-        t = (struct telling){
-            SLUICE_HEALTH_FAILED,
-            "what the peer wrote cannot be written here, or not be read from the journal; it stays "
-            "in the journal, and guests' requests for it fail",
-            "look at the backing, and at the disk of the journal; it is tried again"};
+        t = tell_failing(r);
     if (r->super.is_split)
         t = (struct telling){
             SLUICE_HEALTH_FAILED,

@@ -240,6 +240,10 @@ static bool send_record(struct replica *r, const uint8_t *message, size_t length
         return false;
     if (f.seq <= s->sent_seq)
         return true;
+    if (f.type == FRAME_RECORD && !r->theirs.can_record) {
+        s->sent_seq = f.seq;
+        return true;
+    }
     f.epoch = lineage_tip(&r->super.lineage).epoch;
     o = link_make(&f, frame_payload(message), length - FRAME_BYTES);
     if (!o)
@@ -368,7 +372,7 @@ static bool read_record(struct replica *r, uint64_t position, uint64_t *end, uin
         return false;
     length = find_record(s, s->in, have, position, prev);
     if (length <= 0 || (frame_get(&f, s->in + HEAD_BYTES, (size_t)length) && !MUTANT(82)) ||
-        !frame_changes_data(&f) || !f.seq)
+        !frame_is_numbered(&f) || !f.seq)
         return false;
     *end = position + spill_record_bytes((uint64_t)length);
     return true;

@@ -144,7 +144,7 @@ static const char *wrong_with(const struct replica *r, const struct frame *f)
         return "a write past the end of the disk";
     if (f->seq && f->seq < r->received_seq)
         return "a frame that comes again";
-    if (frame_changes_data(f) && f->seq && f->seq == r->received_seq)
+    if (frame_is_numbered(f) && f->seq && f->seq == r->received_seq)
         return "a write that comes again";
     return NULL;
 }
@@ -318,8 +318,8 @@ static void note_worked(struct replica *r, struct entry *e)
     if (!e->error)
         return;
     e->error = 0;
-    if (--r->journal.failing == 0)
-        roles_tell(r);
+    r->journal.failing--;
+    roles_tell(r);
 }
 
 /* All of its range, or what counts of it: see backlog.h. */
@@ -341,18 +341,23 @@ static void end_entry(struct replica *r, struct entry *e)
     mark_applied(r);
 }
 
-static void on_applied(struct sluice_io *io, int32_t error)
+void target_on_applied(struct replica *r, struct entry *e, int32_t error)
 {
-    struct entry *e = (struct entry *)(void *)((char *)io - offsetof(struct entry, io));
-    struct replica *r = e->r;
-
-    replica_lock(r);
     r->journal.applying--;
     e->is_applying = false;
     if (error)
         note_failed(r, e, error);
     else
         end_entry(r, e);
+}
+
+static void on_applied(struct sluice_io *io, int32_t error)
+{
+    struct entry *e = (struct entry *)(void *)((char *)io - offsetof(struct entry, io));
+    struct replica *r = e->r;
+
+    replica_lock(r);
+    target_on_applied(r, e, error);
     replica_unlock(r);
 }
 
@@ -385,7 +390,7 @@ static void on_read_back(struct sluice_file_io *io, int32_t error)
 }
 
 /* Its data are only in the journal: they are read, and it is looked at again. */
-static void read_back(struct replica *r, struct entry *e)
+void target_read_back(struct replica *r, struct entry *e)
 {
     e->record = calloc(1, (RECORD_BYTES + e->length + 7) & ~7u);
     if (!e->record)
@@ -401,6 +406,7 @@ static void read_back(struct replica *r, struct entry *e)
     if (sluice_file_submit(r->disk, r->journal.file, &e->file_io) < 0) {
         e->is_applying = false;
         r->journal.applying--;
+        journal_drop_record(&r->journal, e);
     }
 }
 
@@ -435,7 +441,7 @@ static bool must_wait(const struct replica *r, const struct entry *e)
 
 /* All that came is in the journal, durably, and is part of what may be served.  A snapshot has to
  * be made first, at its place. */
-static bool is_taken(const struct replica *r)
+static bool is_kept(const struct replica *r)
 {
     const struct journal *j = &r->journal;
 
@@ -447,7 +453,7 @@ bool target_may_serve(const struct replica *r)
 {
     const struct journal *j = &r->journal;
 
-    if (!is_taken(r) || (r->backlog.is_short && j->first))
+    if (!is_kept(r) || (j->untaken && !MUTANT(132)) || (r->backlog.is_short && j->first))
         return false;
     /* Redo would do what is applied already once more, over what guests write. */
     return r->has_backlog ||
@@ -466,7 +472,7 @@ static bool ends_applying(struct replica *r, const struct entry *e)
  * what is applied would take too long. */
 static bool is_paused(const struct replica *r)
 {
-    return members_rest(r) || (r->is_promoting && is_taken(r) && !r->backlog.is_short) ||
+    return members_rest(r) || (r->is_promoting && is_kept(r) && !r->backlog.is_short) ||
            (r->has_backlog && r->backlog.unflushed >= UNFLUSHED_MAX);
 }
 
@@ -484,11 +490,11 @@ static struct entry *next_in_order(struct replica *r)
             return NULL;
         if (e->frame.type == FRAME_SNAPSHOT && !e->is_applied) {
             if (snapshot_holds(r, e))
-                read_back(r, e);
+                target_read_back(r, e);
             if (!e->is_applied && !MUTANT(101))
                 return NULL;
         }
-        if (e->is_applied || e->is_applying)
+        if (e->is_applied || e->is_applying || e->frame.type == FRAME_RECORD)
             continue;
         if (!frame_changes_data(&e->frame)) {
             e->is_applied = true;
@@ -497,7 +503,7 @@ static struct entry *next_in_order(struct replica *r)
         if (must_wait(r, e) || (e->error && sluice_now_ns(r->disk) < e->retry_ns))
             continue;
         if (needs_reading(e)) {
-            read_back(r, e);
+            target_read_back(r, e);
             continue;
         }
         return e;
@@ -513,7 +519,7 @@ static struct entry *next_to_apply(struct replica *r)
 
         if (!e || !needs_reading(e))
             return e ? e : next_in_order(r);
-        read_back(r, e);
+        target_read_back(r, e);
         if (!e->is_applying)
             return NULL; /* no memory for it now */
     }
@@ -596,6 +602,7 @@ static void apply(struct replica *r)
     replica_lock(r);
     if (!r->journal.is_syncing && wants_sync(r))
         sync_in_time(r);
+    records_take(r);
     while (!r->is_closing && (e = next_to_apply(r))) {
         prepare_io(r, e);
         replica_unlock(r);

@@ -52,6 +52,7 @@ static void tell_state(struct replica *r, struct sluice_reply *reply)
     backlog_tell(r, reply);
     spill_tell(r, reply);
     snapshot_tell(r, reply);
+    records_tell(r, reply);
     members_tell(r, reply);
     seed_tell(r, reply);
     verify_tell(r, reply);

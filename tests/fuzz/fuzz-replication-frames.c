@@ -4,8 +4,8 @@
  * is mended first, so that the checks behind it are reached too.
  *
  * True of every answer: what is accepted is the very message that frame_put() writes; a greeting
- * that is accepted comes back from its own bytes, is no fork of itself, and both sides that say the
- * same thing come to plans that fit each other.
+ * or a record that is accepted comes back from its own bytes; a greeting is no fork of itself, and
+ * both sides that say the same thing come to plans that fit each other.
  */
 #include "replication/frames.h"
 #include "replication/lineage.h"
@@ -45,6 +45,19 @@ static void check_greeting(const uint8_t *data, size_t bytes)
     assert(plan == (hello.role == REPLICA_PRIMARY ? PLAN_SPLIT : PLAN_WAIT));
 }
 
+static void check_record(const uint8_t *payload, size_t bytes)
+{
+    uint8_t head[RECORD_HEAD_MAX];
+    struct record record;
+    size_t length;
+
+    if (record_get(&record, payload, bytes))
+        return;
+    length = record_put_head(head, record.name);
+    assert(memcmp(head, payload, length) == 0);
+    assert(record.data == payload + length && length + record.length == bytes);
+}
+
 static void check_message(const uint8_t *message, size_t bytes)
 {
     struct lineage lineage;
@@ -57,6 +70,8 @@ static void check_message(const uint8_t *message, size_t bytes)
     assert(memcmp(again, message, 40) == 0);
     if (frame.type == FRAME_HELLO)
         check_greeting(frame_payload(message), bytes - FRAME_BYTES);
+    if (frame.type == FRAME_RECORD)
+        check_record(frame_payload(message), bytes - FRAME_BYTES);
     if (frame.type == FRAME_COMMIT)
         lineage_get(&lineage, frame_payload(message), bytes - FRAME_BYTES);
 }

@@ -19,8 +19,68 @@ static uint64_t version_count, base_seq, nobodys; /* versions up to this one no 
 /* served: acknowledged, and the primary itself has not lost it since. */
 static uint64_t acknowledged[BLOCKS], served[BLOCKS], flushed[BLOCKS], zeroed[BLOCKS];
 
+/* --- records
+ * -----------------------------------------------------------------------------------------------
+ */
+
+#define RECORDS 4096u
+static struct told {
+    uint64_t version, seq;
+} told[DISKS][RECORDS];
+static unsigned told_count[DISKS];
+static uint64_t record_count, record_acknowledged[DISKS];
+static uint8_t told_at[RECORDS];
+
+static void reset_records(void)
+{
+    memset(told_count, 0, sizeof told_count);
+    memset(record_acknowledged, 0, sizeof record_acknowledged);
+    record_count = 0;
+}
+
+uint64_t history_record_next(int node)
+{
+    if (++record_count >= RECORDS)
+        abort();
+    told_at[record_count] = (uint8_t)node;
+    return record_count;
+}
+
+void history_record_told(unsigned disk, uint64_t version, uint64_t seq)
+{
+    told[disk][told_count[disk]++] = (struct told){version, seq};
+}
+
+uint64_t history_record_last(unsigned disk)
+{
+    return told_count[disk] ? told[disk][told_count[disk] - 1].version : 0;
+}
+
+void history_record_mark(uint64_t *mark)
+{
+    for (unsigned d = 0; d < DISKS; d++)
+        mark[d] = history_record_last(d);
+}
+
+void history_record_acknowledge(const uint64_t *mark)
+{
+    for (unsigned d = 0; d < DISKS; d++)
+        if (mark[d] > record_acknowledged[d])
+            record_acknowledged[d] = mark[d];
+}
+
+static void settle_record(unsigned disk, uint64_t version)
+{
+    while (told_count[disk] && history_record_last(disk) > version)
+        told_count[disk]--;
+    if (version && history_record_last(disk) != version)
+        history_record_told(disk, version, 0);
+    record_acknowledged[disk] = version;
+}
+
 void history_reset(void)
 {
+    reset_records();
     version_count = base_seq = nobodys = 0;
     memset(acknowledged, 0, sizeof acknowledged);
     memset(served, 0, sizeof served);
@@ -184,6 +244,60 @@ void history_check_prefix(const uint8_t *image, const char *when)
         }
 }
 
+/* The highest number of a write that the image has, and the lowest of one that it lacks. */
+static void find_instant(const uint8_t *image, uint64_t *last, uint64_t *missing)
+{
+    *last = base_seq;
+    *missing = UINT64_MAX;
+    for (uint64_t v = 1; v <= version_count; v++)
+        for (uint64_t b = writes[v].block;
+             writes[v].is_captured && b < writes[v].block + writes[v].count; b++) {
+            uint64_t seq = seq_of_block(&writes[v], b);
+
+            for (uint64_t s = b * (BLOCK / SECTOR); s < (b + 1) * (BLOCK / SECTOR); s++) {
+                uint64_t there = version_at(image, s);
+
+                if (there == v && !writes[v].is_zero && seq > *last)
+                    *last = seq;
+                if (there < v && seq > base_seq && seq < *missing)
+                    *missing = seq;
+            }
+        }
+}
+
+/* The image has something that came after it; of one that another history has left, which has
+ * counted in another way, nobody knows. */
+static bool is_before(const struct told *t, uint64_t last)
+{
+    return t->seq && t->seq <= last;
+}
+
+void history_record_check(int node, unsigned disk, uint64_t version, const uint8_t *image,
+                          bool is_protected, const char *when)
+{
+    uint64_t last, missing;
+    unsigned at = 0;
+
+    find_instant(image, &last, &missing);
+    while (at < told_count[disk] && told[disk][at].version != version)
+        at++;
+    if (version > record_count || (version && at == told_count[disk] && told_at[version] != node))
+        pair_violation("%s: disk %u has record %u, of another history", when, disk,
+                       (unsigned)version);
+    else if (is_protected && version < record_acknowledged[disk])
+        pair_violation("%s: disk %u has record %u, acknowledged was %u", when, disk,
+                       (unsigned)version, (unsigned)record_acknowledged[disk]);
+    else if (version && at + 1 < told_count[disk] && is_before(&told[disk][at + 1], last))
+        pair_violation("%s: disk %u has record %u and writes after the next one", when, disk,
+                       (unsigned)version);
+    else if (!version && told_count[disk] && is_before(&told[disk][0], last))
+        pair_violation("%s: disk %u has no record and writes after the first one", when, disk);
+    else if (at < told_count[disk] && version && told[disk][at].seq > missing)
+        pair_violation("%s: disk %u has record %u and lacks writes before it", when, disk,
+                       (unsigned)version);
+    settle_record(disk, version);
+}
+
 static uint64_t least_of_block(const uint8_t *image, uint64_t block)
 {
     uint64_t least = UINT64_MAX;
@@ -247,4 +361,20 @@ bool history_is_only_here(int node, const uint8_t *image, uint64_t sector)
     return version && is_whole(image + sector * SECTOR) && version <= version_count &&
            block >= w->block && block < w->block + w->count && w->written_at >> node & 1 &&
            !(w->seen_at >> (1 - node) & 1);
+}
+
+void history_tell_difference(const uint8_t *primary, const uint8_t *secondary)
+{
+    for (unsigned b = 0; b < BLOCKS; b++) {
+        const uint8_t *mine = primary + b * BLOCK, *theirs = secondary + b * BLOCK;
+        uint64_t versions[2];
+
+        if (memcmp(mine, theirs, BLOCK) == 0)
+            continue;
+        memcpy(&versions[0], mine, 8);
+        memcpy(&versions[1], theirs, 8);
+        pair_violation("after healing block %u is %u on the primary and %u on the secondary", b,
+                       (unsigned)versions[0], (unsigned)versions[1]);
+        return;
+    }
 }

@@ -46,4 +46,28 @@ bool history_is_not_older(const uint8_t *image, const uint8_t *than, uint64_t se
 /* What is there now is what counts from now on; is_flushed: what was flushed is so here too. */
 void history_settle(const uint8_t *image, bool is_flushed);
 
+/* --- records: versions that go with a disk, each told at a sequence number --- */
+
+/* Side `node` was told the next version of this disk: it; then, the number it was given. */
+uint64_t history_record_next(int node);
+void history_record_told(unsigned disk, uint64_t version, uint64_t seq);
+/* A flush is issued now, and ends: what was told before it is with the peer. */
+void history_record_mark(uint64_t *mark);
+void history_record_acknowledge(const uint64_t *mark);
+/* This side has been promoted with that version of the disk, beside this image: it is of the same
+ * instant, and with is_protected not older than any that was acknowledged.  It counts from now on.
+ */
+void history_record_check(int node, unsigned disk, uint64_t version, const uint8_t *image,
+                          bool is_protected, const char *when);
+uint64_t history_record_last(unsigned disk);
+/* told.c: a guest changes one at this side, if it is the primary; those of a side that has been
+ * promoted; at the end both sides have the last ones. */
+void told_change(int node);
+void told_check(int node, const uint8_t *image, bool is_protected, const char *when);
+void told_check_healed(int home);
+void told_promoting(int node);
+extern unsigned long told_behind; /* promotions whose journal had some to be taken */
+/* Which block differs. */
+void history_tell_difference(const uint8_t *primary, const uint8_t *secondary);
+
 #endif

@@ -477,6 +477,7 @@ static const struct sluice_host host = {
     .role = do_role,
     .role_request = do_role_request,
     .wish = do_wish,
+    .record_arrived = records_arrived,
     .gate = do_gate,
     .gate_is_drained = do_gate_is_drained,
     .channel_open = line_open,
@@ -532,6 +533,7 @@ void nodes_wipe(void)
         for (unsigned slot = 0; slot < SEALS_MAX; slot++)
             device_wipe(&n->seals[slot]);
         memset(n->state, 0, sizeof n->state);
+        memset(n->records, 0, sizeof n->records);
         n->power_cuts = n->stales = 0;
         n->fails_io = n->is_full = n->is_damaged = n->no_room = n->is_slow = false;
         n->old_bytes = 0;
@@ -615,6 +617,7 @@ int node_start(struct node *n, const struct pair_settings *s)
     status = open_disks(n, v);
     n->r = status == 0 ? n->members[0]->r : NULL;
     if (n->r) {
+        records_join(n);
         n->r->seed.mode = n->r->seed.usual = s->sends_all ? SEED_SEND_ALL : SEED_ASK;
         say_journal(n);
         node_resume(n);

@@ -9,7 +9,10 @@
  *     line.c     the link between the two nodes
  *     node.c     one gateway: the host's table over devices, requests, timers; disks of a group
  *     disks.c    the disks of a node, and how one grows
+ *     records.c  what goes with a disk beside its data, at either side
  *     history.c  what was written, acknowledged and flushed, and what an image may hold
+ *     told.c     the changes of that, and who has to have them
+ *     seals.c    what is overwritten was sealed
  *     simulator.c  the guest, the faults, the seeds
  */
 #ifndef SLUICE_SIMULATOR_PAIR_H
@@ -118,7 +121,8 @@ struct node {
     uint64_t old_bytes;          /* its backing holds something up to here, also beyond the end */
     bool no_room;                /* it cannot grow now */
     uint64_t power_cuts, stales; /* stales: times that it took the peer's disk for an older one */
-    bool is_damaged; /* its journal, where it was durable and a later record knows of it */
+    bool is_damaged;         /* its journal, where it was durable and a later record knows of it */
+    uint64_t records[DISKS]; /* versions, as the gateway has them on disk; 0: none */
 };
 extern struct node nodes[NODES];
 /* The state file of this name; NULL: there is none. */
@@ -167,6 +171,11 @@ extern unsigned long snapshots_made; /* by the peer */
 /* True: node_end_wish() is to follow, if it lives so long. */
 bool node_grant_wish(struct node *n, struct sluice_wish *wish);
 void node_end_wish(struct node *n, struct sluice_wish *wish);
+extern bool pair_has_records; /* the gateways have some */
+/* The filter has been opened: it is told what there is. */
+void records_join(struct node *n);
+void records_change(struct node *n, unsigned disk, uint64_t version);
+int records_arrived(struct sluice_disk *disk, const char *name, const void *data, size_t length);
 /* Offset and disk are those of its block; a flush is one of q->disk. */
 void node_submit(struct guest_request *q);
 /* The disk of the group that has all of these blocks; node.disk_count: none has. */

@@ -10,6 +10,7 @@
  *               [--grow]: the disk is smaller at first, and grows; snapshots
  *               [--backlog]: slow disks, promotions while much is not applied, and
  * deaths while it is served
+ *               [--records]: each seed, not one in nine, changes what goes with a disk
  *               [--spill]: all asynchronous, a link that often breaks, but
  *               not before the first copy is there
  */
@@ -19,7 +20,7 @@ static unsigned steps = 2000;
 static struct pair_settings settings;
 static int home; /* whom the guest takes for the primary */
 static enum link_state link_before;
-static bool is_group, is_spill, is_grow, is_backlog, wants_snapshot;
+static bool is_group, is_spill, is_grow, is_backlog, all_records, wants_snapshot;
 static bool has_streamed; /* with is_spill nothing breaks before */
 static bool was_acked_alone, peer_died, peer_was_cut, verifies;
 static unsigned long covered[LINK_STATES][LINK_STATES], promotions, handovers, discards, restarts,
@@ -28,7 +29,7 @@ static unsigned long covered[LINK_STATES][LINK_STATES], promotions, handovers, d
 #define REQUESTS 24u
 #define DEPTH 6u
 static struct guest_request requests[REQUESTS];
-static uint64_t flush_marks[REQUESTS][BLOCKS];
+static uint64_t flush_marks[REQUESTS][BLOCKS], record_marks[REQUESTS][DISKS];
 
 /* --- the guest
  * ----------------------------------------------------------------------------------------------------
@@ -70,9 +71,16 @@ static void begin_flush(const struct guest_request *q)
     uint64_t *mark = flush_marks[q - requests];
 
     history_flush_begin(mark);
+    history_record_mark(record_marks[q - requests]);
     for (uint64_t b = 0; b < BLOCKS; b++)
         if (node_disk_of(&nodes[home], b, 1) != q->disk)
             mark[b] = 0;
+}
+
+static void end_flush(const struct guest_request *q)
+{
+    history_flush_end(flush_marks[q - requests]);
+    history_record_acknowledge(record_marks[q - requests]);
 }
 
 static void issue(void)
@@ -138,7 +146,7 @@ void guest_done(struct guest_request *q, int32_t error)
                                nodes[q->node].r->link != LINK_STREAMING))
         was_acked_alone = true;
     if (q->pub.op == SLUICE_OP_FLUSH)
-        history_flush_end(flush_marks[q - requests]);
+        end_flush(q);
     else
         history_acknowledge(q->version, q->pub.flags & SLUICE_FLAG_FUA);
 }
@@ -249,6 +257,7 @@ static void check_promoted(int n, bool is_protected)
     node_contents(&nodes[n], shown);
     history_check(shown, floor, when);
     history_check_prefix(shown, when);
+    told_check(n, shown, is_protected, when);
     history_settle(shown, is_protected);
     backlogs += nodes[n].r->has_backlog;
 }
@@ -268,6 +277,7 @@ static bool promote(int n)
         return false;
     memory_node = n;
     link_break();
+    told_promoting(n);
     roles_promote(r);
     for (unsigned i = 0; i < 5000 && r->is_promoting && nodes[n].r; i++)
         run(1);
@@ -311,6 +321,7 @@ static void hand_over(void)
         run(1);
     node_contents(&nodes[other], shown);
     history_check(shown, FLOOR_SERVED, "after a handover");
+    told_check(other, shown, true, "after a handover");
     forget_requests(home);
     home = other;
     history_settle(shown, true);
@@ -517,6 +528,8 @@ static void fault(void)
         hand_over();
     if (is_grow)
         grow();
+    if (pair_has_records && pair_one_in(40))
+        told_change(home);
     if (verifies && pair_one_in(30))
         verify();
     if (!link_is_up() && pair_one_in(300))
@@ -590,23 +603,6 @@ static bool is_drained(void)
     return reads_are_drained(0) && reads_are_drained(1);
 }
 
-static void tell_difference(void)
-{
-    for (unsigned b = 0; b < BLOCKS; b++) {
-        const uint8_t *mine = nodes[home].image.now + b * BLOCK,
-                      *theirs = nodes[1 - home].image.now + b * BLOCK;
-        uint64_t versions[2];
-
-        if (memcmp(mine, theirs, BLOCK) == 0)
-            continue;
-        memcpy(&versions[0], mine, 8);
-        memcpy(&versions[1], theirs, 8);
-        pair_violation("after healing block %u is %u on the primary and %u on the secondary", b,
-                       (unsigned)versions[0], (unsigned)versions[1]);
-        return;
-    }
-}
-
 static bool run_verify(bool repairs)
 {
     struct replica *r = nodes[home].r;
@@ -656,9 +652,10 @@ static void finish(void)
     if (!is_drained())
         pair_violation("a request of the guest never ends");
     else if (memcmp(nodes[0].image.now, nodes[1].image.now, nodes[home].size_bytes) != 0)
-        tell_difference();
+        history_tell_difference(nodes[home].image.now, nodes[1 - home].image.now);
     else
         history_check(nodes[home].image.now, FLOOR_SERVED, "at the end");
+    told_check_healed(home);
     if (!pair_violations)
         check_that_verify_finds();
 }
@@ -683,6 +680,7 @@ static void begin(uint64_t seed)
         settings.mode = 1;
         settings.spill_bytes = spill_sizes[1 + seed % 3];
     }
+    pair_has_records = seed % 9 == 5 || all_records;
     verifies = seed % 9 == 3; /* the others are what they were before there was a verify */
     home = 0;
     has_streamed = false;
@@ -727,6 +725,7 @@ static void print_coverage(void)
     printf("%lu growths, %lu cut off, %lu snapshots\n", growths, cut_growths, snapshots_made);
     printf("%lu promoted with a backlog, %lu killed with one, %lu of %lu reads waited\n", backlogs,
            killed_backlogs, reads_held, reads_done);
+    printf("%lu promotions waited for records\n", told_behind);
     printf("%lu damaged journals, %lu lost activity logs\n", damaged, lost_logs);
     for (int from = 0; from < LINK_STATES; from++)
         for (int to = 0; to < LINK_STATES; to++)
@@ -758,6 +757,8 @@ int main(int argc, char **argv)
             is_group = true;
         } else if (strcmp(argv[i], "--grow") == 0) {
             is_grow = true;
+        } else if (strcmp(argv[i], "--records") == 0) {
+            all_records = true;
         } else if (strcmp(argv[i], "--spill") == 0) {
             is_spill = true;
         } else if (strcmp(argv[i], "--backlog") == 0) {
@@ -766,7 +767,8 @@ int main(int argc, char **argv)
             covers = true;
         } else {
             fprintf(stderr, "usage: simulator [--seeds FIRST COUNT] [--steps N] [--trace] "
-                            "[--mutant N] [--coverage] [--group] [--grow] [--spill] [--backlog]\n");
+                            "[--mutant N] [--coverage] [--group] [--grow] [--spill] [--backlog] "
+                            "[--records]\n");
             return 3;
         }
     }

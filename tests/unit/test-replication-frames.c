@@ -66,6 +66,10 @@ static const struct {
     {FRAME_SNAPSHOT, 0, 128, 128, false},
     {FRAME_SNAPSHOTTED, 0, 0, 0, true},
     {FRAME_SNAPSHOTTED, 0, 0, 513, false},
+    {FRAME_RECORD, 0, 3, 3, true},
+    {FRAME_RECORD, 0, 2000, 2000, true},
+    {FRAME_RECORD, 0, 2, 2, false},
+    {FRAME_RECORD, 0, 5, 4, false},
     {FRAME_TYPES, 0, 0, 0, false},
     {UINT8_MAX, 0, 0, 0, false},
 };
@@ -135,10 +139,60 @@ static void test_every_flipped_bit_and_every_cut_is_refused(void)
     CHECK(frame_get(&out, message, length) == NULL);
 }
 
+static const char *get_copy(struct record *r, const uint8_t *payload, size_t length)
+{
+    uint8_t *copy = malloc(length ? length : 1); /* a sanitizer sees what is read behind it */
+    const char *wrong;
+
+    memcpy(copy, payload, length);
+    wrong = record_get(r, copy, length);
+    CHECK(wrong || (r->data > copy && r->data + r->length == copy + length));
+    free(copy);
+    return wrong;
+}
+
+static void test_a_record_comes_back(void)
+{
+    static const char *const names[] = {"a", "reservations", "a-1",
+                                        "abcdefghijklmnopqrstuvwxyz-1234"};
+    uint8_t payload[RECORD_HEAD_MAX + 5];
+    struct record r;
+
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+        size_t head = record_put_head(payload, names[i]);
+
+        memcpy(payload + head, "\0body", 5);
+        CHECK_EQ(head, 2 + strlen(names[i]));
+        CHECK(record_get(&r, payload, head + 5) == NULL);
+        CHECK(strcmp(r.name, names[i]) == 0 && r.length == 5 && memcmp(r.data, "\0body", 5) == 0);
+        CHECK(get_copy(&r, payload, head) == NULL && r.length == 0);
+        for (size_t cut = 0; cut < head; cut++)
+            CHECK(get_copy(&r, payload, cut) != NULL);
+    }
+}
+
+static void test_what_is_no_record_is_refused(void)
+{
+    static const char *const wrong[] = {"\2\1a",    "\0\1a",  "\1\0a",  "\1\1A",  "\1\1-",
+                                        "\1\0021a", "\1\2a.", "\1\2a/", "\1\3ab", "\1\377abc"};
+    static uint8_t large[RECORD_HEAD_MAX + RECORD_DATA_MAX + 1];
+    struct record r;
+    size_t head;
+
+    for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        CHECK(get_copy(&r, (const uint8_t *)wrong[i], 2 + strlen(wrong[i] + 2)) != NULL);
+    CHECK(get_copy(&r, (const uint8_t *)"\1\2a\0x", 5) != NULL);
+    head = record_put_head(large, "a");
+    CHECK(get_copy(&r, large, head + RECORD_DATA_MAX) == NULL);
+    CHECK(get_copy(&r, large, head + RECORD_DATA_MAX + 1) != NULL);
+}
+
 int main(void)
 {
     RUN(test_shapes);
     RUN(test_a_frame_comes_back);
     RUN(test_every_flipped_bit_and_every_cut_is_refused);
+    RUN(test_a_record_comes_back);
+    RUN(test_what_is_no_record_is_refused);
     return unit_result();
 }
