@@ -16,7 +16,7 @@
 /* --- a thread that runs tasks, as a filter's own thread would ------------------------------------
  */
 
-struct stranger {
+struct outsider {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t cond;
@@ -26,7 +26,7 @@ struct stranger {
 
 static void *stranger_main(void *arg)
 {
-    struct stranger *s = arg;
+    struct outsider *s = arg;
 
     for (;;) {
         struct task *task;
@@ -47,7 +47,7 @@ static void *stranger_main(void *arg)
     }
 }
 
-static inline void stranger_start(struct stranger *s)
+static inline void stranger_start(struct outsider *s)
 {
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->cond, NULL);
@@ -58,7 +58,7 @@ static inline void stranger_start(struct stranger *s)
         abort();
 }
 
-static inline void stranger_do(struct stranger *s, struct task *task)
+static inline void stranger_do(struct outsider *s, struct task *task)
 {
     pthread_mutex_lock(&s->mutex);
     task->next = NULL;
@@ -68,7 +68,7 @@ static inline void stranger_do(struct stranger *s, struct task *task)
     pthread_mutex_unlock(&s->mutex);
 }
 
-static inline void stranger_end(struct stranger *s)
+static inline void stranger_end(struct outsider *s)
 {
     pthread_mutex_lock(&s->mutex);
     s->is_ending = true;
@@ -83,7 +83,7 @@ static inline void stranger_end(struct stranger *s)
 struct ram_backing {
     struct backing base;
     uint8_t *bytes;
-    struct stranger stranger;
+    struct outsider stranger;
     _Atomic bool is_async; /* answers from another thread */
     _Atomic int fail_with; /* negative errno for the next operations, 0: none */
     _Atomic unsigned served;

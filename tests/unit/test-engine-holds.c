@@ -10,7 +10,7 @@
 
 static struct ram_backing *ram;
 static struct engine *engine;
-static struct stranger stranger;
+static struct outsider stranger;
 static struct sluice_disk disk = {.name = "holds"};
 
 /* --- a filter that keeps one request

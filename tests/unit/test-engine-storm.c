@@ -18,7 +18,7 @@
 #define FILTERS 5
 #define STRANGERS 2
 
-static struct stranger strangers[STRANGERS];
+static struct outsider strangers[STRANGERS];
 static struct engine *engine;
 static struct ram_backing *ram;
 static struct station *stations[FILTERS];

@@ -27,7 +27,7 @@ struct actor {
 };
 
 static struct actor actors[FILTERS];
-static struct stranger stranger;
+static struct outsider stranger;
 static char calls[256];
 
 static void note(const char *what, unsigned index)
