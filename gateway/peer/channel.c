@@ -280,6 +280,7 @@ static void give_window_back(struct peer_channel *ch)
     ch->consumed = 0;
     if (wire_queue(ch->wire, FRAME_WINDOW, ch->remote->number, data, sizeof data) == -ENOMEM)
         wire_fail(ch->wire, -ENOMEM, "out of memory");
+    wire_leaves_later(ch->wire, false);
 }
 
 /* Whatever the handlers do not know yet. */
@@ -472,7 +473,7 @@ void channel_frame(struct wire *c, const struct frame *frame)
         takers[frame->type](c, frame);
 }
 
-void channels_flush(struct wire *c)
+void channels_flush(struct wire *c, bool is_soon)
 {
     struct peer *peer = c->peer;
     struct wire *stream = NULL;
@@ -481,7 +482,13 @@ void channels_flush(struct wire *c)
     if (peer->is_up)
         stream = wire_get(peer->stream[c->number - 1].wire);
     pthread_mutex_unlock(&peer->mutex);
-    flush_and_put(stream);
+    if (!stream)
+        return;
+    if (is_soon)
+        wire_flush_soon(stream);
+    else
+        wire_flush(stream);
+    wire_put(stream);
 }
 
 /* --- sets come and go ---------------------------------------------------------------------------

@@ -146,8 +146,9 @@ void wire_flush(struct wire *c);
 void wire_flush_soon(struct wire *c);
 /* [L] It ends. */
 void wire_forget_soon(struct wire *c);
-/* This thread is taking in what has come on c, or on its predecessor; it flushes c when it has. */
-bool wire_is_digesting(const struct wire *c);
+/* True: this thread is taking in what has come on c, or on its predecessor, and flushes c when it
+ * has: about a millisecond later if nothing but what is sent soon was queued. */
+bool wire_leaves_later(const struct wire *c, bool is_soon);
 /* Both; a connection that cannot take it fails. */
 void wire_send(struct wire *c, enum frame_type type, uint32_t channel, const void *data,
                size_t length);
@@ -357,7 +358,7 @@ void set_wire_greeted(struct set *set, struct wire *c);
 /* channel.c; [L] of the stream */
 void channel_frame(struct wire *c, const struct frame *frame);
 /* [L] After some of them: sends what they made. */
-void channels_flush(struct wire *c);
+void channels_flush(struct wire *c, bool is_soon);
 /* [C] The set is up: streams are published, channels opened. */
 void channels_link(struct peer *peer, struct set *set);
 /* [C] */

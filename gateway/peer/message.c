@@ -55,7 +55,7 @@ static int queue_message(struct peer_channel *ch, const struct frame_payload *me
 /* What this thread takes in leaves when all that has come was told, with what answers it. */
 static void flush_in_time(struct wire *c, bool is_soon)
 {
-    if (wire_is_digesting(c))
+    if (wire_leaves_later(c, is_soon))
         return;
     if (is_soon)
         wire_flush_soon(c);

@@ -426,38 +426,51 @@ static int decrypt(struct wire *c)
     return 1;
 }
 
-static _Thread_local const struct wire *digesting;
+struct digestion {
+    const struct wire *wire;
+    bool has_soon, has_now;
+};
+static _Thread_local struct digestion *digestion;
 
-bool wire_is_digesting(const struct wire *c)
+bool wire_leaves_later(const struct wire *c, bool is_soon)
 {
-    return digesting && digesting->peer == c->peer && digesting->number == c->number;
+    struct digestion *d = digestion;
+
+    if (!d || d->wire->peer != c->peer || d->wire->number != c->number)
+        return false;
+    d->has_soon |= is_soon;
+    d->has_now |= !is_soon;
+    return true;
 }
 
-static void take_all(struct wire *c)
+/* True: nobody waits for what was queued meanwhile. */
+static bool take_all(struct wire *c)
 {
-    const struct wire *outer = digesting; /* whose successor c is */
+    struct digestion d = {.wire = c}, *outer = digestion; /* of what c is the successor of */
 
-    digesting = c;
+    digestion = &d;
     while (is_reading(c)) {
         take_frames(c);
         if (!is_reading(c) || decrypt(c) <= 0)
             break;
     }
-    digesting = outer;
+    digestion = outer;
+    return d.has_soon && !d.has_now;
 }
 
-/* Everything that has arrived.  What the handlers send meanwhile on this stream leaves at once at
- * the end, by the connection that is the stream's then: c may have a successor by now. */
+/* Everything that has arrived.  What the handlers send meanwhile on this stream leaves at the end,
+ * at once unless all of it may be late, by the connection that is the stream's then: c may have a
+ * successor by now. */
 static void digest(struct wire *c)
 {
-    bool is_stream;
+    bool is_stream, is_soon;
 
     if (c->state == WIRE_HANDSHAKE)
         handshake(c);
     is_stream = c->state == WIRE_OPEN && c->number > 0;
-    take_all(c);
+    is_soon = take_all(c);
     if (is_stream)
-        channels_flush(c);
+        channels_flush(c, is_soon);
     if (is_here(c) && !atomic_load(&c->has_failed))
         wire_push(c);
 }

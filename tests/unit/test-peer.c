@@ -135,6 +135,34 @@ static void test_what_is_sent_soon_arrives_by_itself_and_in_order(void)
     pair_close(&p);
 }
 
+static void reply_soon(struct ear *ear, const void *data, size_t length)
+{
+    in_order(ear, data, length);
+    ear->wrong += peer_channel_send_soon(ear->channel, data, length) != 0;
+}
+
+/* What nobody waits for does not leave as soon as all was told, but after its millisecond. */
+static void test_replies_that_may_be_late_wait_for_others(void)
+{
+    struct pair p = pair_open(1, 0);
+    struct ear a = {.message = in_order}, b = {.message = reply_soon};
+
+    ear_open(&a, &p.a, "d:disk");
+    ear_open(&b, &p.b, "d:disk");
+    WAIT_FOR(a.connected && b.connected);
+    for (uint64_t number = 0; number < 20; number++) {
+        uint64_t began_ns = clock_now_ns();
+
+        CHECK_EQ(send_patiently(&a, &number, sizeof number), 0);
+        WAIT_FOR(a.messages == number + 1);
+        CHECK(clock_now_ns() - began_ns > MS / 2);
+    }
+    CHECK_EQ(a.wrong + b.wrong, 0);
+    peer_channel_close(a.channel);
+    peer_channel_close(b.channel);
+    pair_close(&p);
+}
+
 /* In two pieces, cut anywhere; more than one read takes, before the first is flushed. */
 static void test_what_is_queued_leaves_when_it_is_flushed(void)
 {
@@ -598,6 +626,7 @@ int main(void)
     RUN(test_messages_arrive_whole_and_in_order);
     RUN(test_a_channel_is_found_by_its_key);
     RUN(test_what_is_sent_soon_arrives_by_itself_and_in_order);
+    RUN(test_replies_that_may_be_late_wait_for_others);
     RUN(test_what_is_queued_leaves_when_it_is_flushed);
     RUN(test_many_channels_at_once_over_some_streams);
     RUN(test_keys_are_renewed_under_load);
