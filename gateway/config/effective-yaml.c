@@ -19,6 +19,51 @@ struct yaml_teller {
     bool begins_item; /* the next line is the first of a list's item */
 };
 
+/* Of UTF-8 characters that are more than one byte, those that a reader of YAML refuses (5.1: not
+ * printable) or takes for a line break. */
+static const struct escape {
+    const char *character, *escaped;
+} escapes[] = {{"\xe2\x80\xa8", "\\u2028"},
+               {"\xe2\x80\xa9", "\\u2029"},
+               {"\xef\xbb\xbf", "\\ufeff"},
+               {"\xef\xbf\xbe", "\\ufffe"},
+               {"\xef\xbf\xbf", "\\uffff"}};
+
+static const struct escape *find_escape(const char *text)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(escapes); i++)
+        if (strncmp(text, escapes[i].character, 3) == 0)
+            return &escapes[i];
+    return NULL;
+}
+
+/* U+0080 to U+009F: controls, one of them a line break. */
+static bool is_c1(const char *text)
+{
+    unsigned char next = (unsigned char)text[1];
+
+    return (unsigned char)*text == 0xc2 && next >= 0x80 && next < 0xa0;
+}
+
+/* Of one character, or its first byte: how many bytes were taken. */
+static size_t quote_character(char **out, const char *text)
+{
+    const struct escape *escape = find_escape(text);
+    unsigned char c = (unsigned char)*text;
+
+    if (c < 0x20 || c == 0x7f)
+        *out += sprintf(*out, "\\x%02x", c);
+    else if (is_c1(text))
+        *out += sprintf(*out, "\\x%02x", (unsigned char)text[1]);
+    else if (escape)
+        *out += sprintf(*out, "%s", escape->escaped);
+    else if (c == '"' || c == '\\')
+        *out += sprintf(*out, "\\%c", c);
+    else
+        *(*out)++ = (char)c;
+    return escape ? 3 : is_c1(text) ? 2 : 1;
+}
+
 /* YAML 1.2, 5.7: the escapes of double quotes. */
 const char *yaml_quote(struct arena *arena, const char *text)
 {
@@ -27,16 +72,8 @@ const char *yaml_quote(struct arena *arena, const char *text)
     if (!out)
         return "";
     *p++ = '"';
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        if (c < 0x20 || c == 0x7f)
-            p += sprintf(p, "\\x%02x", c);
-        else if (c == '"' || c == '\\')
-            p += sprintf(p, "\\%c", c);
-        else
-            *p++ = (char)c;
-    }
+    while (*text)
+        text += quote_character(&p, text);
     *p = '"';
     return out;
 }
