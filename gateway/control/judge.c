@@ -8,11 +8,13 @@
  */
 #include "internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #define MOMENT_NS UINT64_C(1000000000)
 #define LONG_HOLD_NS (5 * MOMENT_NS)
+#define RECENT_NS (60 * MOMENT_NS)
 
 /* --- windows: how many requests each connection has in flight, and who holds them
  * ------------------------ */
@@ -147,6 +149,22 @@ static void judge_backing(struct gateway_export *x, struct health *h)
         judge_unreachable(x, st.sentence, h);
 }
 
+/* A guest knows of each; whoever looks after the disk would not. */
+static void judge_failures(struct gateway_export *x, struct health *h)
+{
+    struct engine_failures f;
+    uint64_t now = clock_now_ns();
+
+    engine_failures(disk_engine(x->disk), &f);
+    if (f.last_ns && now - f.last_ns < RECENT_NS)
+        trouble(h, "degraded",
+                f.error == ENOSPC || f.error == EDQUOT || f.error == EFBIG
+                    ? "make room where its backing lies"
+                    : "look at what its backing lies on, and at the system's log",
+                "requests fail in the backing, the last one %.0f s ago: %s",
+                (double)(now - f.last_ns) / 1e9, strerror(f.error));
+}
+
 static void judge_gate(struct gateway_export *x, const struct windows *w, struct health *h)
 {
     char gate[200], remedy[200];
@@ -242,5 +260,6 @@ void export_judge(struct gateway_export *x, struct windows *w, struct health *h)
     judge_gate(x, w, h);
     judge_filters(x, SLUICE_HEALTH_DEGRADED, h);
     judge_bypassed(x, h);
+    judge_failures(x, h);
     judge_requests(x, w, h);
 }

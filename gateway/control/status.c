@@ -71,14 +71,17 @@ static void add_client(const struct disk_session *s, void *arg)
 static json_t *backing_to_json(struct disk *disk, enum backing_kind kind)
 {
     struct backing_status st = {.is_connected = true};
+    struct engine_failures failures;
     char identity[300];
 
+    engine_failures(disk_engine(disk), &failures);
     backing_status(disk_backing(disk), &st);
     backing_identity(disk_backing(disk), identity, sizeof identity);
-    return json_pack("{s:s, s:b, s:I, s:I, s:I, s:i, s:s, s:s}", "kind", backing_kind_name(kind),
-                     "connected", st.is_connected, "generation", (json_int_t)st.generation,
-                     "reconnects", (json_int_t)st.reconnects, "replayed_writes",
-                     (json_int_t)st.replayed_writes, "sticky_error", st.sticky_error, "identity",
+    return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:i, s:s, s:s}", "kind",
+                     backing_kind_name(kind), "connected", st.is_connected, "generation",
+                     (json_int_t)st.generation, "reconnects", (json_int_t)st.reconnects,
+                     "replayed_writes", (json_int_t)st.replayed_writes, "failures",
+                     (json_int_t)failures.count, "sticky_error", st.sticky_error, "identity",
                      identity, "sentence", st.sentence);
 }
 

@@ -401,6 +401,8 @@ int disk_reopen(struct disk *disk, struct err *e)
     r = drain(disk, e);
     if (r == 0)
         r = backing_reopen(disk->backing, e);
+    if (r == 0)
+        engine_forget_failures(disk->engine);
     engine_gate_open(disk->engine, GATE_SWAP);
     quiesce_end(disk);
     return r;

@@ -136,6 +136,18 @@ void engine_end_exclusion(struct engine *engine)
     atomic_fetch_sub(&engine->compounds, 1);
 }
 
+void engine_failures(const struct engine *engine, struct engine_failures *out)
+{
+    *out = (struct engine_failures){.count = atomic_load(&engine->failures),
+                                    .last_ns = atomic_load(&engine->failed_ns),
+                                    .error = atomic_load(&engine->failed_error)};
+}
+
+void engine_forget_failures(struct engine *engine)
+{
+    atomic_store(&engine->failed_ns, 0);
+}
+
 static void add_histogram(struct histogram *to, const struct histogram *from)
 {
     for (unsigned b = 0; b < HISTOGRAM_BUCKETS; b++)

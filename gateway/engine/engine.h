@@ -272,6 +272,16 @@ struct engine_counts {
     uint64_t latency_p50_ns[SLUICE_OP_COUNT], latency_p99_ns[SLUICE_OP_COUNT];
 };
 void engine_counts(struct engine *engine, struct engine_counts *out);
+
+/* What the backing failed, of guests and of filters; not what it cannot do, nor what was cancelled.
+ */
+struct engine_failures {
+    uint64_t count, last_ns; /* last_ns: on the monotonic clock, 0: none since it was opened */
+    int error;               /* of the last one, a positive errno */
+};
+void engine_failures(const struct engine *engine, struct engine_failures *out);
+/* The backing was opened anew: the last one is of the past. */
+void engine_forget_failures(struct engine *engine);
 /* chain_station_counts() for the chain in place, also while it is being replaced. */
 void engine_station_counts(struct engine *engine, const struct station *station,
                            struct station_counts *out);

@@ -82,6 +82,8 @@ struct engine {
     _Atomic uint32_t on_stall;
     _Atomic bool is_read_only;
     _Atomic uint64_t stalled;
+    _Atomic uint64_t failures, failed_ns; /* requests that the backing failed; the last one */
+    _Atomic int failed_error;
     struct engine_hooks hooks; /* [I] */
     void *hook_context;        /* [I] */
     struct rangelock lock;

@@ -124,13 +124,29 @@ void request_on_resumed(struct task *task)
 /* --- the backing
  * ---------------------------------------------------------------------------------------- */
 
+static COLD void note_failure(struct engine *engine, int error)
+{
+    if (error == ENOTSUP || error == ECANCELED || error == ESHUTDOWN)
+        return;
+    atomic_store(&engine->failed_error, error);
+    atomic_store(&engine->failed_ns, clock_now_ns());
+    atomic_fetch_add(&engine->failures, 1);
+}
+
+static void take_result(struct request *r)
+{
+    if (UNLIKELY(r->io.result < 0))
+        note_failure(r->engine, (int)-r->io.result);
+    turn_round(r, (int)-r->io.result);
+}
+
 static void on_backing_done(struct task *task)
 {
     struct io *io = CONTAINER_OF(task, struct io, done_task);
     struct request *r = CONTAINER_OF(io, struct request, io);
 
     request_set_place(r, PLACE_RUNNING);
-    turn_round(r, -io->result);
+    take_result(r);
     request_run(r);
 }
 
@@ -185,7 +201,7 @@ static enum step to_backing(struct request *r)
     if (backing_submit(r->chain->backing, &r->io) == IO_PENDING)
         return STEP_WAIT;
     request_set_place(r, PLACE_RUNNING);
-    turn_round(r, -r->io.result);
+    take_result(r);
     return STEP_ON;
 }
 
