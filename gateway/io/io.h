@@ -94,6 +94,9 @@ struct loop *loop_create(const char *name, struct err *e) MUST_CHECK;
  * pending. */
 void loop_destroy(struct loop *loop);
 struct home *loop_home(struct loop *loop);
+/* In the loop's own thread.  Where what it waits for comes within about `ns` time after time, it
+ * looks for it that long before it sleeps.  0, as at first: it sleeps at once. */
+void loop_set_patience(struct loop *loop, uint64_t ns);
 
 /* A watched descriptor. Embedded by its owner; ready() runs in the loop. */
 struct watch {

@@ -3,8 +3,8 @@
 # bench-iscsi: Sluice and tgt, and tgt's null store, which moves no data within the server, on files of the same size in
 # the same folder, both in the page cache.  tests/tools/iscsi-iops loads them in turn, slice by slice; a ratio is that of
 # two slices of one round, and the table has the medians of PAIRS (9) rounds of SECONDS_EACH (0.5), and the quartiles of
-# the ratio.  Then iscsi-perf at depth 32, whose one thread is busier than either server; what a cached read costs beside
-# nbdkit's memory plugin; how evenly SESSIONS (100) sessions at depth 8 are served, and what as many idle ones cost.
+# the ratio.  Then iscsi-perf, a second at a time, whose one thread is busier than the gateway's; what a cached read costs
+# beside nbdkit's memory plugin; how evenly SESSIONS (100) sessions at depth 8 are served, and what as many idle ones cost.
 #
 #     make bench-iscsi [PAIRS=9] [SECONDS_EACH=0.5] [SESSIONS=100]
 . "${top_srcdir:?}/tests/backing-functions.sh"
@@ -81,10 +81,39 @@ cached="read 4 KiB random, depth 32"
 } | tee "$dir/table"
 ! grep missed "$dir/table" >/dev/null || missed=1
 
-median() { sort -g | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-reads() { iscsi-perf -i iqn.2001-04.com.example:bench -t 2 -r -b 8 -m 32 "iscsi://$1" 2>&1 | tr '\r' '\n' | sed -n 's/.*iops average \([0-9]*\).*/\1/p' | tail -n 1; }
-for _ in 1 2 3 4 5; do echo "$(reads "$ours") $(reads "$theirs")"; done | awk '{ print $1 / $2 }' | median |
-    sed 's/.*/\niscsi-perf, read 4 KiB random, depth 32: & times tgt/'
+# iscsi-perf, through libiscsi as QEMU and fio are, which sends each command by a system call of its own.  What limits
+# it is seen beside the rate: the processor time that it and the server take for a request, and of the time.
+cpu_ticks() { sed 's/.*) //' "/proc/$(cat "$dir/$1.pid")/stat" | awk '{ print $12 + $13 }'; }
+reads() { # SERVER ADDRESS DEPTH: requests a second, seconds of the client's processor time, of the server's, in all
+    local since TIMEFORMAT='%U %S %R'
+    since=$(cpu_ticks "$1")
+    { time iscsi-perf -i iqn.2001-04.com.example:bench -t 1 -r -b 8 -m "$3" "iscsi://$2" >"$dir/reads" 2>&1; } 2>"$dir/times"
+    echo "$(tr '\r' '\n' <"$dir/reads" | sed -n 's/.*iops average \([0-9]*\).*/\1/p' | tail -n 1)" \
+        "$(awk '{ print $1 + $2 }' "$dir/times") $((($(cpu_ticks "$1") - since) * 1000 / $(getconf CLK_TCK)))" \
+        "$(awk '{ print $3 }' "$dir/times")"
+}
+through_libiscsi() { # DEPTH WANTED
+    for _ in $(seq "$pairs"); do echo "$(reads gateway "$ours" "$1") $(reads tgtd "$theirs" "$1")"; done |
+        jq -Rrn --arg depth "$1" --argjson wanted "$2" '
+            def at($part): sort | .[length * $part | floor];
+            def two: . * 100 | round / 100;
+            def us($seconds; $rate): [.[] | .[$seconds] * 1e7 / .[$rate] / .[$rate + 3]] | at(0.5) | round / 10;
+            [inputs | split(" ") | map(tonumber) | .[2] /= 1000 | .[6] /= 1000] | [.[] | .[0] / .[4]] as $r |
+            "| read 4 KiB random, depth \($depth) | \($r | at(0.5) | two) | \($r | at(0.25) | two) to \($r | at(0.75) | two) | " +
+            "\(us(2; 0)) | \(us(6; 4)) | \(us(1; 0)) | \(us(5; 4)) | \([.[] | .[1] / .[3]] | at(0.5) | two), " +
+            "\([.[] | .[2] / .[3]] | at(0.5) | two) | \(if $wanted == 0 then "" else "\($wanted)\(if ($r | at(0.5)) < $wanted then " missed" else "" end)" end) |"'
+}
+echo
+echo "The same by iscsi-perf; CPU: microseconds a request, of both servers and of the client with either; busy: the client, the gateway."
+echo
+echo "| load | ratio | quartiles | CPU | tgt's CPU | the client's | with tgt | busy | wanted |"
+echo "|---|---:|---|---:|---:|---:|---:|---|---|"
+{
+    through_libiscsi 1 1.8
+    through_libiscsi 8 0
+    through_libiscsi 32 3
+} | tee "$dir/table"
+! grep missed "$dir/table" >/dev/null || missed=1
 
 # Processor time of a cached read beside that of nbdkit's memory plugin over NBD, both at depth 32.
 server memory nbdkit -f -t 32 -U "$dir/memory.sock" memory $size

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 /* --- calling into a loop and waiting for it ------------------------------------------------ */
@@ -381,6 +383,99 @@ static void test_extents_stop_at_one_or_at_the_most(void)
     extents_free(&x);
 }
 
+/* --- patience ------------------------------------------------------------------------------ */
+
+#define PATIENCE_NS 1000000u
+#define SHORT_WAITS 400u
+
+static struct timer soon;
+static unsigned waits;
+static long sleeps;
+static uint64_t busy_ns;
+static struct loop *the_loop;
+
+static void wait_again(struct timer *timer)
+{
+    if (++waits < SHORT_WAITS)
+        loop_timer_set(the_loop, timer, clock_now_ns() + PATIENCE_NS / 10);
+    else
+        happened();
+}
+
+static void begin_short_waits(struct loop *loop)
+{
+    the_loop = loop;
+    waits = 0;
+    soon.fire = wait_again;
+    loop_set_patience(loop, PATIENCE_NS);
+    wait_again(&soon);
+}
+
+static void count_sleeps(struct loop *loop)
+{
+    struct timespec busy;
+    struct rusage usage;
+    (void)loop;
+
+    getrusage(RUSAGE_THREAD, &usage);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &busy);
+    sleeps = usage.ru_nvcsw;
+    busy_ns = (uint64_t)busy.tv_sec * 1000000000u + (uint64_t)busy.tv_nsec;
+}
+
+static long sleeps_of_short_waits(struct loop *loop)
+{
+    long before;
+
+    in_loop(loop, count_sleeps);
+    before = sleeps;
+    in_loop(loop, begin_short_waits);
+    wait_until_happened();
+    in_loop(loop, count_sleeps);
+    return sleeps - before;
+}
+
+/* Where others want the processor a look is in vain now and then, so it may take several times. */
+static void test_a_patient_loop_looks_before_it_sleeps(void)
+{
+    uint64_t end = clock_now_ns() + 20000000000u;
+    struct loop *loop = new_loop();
+    bool has_looked = false;
+
+    while (!has_looked && clock_now_ns() < end)
+        has_looked = sleeps_of_short_waits(loop) < SHORT_WAITS / 2;
+    CHECK(has_looked);
+    loop_destroy(loop);
+}
+
+static void end_silence(struct timer *timer)
+{
+    (void)timer;
+    happened();
+}
+
+static void begin_silence(struct loop *loop)
+{
+    static struct timer timer = {.fire = end_silence};
+
+    loop_timer_set(loop, &timer, clock_now_ns() + 300000000u);
+}
+
+/* A look is given up: silence costs a small part of its time. */
+static void test_a_patient_loop_sleeps_when_nothing_comes(void)
+{
+    struct loop *loop = new_loop();
+    uint64_t before;
+
+    sleeps_of_short_waits(loop);
+    before = busy_ns;
+    in_loop(loop, begin_silence);
+    wait_until_happened();
+    in_loop(loop, count_sleeps);
+    CHECK(busy_ns - before < 60000000u);
+    loop_destroy(loop);
+}
+
 int main(void)
 {
     alarm(100);
@@ -392,6 +487,8 @@ int main(void)
     RUN(test_the_events_of_a_watch_can_change);
     RUN(test_timers_fire_in_order_and_never_early);
     RUN(test_a_timer_in_the_past_fires_at_once_without_holding_up_the_loop);
+    RUN(test_a_patient_loop_looks_before_it_sleeps);
+    RUN(test_a_patient_loop_sleeps_when_nothing_comes);
     RUN(test_the_pool_runs_every_job_once);
     RUN(test_extents_merge_and_clip);
     RUN(test_extents_stop_at_one_or_at_the_most);
