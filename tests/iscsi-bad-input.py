@@ -453,6 +453,30 @@ def long_reads():
     i.close()
 
 
+@group
+def long_writes():
+    """More of them than there is memory for: those past 64 MiB are told BUSY, until one before them has ended."""
+    size, count, most = 1 << 20, 100, 64
+    i = new()
+    for _ in range(count):
+        i.send(i.command_head(write10(0, 2048), WRITE | FINAL, size))
+    answers = [i.receive() for _ in range(count)]
+    asked = [pdu for pdu in answers if pdu.opcode == R2T]
+    busy = [pdu for pdu in answers if pdu.opcode == RESPONSE]
+    assert len(asked) == most and len(busy) == count - most, "%d were accepted" % len(asked)
+    assert all(pdu.head[3] == 8 for pdu in busy), "not BUSY"
+    pdu = asked[0]
+    while pdu.opcode == R2T:
+        length = pdu.u32(44)
+        for sn, at in enumerate(range(0, length, 65536)):
+            some = min(65536, length - at)
+            i.data_out(pdu.u32(16), pdu.u32(20), sn, pdu.u32(40) + at, bytes(some), at + some == length)
+        pdu = i.receive()
+    assert pdu.opcode == RESPONSE and pdu.head[3] == 0, pdu.head.hex()
+    assert i.command(write10(0, 2048), WRITE | FINAL, size)[0] is None, "there was room again"
+    i.close()
+
+
 def answer_has_tag(pdu):
     return pdu.opcode == TEXT_RESPONSE and pdu.u32(20) != NO_TAG
 
