@@ -14,18 +14,19 @@ make_pair "link: { heartbeat: 100ms, timeout: 800ms }"
 # Each has another one below at gw-b, where what is promoted has to be applied.
 slow_disk() { # NAME NUMBER FILTER
     replicated_disk "$1" "8d000000-0000-4000-8000-00000000000$2" 64MiB \
-        "journal: { size: 128MiB }, peer_timeout: 300ms, peer_wait: 1s,"
+        "journal: { size: 128MiB }, peer_timeout: 300ms, peer_wait: 200ms,"
     sed -i "s/^filters: \[\(.*\)\]/filters: [\1, $3]/" "$work/gw-b/etc/disks.d/$1.yaml"
 }
 slow="delay: { op: write, time: 50ms, declared: true, at: backing }"
 slow_disk few 1 "delay: { op: write, time: 100ms, declared: true, at: backing }"
 slow_disk many 2 "$slow"
 slow_disk broken 3 "fail: { op: write, error: 5, at: backing }"
-slow_disk files 4 "delay: { op: write, time: 1500ms, declared: true, at: backing }"
+slow_disk files 4 "delay: { op: write, time: 800ms, declared: true, at: backing }"
 disks="few many broken files"
 
 is_streaming() { is_told gw-a "$1" link streaming; }
 unapplied() { told gw-b "$1" unapplied_bytes; }
+all_applied() { [ "$(unapplied "$1")" = 0 ]; }
 # The same is done to a file, which says what the disk has to hold.
 both() { # GATEWAY DISK COMMAND...
     at=$1 name=$2
@@ -45,6 +46,8 @@ pair_serve gw-b
 within 10 are_connected || fail "no connection"
 for disk in $disks; do
     on gw-a replication promote $disk --force >/dev/null || fail "$disk is not promoted"
+done
+for disk in $disks; do
     within 20 is_streaming $disk || fail "the copy of $disk does not end"
 done
 
@@ -59,7 +62,8 @@ fill many 32 8192
 set --
 for mib in $(seq 0 47); do
     set -- "$@" -c "write -P $((mib + 1)) $((mib * 1024 + 8))k 8k" -c "write -P $((mib + 61)) $((mib * 1024 + 12))k 8k" \
-        -c "write -P 9 $((mib * 1024 + 1000))k 30k" -c "write -P 10 $((mib * 1024 + 500))k 4k" -c "discard $((mib * 1024))k 4k"
+        -c "write -P 9 $((mib * 1024 + 1000))k 30k" -c "write -P 10 $((mib * 1024 + 500))k 4k" \
+        -c "write -P 11 $((mib * 1024 + 300))k 4k" -c "write -P 12 $((mib * 1024 + 700))k 12k" -c "discard $((mib * 1024))k 4k"
 done
 both gw-a files "$@" -c flush
 # Few bytes, but many writes, all over the disk.
@@ -84,6 +88,13 @@ for disk in few many; do
     echo "$disk: $left bytes were not applied: promoted in $promoted ms, the first read after $read, the first write after $written"
     [ "$written" -lt "${FIRST_MS:-1000}" ] || fail "$disk: the first read took $read ms, the first write $written ms"
 done
+
+# What lies below fails: requests for that fail, others do not, status says so.  Repaired, below, it is applied after all.
+on gw-b failover broken --to gw-b --force --yes >/dev/null 2>"$work/said" || fail "broken: $(cat "$work/said")"
+is_failing() { on gw-b status --json | grep -q 'cannot be written here'; }
+within 10 is_failing || fail "nothing is said of what fails"
+qemu-io -f raw "$(address_at gw-b broken)" -c "read -P 0 40M 64k" >/dev/null || fail "what has nothing to do with it fails"
+! qemu-io -f raw "$(address_at gw-b broken)" -c "read 0 64k" >/dev/null 2>&1 || fail "what could not be written is read"
 
 on gw-b failover files --to gw-b --force --yes >/dev/null 2>"$work/said" || fail "files: $(cat "$work/said")"
 both gw-b files -c "write -P 88 48136k 4k" -c flush &
@@ -115,12 +126,15 @@ within 20 is_alone many || fail "many does not serve again: $(on gw-b replicatio
 [ "$(unapplied many)" -gt 1000000 ] || fail "nothing is left to be applied after the kill"
 both gw-b many -c "write -P 50 29M 8k" -c "write -P 51 20M 4k" -c "write -z 15M 300k" -c flush
 pair_kill gw-b
-sed -i 's/, delay: {[^}]*}//' "$work/gw-b/etc/disks.d/many.yaml" "$work/gw-b/etc/disks.d/few.yaml"
+sed -i 's/, \(delay\|fail\): {[^}]*}//' "$work/gw-b/etc/disks.d/many.yaml" "$work/gw-b/etc/disks.d/few.yaml" "$work/gw-b/etc/disks.d/broken.yaml"
 pair_serve gw-b
 within 20 is_alone many || fail "many does not serve again"
 left=$(unapplied many)
 is_as_it_must_be gw-b many "with $left bytes unapplied"
 within 20 is_alone few && is_as_it_must_be gw-b few "after the kills"
+within 20 is_alone broken && within 30 all_applied broken || fail "it is not tried again: $(on gw-b replication status broken)"
+! is_failing || fail "it still says that it fails"
+is_as_it_must_be gw-b broken "after its backing had failed"
 
 on gw-b replication promote files --force >/dev/null || fail "files cannot be taken as it is"
 
@@ -130,22 +144,8 @@ if on gw-b disk snapshot many before >"$work/said" 2>&1; then
 else
     grep -Eq 'not supported|cannot|reflink' "$work/said" || fail "no snapshot: $(cat "$work/said")"
 fi
-all_applied() { [ "$(unapplied "$1")" = 0 ]; }
 within 30 all_applied many || fail "it is never all applied"
 cmp "$(image gw-b many)" "$work/many.model" || fail "the backing is not what was served"
-
-# What lies below fails: requests for that fail, others do not, status says so.  Repaired, it is applied after all.
-on gw-b failover broken --to gw-b --force --yes >/dev/null 2>"$work/said" || fail "broken: $(cat "$work/said")"
-is_failing() { on gw-b status --json | grep -q 'cannot be written here'; }
-within 10 is_failing || fail "nothing is said of what fails"
-qemu-io -f raw "$(address_at gw-b broken)" -c "read -P 0 40M 64k" >/dev/null || fail "what has nothing to do with it fails"
-! qemu-io -f raw "$(address_at gw-b broken)" -c "read 0 64k" >/dev/null 2>&1 || fail "what could not be written is read"
-pair_kill gw-b
-sed -i 's/, fail: {[^}]*}//' "$work/gw-b/etc/disks.d/broken.yaml"
-pair_serve gw-b
-within 20 is_alone broken && within 30 all_applied broken || fail "it is not tried again: $(on gw-b replication status broken)"
-! is_failing || fail "it still says that it fails"
-is_as_it_must_be gw-b broken "after its backing had failed"
 
 # The other side follows.
 pair_serve gw-a

@@ -125,8 +125,10 @@ expect "a1 type 1" gw-b held other held
 # --- a file that is damaged there is replaced by what comes ---
 pair_kill gw-b
 echo nonsense >"$work/gw-b/state/disks/held/reservations.json"
+kill -STOP "$(cat "$work/gw-a/pid")" # nothing comes before it is read
 pair_serve gw-b
-grep -q "reservations.json is damaged" "$work/gw-b/log" || fail "the damaged file is not seen"
+within 10 grep -q "reservations.json is damaged" "$work/gw-b/log" || fail "the damaged file is not seen"
+kill -CONT "$(cat "$work/gw-a/pid")"
 is_replaced() {
     jq -e '.type == 1 and (.registrations | length) == 1' "$work/gw-b/state/disks/held/reservations.json" >/dev/null 2>&1
 }
