@@ -124,12 +124,14 @@ struct awaited {
     struct awaited *next, **at; /* [M] while it is under way */
     uint64_t since_ns;
     bool is_given_up, is_told, is_back; /* [M] */
+    bool is_keepers;                    /* the keeper's, which a thread waits for */
     /* Nobody waits for it any more: takes the place of its end, and leaves its memory alone. */
     void (*give_up)(struct awaited *a);
     void (*drop)(struct awaited *a); /* after that, when it has come back: frees its memory */
 };
 struct patience {
     struct awaited *first, **last; /* the oldest first */
+    uint32_t requests;             /* of them, that are not the keeper's */
     uint32_t late;                 /* given up, and not back */
 };
 /* [M] It is about to be asked by this operation.  False: that would be in vain. */

@@ -50,6 +50,7 @@ static void aim(struct cache *c)
     log->sync_awaited.give_up = give_up_sync;
     log->sync_awaited.drop = keep_sync;
     log->sync_io.flags = 0;
+    log->sync_awaited.is_keepers = log->sync_now->is_keepers;
     await_begin(c, &log->sync_awaited, &log->sync_io);
     log->sync_target = log->applied.sequence;
     log->buffered_bytes = 0;

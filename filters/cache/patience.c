@@ -26,6 +26,7 @@ static void append(struct patience *p, struct awaited *a)
     a->at = p->last;
     *p->last = a;
     p->last = &a->next;
+    p->requests += !a->is_keepers;
 }
 
 static void take_out(struct patience *p, struct awaited *a)
@@ -35,15 +36,17 @@ static void take_out(struct patience *p, struct awaited *a)
         a->next->at = a->at;
     else
         p->last = a->at;
+    p->requests -= !a->is_keepers;
 }
 
 /* What is alone is done by the thread that asks, the shortest way; what is not goes with the
- * others, together, which is less work for each. */
+ * others, together, which is less work for each.  What the keeper has under way is not counted: a
+ * request that comes alone amid the destage is as alone. */
 bool await_begin(struct cache *c, struct awaited *a, struct sluice_file_io *io)
 {
     if (await_is_in_vain(c))
         return false;
-    if (c->log.patience.first)
+    if (c->log.patience.requests || (a->is_keepers && c->log.patience.first))
         io->flags |= SLUICE_FLAG_ELSEWHERE;
     a->since_ns = sluice_now_ns(c->disk);
     a->is_given_up = a->is_told = a->is_back = false;
@@ -192,10 +195,11 @@ static struct errand *make_errand(struct cache *c, const struct sluice_file_io *
 
     if (!e)
         return NULL;
-    *e = (struct errand){.awaited = {.give_up = give_up_errand, .drop = drop_errand},
-                         .c = c,
-                         .io = *io,
-                         .answer = answer};
+    *e = (struct errand){
+        .awaited = {.is_keepers = true, .give_up = give_up_errand, .drop = drop_errand},
+        .c = c,
+        .io = *io,
+        .answer = answer};
     e->io.done = on_errand_done;
     if (!io->data)
         return e;
