@@ -118,9 +118,15 @@ promise() {
     esac
 }
 
+# What is promoted serves before all that its journal has is in the image.
+is_applied() {
+    case $(told "$1" "$2" unapplied_bytes) in '' | 0 | null) ;; *) return 1 ;; esac
+}
+
 # kept GATEWAY HOW
 kept() {
     for disk in $disks; do
+        within 20 is_applied "$1" "$disk" || fail_of "$disk" "$disk at $1 ($2) does not apply its journal"
         must=$(promise "$2" "$disk") || exit 1
         # shellcheck disable=SC2086
         "$stamped" check "$(look "$1" "$disk")" "$work/$disk.state" $must --settle >"$work/checked" ||
