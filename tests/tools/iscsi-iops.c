@@ -18,35 +18,23 @@
  * Prints one JSON object: for each target the requests a second of every round, the processor time
  * a request cost the process PID, and how busy the client's thread was, from 0 to 1.
  */
+#include "iops.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <netinet/tcp.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #define TARGETS_MAX 16u
 #define DEPTH_MAX 256u
-#define ROUNDS_MAX 999u
-#define BLOCK_MAX (32u << 20)
 #define BHS 48u
 #define IN_BYTES (1u << 20)
 #define OUTS_MAX 512u
 #define NO_TAG 0xffffffffu
-
-static struct {
-    bool is_write, is_sequential;
-    unsigned depth, block, rounds;
-    double seconds;
-} options = {.depth = 1, .block = 4096, .rounds = 9, .seconds = 1};
 
 struct target {
     const char *name;
@@ -79,14 +67,6 @@ static unsigned head_count, out_count;
 static uint32_t idle[DEPTH_MAX]; /* tags */
 static unsigned idle_count;
 static uint64_t done;
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec t = {0};
-
-    clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static void die(const struct target *t, const char *what)
 {
@@ -447,72 +427,23 @@ static void measure_disk(struct target *t)
 
 /* --- command line ------------------------------------------------------------------------- */
 
-static bool set_op(const char *value)
-{
-    options.is_sequential = strncmp(value, "rand", 4) != 0;
-    if (!options.is_sequential)
-        value += 4;
-    options.is_write = strcmp(value, "write") == 0;
-    return options.is_write || strcmp(value, "read") == 0;
-}
-
-static bool set_unsigned(unsigned *where, const char *value, unsigned max)
-{
-    *where = (unsigned)atoi(value);
-    return *where > 0 && *where <= max;
-}
-
 static bool set_option(const char *name, const char *value)
 {
-    if (strcmp(name, "--op") == 0)
-        return set_op(value);
-    if (strcmp(name, "--depth") == 0)
-        return set_unsigned(&options.depth, value, DEPTH_MAX);
-    if (strcmp(name, "--block") == 0)
-        return set_unsigned(&options.block, value, BLOCK_MAX);
-    if (strcmp(name, "--rounds") == 0)
-        return set_unsigned(&options.rounds, value, ROUNDS_MAX);
-    options.seconds = atof(value);
-    return strcmp(name, "--seconds") == 0 && options.seconds > 0;
+    return set_common_option(name, value, DEPTH_MAX);
 }
 
-static bool add_target(char *text)
+static bool add_target(const char *name, const char *where)
 {
     struct target *t = &targets[target_count];
-    char *equals = strchr(text, '=');
     int pid;
 
-    if (!equals || target_count == TARGETS_MAX)
+    if (target_count == TARGETS_MAX)
         return false;
-    *equals = 0;
-    t->name = text;
+    t->name = name;
     target_count++;
-    return sscanf(equals + 1, "%d@%63[^:]:%u/%223[^/]/%u", &pid, t->host, &t->port, t->iqn,
-                  &t->lun) == 5 &&
+    return sscanf(where, "%d@%63[^:]:%u/%223[^/]/%u", &pid, t->host, &t->port, t->iqn, &t->lun) ==
+               5 &&
            t->lun < 256 && clock_getcpuclockid(pid, &t->cpu_clock) == 0;
-}
-
-static bool parse(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        if (argv[i][0] != '-') {
-            if (!add_target(argv[i]))
-                return false;
-        } else if (i + 1 == argc || !set_option(argv[i], argv[i + 1])) {
-            return false;
-        } else {
-            i++;
-        }
-    }
-    return target_count > 0;
-}
-
-static void print_rounds(const char *what, const double *values, int decimals)
-{
-    printf("\"%s\": [", what);
-    for (unsigned i = 0; i < options.rounds; i++)
-        printf("%s%.*f", i ? ", " : "", decimals, values[i]);
-    printf("]");
 }
 
 static void print(void)
@@ -532,7 +463,7 @@ static void print(void)
 
 int main(int argc, char **argv)
 {
-    if (!parse(argc, argv)) {
+    if (!parse(argc, argv, set_option, add_target) || target_count == 0) {
         fprintf(stderr, "usage: iscsi-iops [--op OP] [--depth N] [--block BYTES] [--rounds N] "
                         "[--seconds S] NAME=PID@HOST:PORT/TARGET/LUN...\n");
         return 3;

@@ -19,31 +19,22 @@
  * request cost the server (Unix sockets only: the process is known by the socket; else 0).
  * Nothing is verified here; nbd-load does that.
  */
+#include "iops.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <libnbd.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #define SERVERS_MAX 16u
 #define CONNECTIONS_MAX 16u
 #define DEPTH_MAX 128u
-#define ROUNDS_MAX 999u
 #define TIMES_MAX (1u << 20)
 
-static struct {
-    bool is_write, is_sequential;
-    unsigned depth, connections, block, rounds, flush_every;
-    uint64_t requests;
-    double seconds;
-} options = {.depth = 1, .connections = 1, .block = 4096, .rounds = 9, .seconds = 1};
+static unsigned connections = 1, flush_every;
+static uint64_t slice_requests; /* 0: a slice is a time */
 
 struct server {
     const char *name, *uri;
@@ -73,14 +64,6 @@ static pthread_barrier_t slice_begins, slice_ends;
 static struct server *loaded;   /* set before slice_begins */
 static uint64_t slice_until_ns; /* likewise */
 static atomic_bool has_failed;
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec t = {0};
-
-    clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static void die(const char *what)
 {
@@ -128,7 +111,7 @@ static int64_t submit(struct client *c, struct nbd_handle *nbd, unsigned i,
 {
     uint64_t at;
 
-    if (options.flush_every && c->sent % options.flush_every == options.flush_every - 1)
+    if (flush_every && c->sent % flush_every == flush_every - 1)
         return nbd_aio_flush(nbd, callback, 0);
     at = next_offset(c);
     return options.is_write ? nbd_aio_pwrite(nbd, c->data[i], options.block, at, callback, 0)
@@ -152,8 +135,7 @@ static bool may_send(const struct client *c)
 {
     if (atomic_load(&has_failed))
         return false;
-    return options.requests ? c->sent < options.requests
-                            : clock_ns(CLOCK_MONOTONIC) < slice_until_ns;
+    return slice_requests ? c->sent < slice_requests : clock_ns(CLOCK_MONOTONIC) < slice_until_ns;
 }
 
 static void load_for_a_slice(struct client *c, struct nbd_handle *nbd)
@@ -202,7 +184,7 @@ static double longest_p99_us(void)
 {
     double longest = 0;
 
-    for (unsigned i = 0; i < options.connections; i++) {
+    for (unsigned i = 0; i < connections; i++) {
         struct client *c = &clients[i];
         size_t count = c->done < TIMES_MAX ? c->done : TIMES_MAX;
 
@@ -223,7 +205,7 @@ static void run_slice(struct server *s, double *requests_a_second, double *p99_u
     slice_until_ns = since + (uint64_t)(options.seconds * 1e9);
     pthread_barrier_wait(&slice_begins);
     pthread_barrier_wait(&slice_ends);
-    for (unsigned i = 0; i < options.connections; i++)
+    for (unsigned i = 0; i < connections; i++)
         requests += clients[i].done;
     *requests_a_second = (double)requests * 1e9 / (double)(clock_ns(CLOCK_MONOTONIC) - since);
     *p99_us = longest_p99_us();
@@ -282,7 +264,7 @@ static void make_client(unsigned index)
     c->random_state = 88172645463325252u + index * 0x9e3779b97f4a7c15u;
     for (unsigned i = 0; i < server_count; i++)
         c->nbd[i] = connect_to(&servers[i], &c->blocks);
-    c->next_block = c->blocks / options.connections * index;
+    c->next_block = c->blocks / connections * index;
     c->took_us = malloc(TIMES_MAX * sizeof *c->took_us);
     if (!c->took_us)
         die("out of memory");
@@ -299,75 +281,25 @@ static void make_client(unsigned index)
 
 /* --- command line ------------------------------------------------------------------------- */
 
-static bool set_op(const char *value)
-{
-    options.is_sequential = strncmp(value, "rand", 4) != 0;
-    if (!options.is_sequential)
-        value += 4;
-    options.is_write = strcmp(value, "write") == 0;
-    return options.is_write || strcmp(value, "read") == 0;
-}
-
-static bool set_unsigned(unsigned *where, const char *value, unsigned max)
-{
-    *where = (unsigned)atoi(value);
-    return *where > 0 && *where <= max;
-}
-
 static bool set_option(const char *name, const char *value)
 {
-    if (strcmp(name, "--op") == 0)
-        return set_op(value);
-    if (strcmp(name, "--depth") == 0)
-        return set_unsigned(&options.depth, value, DEPTH_MAX);
     if (strcmp(name, "--connections") == 0)
-        return set_unsigned(&options.connections, value, CONNECTIONS_MAX);
-    if (strcmp(name, "--block") == 0)
-        return set_unsigned(&options.block, value, 32u << 20);
+        return set_unsigned(&connections, value, CONNECTIONS_MAX);
     if (strcmp(name, "--flush-every") == 0)
-        return set_unsigned(&options.flush_every, value, 1u << 20);
-    if (strcmp(name, "--rounds") == 0)
-        return set_unsigned(&options.rounds, value, ROUNDS_MAX);
+        return set_unsigned(&flush_every, value, 1u << 20);
     if (strcmp(name, "--requests") == 0) {
-        options.requests = (uint64_t)atoll(value);
-        return options.requests > 0;
+        slice_requests = (uint64_t)atoll(value);
+        return slice_requests > 0;
     }
-    options.seconds = atof(value);
-    return strcmp(name, "--seconds") == 0 && options.seconds > 0;
+    return set_common_option(name, value, DEPTH_MAX);
 }
 
-static bool add_server(char *text)
+static bool add_server(const char *name, const char *uri)
 {
-    char *equals = strchr(text, '=');
-
-    if (!equals || server_count == SERVERS_MAX)
+    if (server_count == SERVERS_MAX)
         return false;
-    *equals = 0;
-    servers[server_count++] = (struct server){.name = text, .uri = equals + 1};
+    servers[server_count++] = (struct server){.name = name, .uri = uri};
     return true;
-}
-
-static bool parse(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        if (argv[i][0] != '-') {
-            if (!add_server(argv[i]))
-                return false;
-        } else if (i + 1 == argc || !set_option(argv[i], argv[i + 1])) {
-            return false;
-        } else {
-            i++;
-        }
-    }
-    return server_count > 0;
-}
-
-static void print_rounds(const char *what, const double *values)
-{
-    printf("\"%s\": [", what);
-    for (unsigned i = 0; i < options.rounds; i++)
-        printf("%s%.1f", i ? ", " : "", values[i]);
-    printf("]");
 }
 
 static void print(void)
@@ -375,11 +307,11 @@ static void print(void)
     printf("{");
     for (unsigned i = 0; i < server_count; i++) {
         printf("%s\"%s\": {", i ? ",\n " : "", servers[i].name);
-        print_rounds("requests_a_second", servers[i].requests_a_second);
+        print_rounds("requests_a_second", servers[i].requests_a_second, 1);
         printf(", ");
-        print_rounds("p99_us", servers[i].p99_us);
+        print_rounds("p99_us", servers[i].p99_us, 1);
         printf(", ");
-        print_rounds("cpu_ns_a_request", servers[i].cpu_ns_a_request);
+        print_rounds("cpu_ns_a_request", servers[i].cpu_ns_a_request, 1);
         printf("}");
     }
     printf("}\n");
@@ -387,17 +319,17 @@ static void print(void)
 
 int main(int argc, char **argv)
 {
-    if (!parse(argc, argv)) {
+    if (!parse(argc, argv, set_option, add_server) || server_count == 0) {
         fprintf(stderr, "usage: nbd-iops [--op OP] [--depth N] [--connections N] [--block BYTES] "
                         "[--rounds N] [--seconds S | --requests N] NAME=URI...\n");
         return 3;
     }
-    pthread_barrier_init(&slice_begins, NULL, options.connections + 1);
-    pthread_barrier_init(&slice_ends, NULL, options.connections + 1);
-    for (unsigned i = 0; i < options.connections; i++)
+    pthread_barrier_init(&slice_begins, NULL, connections + 1);
+    pthread_barrier_init(&slice_ends, NULL, connections + 1);
+    for (unsigned i = 0; i < connections; i++)
         make_client(i);
     run_rounds();
-    for (unsigned i = 0; i < options.connections; i++)
+    for (unsigned i = 0; i < connections; i++)
         pthread_join(clients[i].thread, NULL);
     if (atomic_load(&has_failed))
         return 1;
