@@ -123,7 +123,7 @@ state = open(os.path.join(folder, "super"), "rb").read()
 size, disk = number(state, 32), 14695981039346656037
 for octet in uuid.encode():
     disk = (disk ^ octet) * 1099511628211 % 2**64
-epochs = [[number(state, 88 + 24 * i + 8 * k) for k in range(3)] for i in range(number(state, 80))]
+epochs = [[number(state, 112 + 24 * i + 8 * k) for k in range(3)] for i in range(number(state, 104))]
 if what == "lineage":
     epochs.pop()
 boot, group = os.urandom(16), os.urandom(16)

@@ -86,6 +86,8 @@ static void prepare(struct apart *a)
         io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
     if (is_durable_write(io))
         sqe->rw_flags = RWF_DSYNC;
+    if (a->file->submits_late)
+        sqe->flags |= IOSQE_ASYNC;
 }
 
 /* What came short, or was refused in this way, is done again in another, which may block. */

@@ -117,6 +117,8 @@ static bool prepare(struct ring *ring, struct file *file, struct io *io)
         io_uring_prep_write(sqe, file->fd, data, length, io->offset + io->progress);
     if (io->kind == IO_WRITE && (io->flags & IO_FUA))
         sqe->rw_flags = RWF_DSYNC;
+    if (file->submits_late)
+        sqe->flags |= IOSQE_ASYNC;
     io_uring_sqe_set_data(sqe, io);
     ring->in_flight++;
     return true;

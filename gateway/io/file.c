@@ -133,6 +133,7 @@ static void find_abilities(struct file *file, bool is_read_only)
     file->is_rotational = queue_setting(file->device, "rotational", 0) == 1;
     file->can_seek = file->can_nowait = true;
     file->can_dsync = type != FUSE_SUPER_MAGIC;
+    file->submits_late = type == FUSE_SUPER_MAGIC;
     find_zeroing(file, is_read_only);
 }
 

@@ -22,8 +22,9 @@ struct file {
     dev_t device; /* [I] the block device, or the one the file system is on */
     bool is_block_device, is_direct, is_rotational; /* [I] */
     bool is_in_memory;                              /* [I] tmpfs: no disk to wait for */
-    unsigned block_bytes;                           /* [I] */
-    unsigned memory_align;                          /* [I] of buffers, with O_DIRECT */
+    bool submits_late;     /* [I] FUSE: what is put into a ring may wait for a lock there already */
+    unsigned block_bytes;  /* [I] */
+    unsigned memory_align; /* [I] of buffers, with O_DIRECT */
 
     _Atomic uint64_t size; /* [A] */
 
