@@ -3,7 +3,8 @@
 # The SSD of a write-back cache does not answer any more: its server behind a FUSE file is stopped, so system calls
 # there do not return.  Every request is answered within ssd.timeout and a moment, those that were under way too: writes
 # go to the backing, what the backing has is read, only what is on the tier alone fails.  When the SSD answers again,
-# all of it gets to the backing, and what comes late does no harm.
+# all of it gets to the backing, and what comes late does no harm.  A gateway that was itself stopped for longer than
+# ssd.timeout does not take that for the SSD's.
 . "${top_srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires jq nbdkit nbdfuse
 nbdkit -f -U "$work/ssd.sock" memory 16M >>"$work/log" 2>&1 &
@@ -31,7 +32,7 @@ truncate -s 16M "$work/d.raw"
 disk d <<END
 backing: { file: $work/d.raw }
 filters:
-  - cache: { ram: 64KiB, ssd: { path: $work/tier, size: 16MiB, timeout: 1s }, dirty: { soft: 80, hard: 90 }, destage: { after: 1h } }
+  - cache: { ram: 64KiB, ssd: { path: $work/tier, size: 16MiB, timeout: 2s }, dirty: { soft: 80, hard: 90 }, destage: { after: 1h } }
 END
 io() { # COMMAND...: by a client of its own; its sentence in $work/out
     for command; do set -- "$@" -c "$command"; shift; done
@@ -61,6 +62,21 @@ begin() {
 }
 
 serve
+# A gateway that was stopped itself, maybe with the machine it runs on, knows nothing of its SSD by that.
+kill -STOP "$ssd"
+begin paused "write -P 7 10M 64k" flush
+is_under_way() { [ "$(sluice disk show d --json | jq .io.in_flight)" -gt 0 ]; }
+within 5 is_under_way || fail "nothing waits for the SSD"
+kill -STOP "$gateway"
+sleep 2.5 # more than ssd.timeout
+kill -CONT "$gateway"
+within 5 is_under_way || fail "what waits is gone: $(sluice cache status d)"
+kill -CONT "$ssd"
+for client in $clients; do wait "$client"; done
+clients=
+[ "$(cat "$work/paused.status")" = 0 ] || fail "a write after a pause: $(cat "$work/paused.out")"
+[ "$(status tier)" != failed ] || fail "the pause is taken for the SSD's: $(grep "has not answered" "$work/log")"
+
 before=$(checkpoints)
 io "write -P 1 0 1M" "write -P 2 1M 1M" flush "read -P 1 0 1M" || fail "the load: $(cat "$work/out")"
 [ "$(status dirty_bytes)" -ge 2097152 ] || fail "nothing is dirty; this test shows nothing"

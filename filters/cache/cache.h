@@ -133,12 +133,14 @@ struct patience {
     struct awaited *first, **last; /* the oldest first */
     uint32_t requests;             /* of them, that are not the keeper's */
     uint32_t late;                 /* given up, and not back */
+    uint64_t looked_ns;            /* 0: not yet */
 };
+#define AWAIT_LOOK_NS UINT64_C(500000000)
 /* [M] It is about to be asked by this operation.  False: that would be in vain. */
 bool await_begin(struct cache *c, struct awaited *a, struct sluice_file_io *io);
 /* It has come back, before anything else is done about it.  False: too late, and it may be gone. */
 bool await_end(struct cache *c, struct awaited *a);
-/* Now and then: has it been too long? */
+/* Every AWAIT_LOOK_NS: has it been too long? */
 void await_look(struct cache *c);
 /* Asks and waits, from threads that may block.  0 or a negative errno; -ETIMEDOUT: nothing can be
  * said of what is there. */

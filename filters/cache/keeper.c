@@ -9,7 +9,6 @@
 #include <errno.h>
 
 #define SECOND_NS UINT64_C(1000000000)
-#define LOOK_AGAIN_NS UINT64_C(500000000)
 #define CHECKPOINT_AGE_NS UINT64_C(60000000000)
 /* What a start has to read of the log is at most so many times what it reads of the checkpoint, so
  * the time it takes is in proportion to what is cached, and checkpoints add so little to what is
@@ -283,7 +282,7 @@ void keeper_fire(struct sluice_timer *timer)
         keeper_kick(c);
     cache_unlock(c);
     pace_release(c);
-    sluice_timer_start(c->disk, timer, LOOK_AGAIN_NS);
+    sluice_timer_start(c->disk, timer, AWAIT_LOOK_NS);
 }
 
 /* --- draining

@@ -122,6 +122,19 @@ static void give_up_all(struct cache *c)
     }
 }
 
+/* [M] Looks come every AWAIT_LOOK_NS.  When one is much later, the process was stopped, maybe with
+ * the machine it runs on: answers may have come since, and nobody was there to take them. */
+static void excuse_pause(struct cache *c)
+{
+    struct patience *p = &c->log.patience;
+    uint64_t now = sluice_now_ns(c->disk), late = now - p->looked_ns;
+
+    if (p->looked_ns && late > 2 * AWAIT_LOOK_NS)
+        for (struct awaited *a = p->first; a; a = a->next)
+            a->since_ns = MIN(now, a->since_ns + late - AWAIT_LOOK_NS);
+    p->looked_ns = now;
+}
+
 void await_look(struct cache *c)
 {
     struct patience *p = &c->log.patience;
@@ -129,6 +142,7 @@ void await_look(struct cache *c)
     bool is_enough;
 
     cache_lock(c);
+    excuse_pause(c);
     is_enough = p->first &&
                 sluice_now_ns(c->disk) - p->first->since_ns > c->options.tier_timeout_ns &&
                 !MUTANT(33);
