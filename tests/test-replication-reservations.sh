@@ -123,6 +123,11 @@ wait $waiting
 eventually "a1 type 1" gw-b held other held # in its journal by then, not read from there yet
 
 # --- a file that is damaged there is replaced by what comes ---
+# From its own journal it would come before the file is read: that has to have forgotten it.
+is_marked() {
+    $python "$top_srcdir/tests/replication-files.py" "$work/gw-b/state/disks/held/filters/replication" | grep -q "^journal .* records=0 "
+}
+within 10 is_marked || fail "the journal forgets nothing"
 pair_kill gw-b
 echo nonsense >"$work/gw-b/state/disks/held/reservations.json"
 kill -STOP "$(cat "$work/gw-a/pid")" # nothing comes before it is read
