@@ -387,7 +387,8 @@ struct sluice_file_io {
 #define SLUICE_FILE_DIRECT 0x2u
 #define SLUICE_FILE_LOCK 0x4u
 #define SLUICE_FILE_MAY_HANG 0x8u /* a device that does not answer holds up nobody but who waits for the answer:
-                                   * no thread that submits is in the system call for it (O_DIRECT, flushes) */
+                                   * no thread that submits is in the system call for it (O_DIRECT, flushes), but a
+                                   * worker that writes into the page cache for the request it waits for */
 
 /* Messages to the same filter on the same disk (or group) at the peer gateway.  Called one at a time,
  * not before the filter's open() has returned, on a thread that must not block: connected, when both

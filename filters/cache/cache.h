@@ -140,6 +140,8 @@ struct patience {
 bool await_begin(struct cache *c, struct awaited *a, struct sluice_file_io *io);
 /* It has come back, before anything else is done about it.  False: too late, and it may be gone. */
 bool await_end(struct cache *c, struct awaited *a);
+/* [M] Something has been awaited for longer than this. */
+bool await_is_late(struct cache *c, uint64_t ns);
 /* Every AWAIT_LOOK_NS: has it been too long? */
 void await_look(struct cache *c);
 /* Asks and waits, from threads that may block.  0 or a negative errno; -ETIMEDOUT: nothing can be

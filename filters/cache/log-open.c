@@ -330,7 +330,8 @@ static int open_file(struct cache *c, uint64_t bytes, struct sluice_error *error
         return r;
     log->file_bytes = sluice_file_size(c->disk, log->file);
     log->is_promised = cache_is_file(log->path);
-    if (log->is_promised && sluice_file_open(c->disk, log->path, 0, 0, &log->buffered, error) < 0)
+    if (log->is_promised &&
+        sluice_file_open(c->disk, log->path, SLUICE_FILE_MAY_HANG, 0, &log->buffered, error) < 0)
         log->buffered = NULL;
     return 0;
 }

@@ -15,6 +15,7 @@
 
 #define CHUNKS_TO_BUFFER 4u /* that shared the last sync */
 #define BUFFERED_BLOCKS_MOST 8u
+#define LATE_NS UINT64_C(10000000) /* of the device: far longer than a small chunk takes */
 #define BUFFERED_BYTES_MOST (UINT64_C(16) << 20) /* not synced yet */
 #define LOOKUPS_A_TURN 4096u /* of a large change, before others get the mutex */
 
@@ -247,11 +248,15 @@ static void take_all(struct taking *t, struct log *log)
 /* Small chunks go through the page cache while a guest that writes one after the other has several
  * of them share a sync: it survives kill -9 as well, costs no wait for the device, and the sync
  * writes them at once.  Where each has its own sync that way is the longer one, and where guests
- * write side by side they gather while a chunk is on its way. */
-static bool is_for_page_cache(const struct log *log, const struct chunk_header *h)
+ * write side by side they gather while a chunk is on its way.  The thread that writes them cannot
+ * be called back, so not while the device is late with an answer. */
+static bool is_for_page_cache(struct cache *c, const struct chunk_header *h)
 {
+    const struct log *log = &c->log;
+
     return log->buffered && h->data_blocks <= BUFFERED_BLOCKS_MOST &&
-           log->chunks_a_sync >= CHUNKS_TO_BUFFER && log->buffered_bytes < BUFFERED_BYTES_MOST;
+           log->chunks_a_sync >= CHUNKS_TO_BUFFER && log->buffered_bytes < BUFFERED_BYTES_MOST &&
+           !await_is_late(c, LATE_NS);
 }
 
 /* Where each chunk has had a flush of its own, this one will have too: it is written as durable,
@@ -270,8 +275,9 @@ static void fill_order(struct cache *c, struct chunk_header *h)
     c->log.is_flushed = false;
 }
 
-static void fill_header(struct log *log, struct chunk *chunk)
+static void fill_header(struct cache *c, struct chunk *chunk)
 {
+    struct log *log = &c->log;
     struct chunk_header *h = &chunk->header;
 
     h->nonce = log->super.nonce;
@@ -281,8 +287,8 @@ static void fill_header(struct log *log, struct chunk *chunk)
     h->durable = log->durable;
     h->tail = log->tail_announced;
     h->clean = log->clean;
-    fill_order(chunk->owner, h);
-    chunk->is_buffered = is_for_page_cache(log, h);
+    fill_order(c, h);
+    chunk->is_buffered = is_for_page_cache(c, h);
     chunk->is_durable = is_flush_expected(log);
     log->unsynced_chunks++;
     log->is_overlapped |= log->is_syncing && log->is_guests_sync;
@@ -337,7 +343,7 @@ static enum taken take(struct cache *c, struct job_queue *finished)
     take_all(&t, log);
     if (chunk->header.count || chunk->is_marked) {
         log->is_writing = true;
-        fill_header(log, chunk);
+        fill_header(c, chunk);
         expect(c, chunk);
         return TAKEN_CHUNK;
     }

@@ -88,6 +88,13 @@ bool await_end(struct cache *c, struct awaited *a)
     return !is_late;
 }
 
+bool await_is_late(struct cache *c, uint64_t ns)
+{
+    const struct awaited *a = c->log.patience.first;
+
+    return a && sluice_now_ns(c->disk) - a->since_ns > ns;
+}
+
 /* [M] NULL: none. */
 static struct awaited *next_to_give_up(struct cache *c)
 {

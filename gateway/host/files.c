@@ -56,6 +56,7 @@ int seat_file_open(struct seat *seat, const char *path, uint32_t flags, uint64_t
 {
     struct file_options options = {
         .direct = flags & SLUICE_FILE_DIRECT,
+        .may_hang = flags & SLUICE_FILE_MAY_HANG,
         .create = flags & SLUICE_FILE_CREATE,
         .create_size = create_size,
         .exclusive_lock = flags & SLUICE_FILE_LOCK,
@@ -73,7 +74,7 @@ int seat_file_open(struct seat *seat, const char *path, uint32_t flags, uint64_t
     if (r < 0)
         return r;
     f->seat = seat;
-    f->may_hang = flags & SLUICE_FILE_MAY_HANG;
+    f->may_hang = options.may_hang;
     *out = f;
     f = NULL;
     SCOPED_LOCK(&seat->mutex);
@@ -174,7 +175,8 @@ static void start(struct errand *errand)
     }
     fe->io.home = errand->home;
     fe->io.done_task.run = on_done;
-    if (fe->may_hang && errand->home->kind == HOME_WORKER) {
+    if (fe->may_hang && errand->home->kind == HOME_WORKER &&
+        !file_fills_memory(fe->file, &fe->io)) {
         if (submit_apart(fe))
             finish(fe, fe->io.result);
     } else if (file_submit(fe->file, &fe->io) == IO_DONE) {

@@ -10,7 +10,8 @@
  *     buffered write, <= 64 KiB            inline while the dirty budget lasts and none was slow
  *     O_DIRECT write                       ring, as above
  *     larger or FUA write, trim, zero,     pool
- *     extents, prefetch
+ *     extents, prefetch, buffered write to
+ *     a device that may not answer
  *     flush                                pool, one fdatasync for all that wait
  *
  * Buffered writes do not go to the ring: ext4 and tmpfs refuse NOWAIT there, and its own threads
@@ -93,6 +94,8 @@ static bool may_write_inline(const struct file *file, const struct io *io, uint6
         return false;
     if (file->is_in_memory)
         return true;
+    if (file->may_hang)
+        return false;
     synced = atomic_load_explicit(&file->synced_bytes, memory_order_relaxed);
     written = atomic_load_explicit(&file->written_bytes, memory_order_relaxed);
     return written - synced < DIRTY_BUDGET &&

@@ -231,6 +231,7 @@ static int open_all(struct file *file, const char *path, const struct file_optio
         return err_set(e, ENOMEM, "cannot open %s: out of memory", path);
     file->is_block_device = S_ISBLK(st.st_mode);
     file->is_direct = options->direct;
+    file->may_hang = options->may_hang;
     file->device = file->is_block_device ? st.st_rdev : st.st_dev;
     r = open_main(file, options, e);
     if (r == 0 && options->exclusive_lock)

@@ -22,7 +22,8 @@ struct file {
     dev_t device; /* [I] the block device, or the one the file system is on */
     bool is_block_device, is_direct, is_rotational; /* [I] */
     bool is_in_memory;                              /* [I] tmpfs: no disk to wait for */
-    bool submits_late;     /* [I] FUSE: what is put into a ring may wait for a lock there already */
+    bool may_hang;     /* [I] a loop must not even write into the page cache: that may wait too */
+    bool submits_late; /* [I] FUSE: what is put into a ring may wait for a lock there already */
     unsigned block_bytes;  /* [I] */
     unsigned memory_align; /* [I] of buffers, with O_DIRECT */
 

@@ -128,12 +128,13 @@ void timer_heap_remove(struct timer **root, struct timer *timer);
 /* --- pool of threads for what must block ------------------------------------------------------ */
 
 /* Runs task->run on one of a few pool threads (no home there; may block). A pool job never waits
- * for another.  Without pool_start() before it starts POOL_THREADS_DEFAULT; where not even one
- * thread can be had, the caller runs the task itself. */
+ * for another.  While none of them comes back, they become more, POOL_THREADS_MOST at most. Without
+ * pool_start() before it starts POOL_THREADS_DEFAULT; where not even one thread can be had, the
+ * caller runs the task itself. */
 #define POOL_THREADS_DEFAULT 4u
+#define POOL_THREADS_MOST 512u
 void pool_submit(struct task *task);
-/* Sees to it that the pool has that many threads; after the fork.  They live as long as the
- * process. */
+/* Sees to it that the pool has that many threads at least; after the fork. */
 int pool_start(unsigned threads, struct err *e) MUST_CHECK;
 
 /* --- one operation ---------------------------------------------------------------------------- */
@@ -211,8 +212,9 @@ struct file;
 
 struct file_options {
     bool read_only;
-    bool direct; /* O_DIRECT: callers align to file_block_size() */
-    bool create; /* create at `create_size` if absent; never truncates or extends otherwise */
+    bool direct;   /* O_DIRECT: callers align to file_block_size() */
+    bool may_hang; /* its device may not answer: no loop is in a system call for it */
+    bool create;   /* create at `create_size` if absent; never truncates or extends otherwise */
     uint64_t create_size;
     bool exclusive_lock; /* open-file-description lock (shared when read_only); holder named in the
                             error */
@@ -247,6 +249,8 @@ enum io_status file_submit(struct file *file, struct io *io) MUST_CHECK;
  * tenth of a second.  Then file_leave_apart() has to follow: the operation completes in that home
  * instead. Only where file_fits_apart(): of the rest the system call would be waited for. */
 bool file_fits_apart(const struct file *file, const struct io *io) MUST_CHECK;
+/* A write into the page cache. */
+bool file_fills_memory(const struct file *file, const struct io *io) MUST_CHECK;
 enum io_status file_submit_apart(struct file *file, struct io *io) MUST_CHECK;
 void file_leave_apart(struct io *io, struct home *home);
 /* Makes a small buffered write in the calling thread, whichever it is, where file_submit() would

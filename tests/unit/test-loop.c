@@ -343,6 +343,44 @@ static void test_the_pool_runs_every_job_once(void)
     CHECK_EQ(jobs_run, JOBS);
 }
 
+/* Calls into storage that does not answer, more than the pool has threads. */
+#define STUCK 100
+
+static struct task stuck[STUCK];
+static pthread_mutex_t storage = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic unsigned stuck_over;
+
+static void ask_storage(struct task *task)
+{
+    (void)task;
+    pthread_mutex_lock(&storage);
+    pthread_mutex_unlock(&storage);
+    atomic_fetch_add(&stuck_over, 1);
+}
+
+static void tell(struct task *task)
+{
+    (void)task;
+    happened();
+}
+
+static void test_jobs_that_do_not_come_back_do_not_hold_up_others(void)
+{
+    struct task another = {.run = tell};
+
+    pthread_mutex_lock(&storage);
+    for (unsigned i = 0; i < STUCK; i++) {
+        stuck[i].run = ask_storage;
+        pool_submit(&stuck[i]);
+    }
+    pool_submit(&another);
+    wait_until_happened();
+    CHECK_EQ(stuck_over, 0);
+    pthread_mutex_unlock(&storage);
+    while (atomic_load(&stuck_over) < STUCK)
+        sched_yield();
+}
+
 /* --- extents ------------------------------------------------------------------------------- */
 
 static void test_extents_merge_and_clip(void)
@@ -490,6 +528,7 @@ int main(void)
     RUN(test_a_patient_loop_looks_before_it_sleeps);
     RUN(test_a_patient_loop_sleeps_when_nothing_comes);
     RUN(test_the_pool_runs_every_job_once);
+    RUN(test_jobs_that_do_not_come_back_do_not_hold_up_others);
     RUN(test_extents_merge_and_clip);
     RUN(test_extents_stop_at_one_or_at_the_most);
     return unit_result();
