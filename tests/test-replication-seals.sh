@@ -86,6 +86,20 @@ e2fsck -fn "$work/read.img" >"$work/said" 2>&1 || fail "no clean file system: $(
 rm "$work/gw-a/etc/disks.d/vm-lost.yaml"
 on gw-a reload >/dev/null || fail "no reload"
 
+# --- many ---
+pair_kill gw-a
+for n in $(seq 1 13); do
+    cp "$state/seal-0" "$state/seal-$n" && cp --sparse=always "$state/seal-0.raw" "$state/seal-$n.raw"
+done
+pair_serve gw-a
+within 20 is_whole receiving streaming || fail "does not follow with many seals"
+tells_many() { on gw-a disk show vm | grep -q "nearly as many seals"; }
+within 20 tells_many || fail "nobody is told that there are nearly as many as can be: $(on gw-a status --json)"
+for n in $(seq 1 13); do
+    on gw-a replication seals vm --drop "$n" >"$work/said" || fail "seal $n is not dropped: $(cat "$work/said")"
+done
+tells_many && fail "it is told when there is room again"
+
 # --- dropped ---
 on gw-a replication seals vm --drop 0 | grep -q "nothing is sealed" || fail "not dropped"
 [ ! -e "$state/seal-0.raw" ] && [ ! -e "$state/seal-0" ] || fail "its files are still there"

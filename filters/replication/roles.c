@@ -196,6 +196,11 @@ void roles_tell(struct replica *r)
         t = (struct telling){SLUICE_HEALTH_DEGRADED,
                              "verify has found that the two copies differ: see `sluice verify`",
                              "`sluice verify --repair DISK` sends what differs to the peer"};
+    if (seal_count(&r->seals) >= SEALS_MANY && t.state == SLUICE_HEALTH_OK)
+        t = (struct telling){SLUICE_HEALTH_DEGRADED,
+                             "nearly as many seals are kept as can be; without room for another "
+                             "this side cannot follow again after a forced failover",
+                             "drop old ones: `sluice replication seals DISK`"};
     if (r->journal.failing)
         t = tell_failing(r);
     if (r->super.is_split)

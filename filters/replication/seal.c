@@ -744,6 +744,7 @@ static int drop(struct replica *r, const char *number, struct sluice_error *erro
     replica_lock(r);
     r->seals.list[slot] = (struct seal){.grains = 0};
     r->seals.retry_ns = 0;
+    roles_tell(r);
     replica_kick(r);
     replica_unlock(r);
     return 0;

@@ -24,6 +24,7 @@ struct sluice_reply;
 #ifndef SEALS_MAX
 #define SEALS_MAX 16u
 #endif
+#define SEALS_MANY (SEALS_MAX - 2) /* so few more find room that somebody should look */
 
 enum seal_reason {
     SEAL_OF_DISCARDED = 1, /* split brain: this side was given up */
