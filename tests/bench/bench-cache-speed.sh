@@ -136,6 +136,9 @@ compare_with_fio() {
 }
 
 compare_reads() {
+    # What the random writes have left out would be misses, of the first rounds more than of the last.
+    "$nbd_iops" --op write --block 65536 --rounds 1 --requests $(($(stat -c %s "$work/file.raw") / 65536)) \
+        cached="$(uri cached)" >/dev/null || fail "the disk cannot be filled"
     sluice cache flush cached >/dev/null || fail "flush"
     nbdcopy "$(uri ram)" null: || fail "nbdcopy"
     for depth in 1 32; do
