@@ -8,8 +8,8 @@
  * nothing has been taken from the queue for WATCH_NS and doubles the threads, up to
  * POOL_THREADS_MOST.  Those that are too many end when they find so many idle.
  *
- * pool_mutex guards everything here; it is held for a few instructions only, never while a job
- * runs, but for starting threads.  They are detached and block all signals.
+ * pool_mutex guards everything here; it is held for a few instructions only, or while a thread is
+ * started, never while a job runs.  Threads are detached and block all signals.
  */
 #include "io/internal.h"
 
@@ -104,11 +104,18 @@ static uint64_t wait_until_full(void)
     return taken;
 }
 
-static void grow_unless_taken(uint64_t since)
+/* How many threads there are to be; 0: no more than there are. */
+static unsigned threads_needed(uint64_t taken_before)
 {
     SCOPED_LOCK(&pool_mutex);
-    if (is_full() && taken == since)
-        (void)grow_to(MIN(2 * thread_count, POOL_THREADS_MOST)); /* later, if not now */
+    return is_full() && taken == taken_before ? MIN(2 * thread_count, POOL_THREADS_MOST) : 0;
+}
+
+/* One at a time: whoever submits does not wait for all of them to be started. */
+static bool add_thread(unsigned most)
+{
+    SCOPED_LOCK(&pool_mutex);
+    return is_full() && thread_count < most && grow_to(thread_count + 1) == 0;
 }
 
 static void *watch(void *arg)
@@ -118,10 +125,13 @@ static void *watch(void *arg)
 
     pthread_setname_np(pthread_self(), "sluice-watch");
     for (;;) {
-        uint64_t since = wait_until_full();
+        uint64_t taken_before = wait_until_full();
+        unsigned most;
 
         nanosleep(&a_while, NULL);
-        grow_unless_taken(since);
+        most = threads_needed(taken_before);
+        while (add_thread(most))
+            continue;
     }
     return NULL;
 }
