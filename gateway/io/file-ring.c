@@ -99,7 +99,7 @@ static struct io_uring_sqe *get_entry(struct ring *ring)
     sqe = io_uring_get_sqe(&ring->uring);
     if (sqe)
         return sqe;
-    io_uring_submit(&ring->uring);
+    io_syscalls.ring_submit(&ring->uring);
     return io_uring_get_sqe(&ring->uring);
 }
 
@@ -138,7 +138,7 @@ bool ring_submit(struct ring *ring)
     if (ring->is_refused)
         return false;
     if (io_uring_sq_ready(&ring->uring))
-        io_uring_submit(&ring->uring);
+        io_syscalls.ring_submit(&ring->uring);
     return io_uring_cq_ready(&ring->uring) > 0 || io_uring_sq_ready(&ring->uring) > 0;
 }
 

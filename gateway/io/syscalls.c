@@ -33,5 +33,6 @@ struct io_syscalls io_syscalls = {
     .fstatfs = fstatfs,
     .lseek = lseek,
     .ring_init = io_uring_queue_init_params,
+    .ring_submit = io_uring_submit,
     .ring_submit_and_wait = io_uring_submit_and_wait_timeout,
 };

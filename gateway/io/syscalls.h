@@ -21,6 +21,7 @@ struct io_syscalls {
     int (*fstatfs)(int fd, struct statfs *fs);
     off_t (*lseek)(int fd, off_t offset, int whence);
     int (*ring_init)(unsigned entries, struct io_uring *ring, struct io_uring_params *params);
+    int (*ring_submit)(struct io_uring *ring); /* what a loop has prepared in a turn */
     int (*ring_submit_and_wait)(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned count,
                                 struct __kernel_timespec *ts, sigset_t *mask);
 };

@@ -3,9 +3,9 @@
  * test-cache-model: the cache filter in the real engine, host and disk, with threads, on real
  * files, under guests at random (cache-guests.c) and whatever may happen to a disk meanwhile: modes
  * and options change, the disk grows, snapshots are prepared, the filter leaves and joins the
- * chain, the SSD fails or does not answer.  A life of the disk is a process of its own; it ends by
- * kill -9 at any moment, also amid recovery or a detach, by a stop, or with the filter gone.  The
- * next one first reads the whole disk: what was acknowledged is there.
+ * chain, the SSD fails or does not answer (cache-ssd.c).  A life of the disk is a process of its
+ * own; it ends by kill -9 at any moment, also amid recovery or a detach, by a stop, or with the
+ * filter gone.  The next one first reads the whole disk: what was acknowledged is there.
  *
  *     [MODEL_LOG=1] test-cache-model [SECONDS [SEED [RULE]]]
  *
@@ -13,7 +13,7 @@
  * broken (docs/cache.md): then it exits with 1 for what it found, as it must.
  */
 #include "cache-guests.h"
-#include "io/syscalls.h"
+#include "cache-ssd.h"
 #include "unit.h"
 
 #include "cache/world.h"
@@ -48,108 +48,6 @@ static struct life_memory {
     _Atomic uint64_t kills, stops, departures, ssd_faults, snapshots, joins, resizes, changes,
         hangs;
 } * told;
-
-/* --- the SSD
- * --------------------------------------------------------------------------------------- */
-
-enum { READS_FAIL = 1, WRITES_FAIL = 2 };
-static _Atomic unsigned ssd_faults;
-static _Atomic int ssd_faults_left; /* calls that fail */
-static _Atomic bool ssd_hangs;      /* no call returns */
-static _Atomic uint64_t tier_inode;
-static _Atomic uint64_t disturbance; /* of the file service's calls */
-static bool is_backing_slow;         /* in this life: up to 4 ms a call */
-
-static bool is_tier(int fd)
-{
-    struct stat st;
-
-    return fstat(fd, &st) == 0 && st.st_ino == atomic_load(&tier_inode);
-}
-
-/* Others overtake. */
-static void wait_a_moment(int fd)
-{
-    uint64_t turn = atomic_fetch_add(&disturbance, UINT64_C(0x9e3779b97f4a7c15));
-    struct timespec a_moment = {.tv_nsec = (long)(turn >> 48)};
-    bool is_slow = is_backing_slow && !is_tier(fd);
-
-    if (is_slow)
-        a_moment.tv_nsec *= 64;
-    if (is_slow || turn >> 60 == 3)
-        nanosleep(&a_moment, NULL);
-}
-
-/* What a worker writes into the page cache is in memory and does not come here (docs/cache.md); any
- * other thread that does so may find that the SSD has not even taken what was written before. */
-static bool is_workers_memory(int fd, unsigned kind)
-{
-    const struct home *home = home_current_or_null();
-
-    return kind == WRITES_FAIL && home && home->kind == HOME_WORKER &&
-           !(fcntl(fd, F_GETFL) & O_DIRECT);
-}
-
-/* What waited here is done when the SSD answers again, and nobody waits for it by then. */
-static void wait_for_ssd(int fd, unsigned kind)
-{
-    struct timespec a_moment = {.tv_nsec = 2000000};
-
-    while (atomic_load(&ssd_hangs) && is_tier(fd) && !is_workers_memory(fd, kind))
-        nanosleep(&a_moment, NULL);
-}
-
-static bool fails(int fd, unsigned kind)
-{
-    wait_a_moment(fd);
-    wait_for_ssd(fd, kind);
-    if (!(atomic_load(&ssd_faults) & kind) || !is_tier(fd) ||
-        atomic_fetch_sub(&ssd_faults_left, 1) <= 0)
-        return false;
-    errno = EIO;
-    return true;
-}
-
-static ssize_t try_preadv2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
-{
-    return fails(fd, READS_FAIL) ? -1 : preadv2(fd, iov, count, offset, flags);
-}
-
-/* A device that fails may have done a part. */
-static ssize_t try_pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
-{
-    struct iovec part = {.iov_base = iov->iov_base, .iov_len = iov->iov_len / 8192 * 4096};
-
-    if (!fails(fd, WRITES_FAIL))
-        return pwritev2(fd, iov, count, offset, flags);
-    if (part.iov_len && pwritev2(fd, &part, 1, offset, flags) > 0)
-        errno = EIO;
-    errno = EIO;
-    return -1;
-}
-
-static int try_fdatasync(int fd)
-{
-    return fails(fd, WRITES_FAIL) ? -1 : fdatasync(fd);
-}
-
-static int no_ring(unsigned entries, struct io_uring *ring, struct io_uring_params *params)
-{
-    (void)entries, (void)ring, (void)params;
-    return -ENOSYS;
-}
-
-static bool has_faults; /* in this life: not with io_uring, whose calls do not come by here */
-
-static void replace_syscalls(bool has_ring)
-{
-    has_faults = !has_ring;
-    io_syscalls.preadv2 = try_preadv2;
-    io_syscalls.pwritev2 = try_pwritev2;
-    io_syscalls.fdatasync = try_fdatasync;
-    if (!has_ring)
-        io_syscalls.ring_init = no_ring;
-}
 
 /* --- a life
  * ---------------------------------------------------------------------------------------- */
@@ -243,13 +141,6 @@ static struct sluice_value *parse(struct life *l)
     return values;
 }
 
-static void find_tier(void)
-{
-    struct stat st;
-
-    atomic_store(&tier_inode, stat(tier, &st) == 0 ? st.st_ino : 0);
-}
-
 static void join_chain(struct life *l)
 {
     struct err e = {0};
@@ -265,7 +156,7 @@ static void join_chain(struct life *l)
     must(l, r, &e, "opening the cache");
     if (r < 0)
         exit(1);
-    find_tier();
+    ssd_find(tier);
     r = disk_set_chain(l->disk, &l->station, 1, NULL, &e);
     must(l, r, &e, "joining the chain");
 }
@@ -316,7 +207,7 @@ static void say(struct life *l, const char *verb, const char *argument)
 static void change_mode(struct life *l)
 {
     const char *mode = any_mode(l);
-    bool has_ssd = atomic_load(&tier_inode) && l->words > 3 && !atomic_load(&ssd_faults);
+    bool has_ssd = ssd_is_there() && l->words > 3 && !ssd_is_failing();
 
     say(l, "mode", has_ssd || strcmp(mode, "write-back") != 0 ? mode : "bypass");
     atomic_fetch_add(&told->changes, 1);
@@ -420,8 +311,8 @@ static void leave_and_join(struct life *l)
         return;
     go_on(below(l, 300));
     if (below(l, 3) == 0) {
-        unlink(tier);                 /* another size */
-        atomic_store(&tier_inode, 0); /* a new one, which works: the old one's number may be its */
+        unlink(tier); /* another size */
+        ssd_forget(); /* a new one, which works: the old one's number may be its */
     }
     join_chain(l);
     atomic_fetch_add(&told->joins, 1);
@@ -431,16 +322,15 @@ static void leave_and_join(struct life *l)
  * is acknowledged counts all the same. */
 static void fail_ssd(struct life *l)
 {
-    unsigned faults = 1 + below(l, READS_FAIL | WRITES_FAIL);
+    unsigned faults = 1 + below(l, SSD_READS_FAIL | SSD_WRITES_FAIL);
 
-    if (!has_faults)
+    if (!ssd_can_fail())
         return;
-    if (faults & READS_FAIL) {
+    if (faults & SSD_READS_FAIL) {
         l->steps_left = MIN(l->steps_left, 3u);
         guests_may_fail();
     }
-    atomic_store(&ssd_faults_left, below(l, 2) ? 1 + (int)below(l, 3) : INT32_MAX);
-    atomic_store(&ssd_faults, faults);
+    ssd_fail(faults, below(l, 2) ? 1 + (int)below(l, 3) : INT32_MAX);
     atomic_fetch_add(&told->ssd_faults, 1);
 }
 
@@ -451,7 +341,7 @@ static void hang_ssd(struct life *l)
              give_up = clock_now_ns() + ANSWER_LIMIT_NS;
     struct timespec pause = {.tv_nsec = 2000000};
 
-    if (!has_faults || !has_ssd(l))
+    if (!ssd_can_fail() || !has_ssd(l))
         return;
     choose_again(l);
     add_word(l, "ssd.timeout", "300ms");
@@ -459,12 +349,12 @@ static void hang_ssd(struct life *l)
     l->steps_left = MIN(l->steps_left, 3u);
     guests_may_fail();
     atomic_fetch_add(&told->hangs, 1);
-    atomic_store(&ssd_hangs, true);
+    ssd_hang(true);
     while (atomic_load(&counts->requests) < until && clock_now_ns() < give_up)
         nanosleep(&pause, NULL);
     if (atomic_load(&counts->requests) < until)
         guests_violation("guests are not answered while the SSD does not");
-    atomic_store(&ssd_hangs, below(l, 3) == 0);
+    ssd_hang(below(l, 3) == 0);
 }
 
 /* --- its course
@@ -548,12 +438,13 @@ static void end_without_cache(struct life *l)
 static _Noreturn void live(uint64_t seed)
 {
     struct life l = {.random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1};
+    bool is_backing_slow;
 
     l.steps_left = 2 + below(&l, 24);
     if (!getenv("MODEL_LOG"))
         log_set_sink(say_nothing);
     is_backing_slow = below(&l, 3) == 0;
-    replace_syscalls(!is_backing_slow && below(&l, 2));
+    ssd_begin_life(below(&l, 2), is_backing_slow);
     choose_death(&l);
     open_disk(&l);
     join_chain(&l);
@@ -621,10 +512,13 @@ static void print(uint64_t lives, uint64_t last_seed)
            ", \"cancelled\": %" PRIu64 ", \"ssd_faults\": %" PRIu64 ", \"hangs\": %" PRIu64
            ", \"snapshots\": %" PRIu64 ", \"joins\": %" PRIu64 ", \"resizes\": %" PRIu64
            ", \"changes_of_mode\": %" PRIu64 ", \"sectors_checked\": %" PRIu64
-           ", \"violations\": %u}\n",
+           ", \"in_rings\": {\"short\": %" PRIu64 ", \"late\": %" PRIu64 ", \"failed\": %" PRIu64
+           ", \"held\": %" PRIu64 "}, \"violations\": %u}\n",
            lives, told->kills, told->stops, told->departures, counts->requests, counts->failed,
            counts->cancelled, told->ssd_faults, told->hangs, told->snapshots, told->joins,
-           told->resizes, told->changes, counts->sectors_checked, counts->violations);
+           told->resizes, told->changes, counts->sectors_checked, ssd_counts->ring_short,
+           ssd_counts->ring_late, ssd_counts->ring_failed, ssd_counts->ring_held,
+           counts->violations);
 }
 
 static void make_folder(void)
@@ -649,6 +543,7 @@ int main(int argc, char **argv)
     cache_mutant = argc > 3 ? atoi(argv[3]) : 0;
     make_folder();
     guests_prepare();
+    ssd_prepare();
     told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (told == MAP_FAILED)
         return 99;
