@@ -81,12 +81,15 @@ static void prepare(struct apart *a)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&a->uring);
     const struct io *io = a->io;
+    char *data = (char *)io->data + io->progress;
+    unsigned length = (unsigned)(io->length - io->progress);
+    uint64_t offset = io->offset + io->progress;
     int fd = a->file->fd;
 
     if (io->kind == IO_READ)
-        io_uring_prep_read(sqe, fd, io->data, (unsigned)io->length, io->offset);
+        io_uring_prep_read(sqe, fd, data, length, offset);
     else if (io->kind == IO_WRITE)
-        io_uring_prep_write(sqe, fd, io->data, (unsigned)io->length, io->offset);
+        io_uring_prep_write(sqe, fd, data, length, offset);
     else
         io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
     if (is_durable_write(io))
@@ -95,17 +98,29 @@ static void prepare(struct apart *a)
         sqe->flags |= IOSQE_ASYNC;
 }
 
-/* What came short, or was refused in this way, is done again in another, which may block. */
+/* True: it came short, and the rest is to be asked for. */
+static bool goes_on(const struct apart *a, int result)
+{
+    struct io *io = a->io;
+
+    if (io->kind == IO_FLUSH || result <= 0)
+        return false;
+    io->progress += (unsigned)result;
+    return io->progress < io->length;
+}
+
+/* What was refused in this way is done in another, which may block. */
 static int end(struct apart *a, int result)
 {
     struct io *io = a->io;
 
     if (io->kind == IO_FLUSH && result != -EAGAIN && result != -EINTR && result != -EINVAL)
         return file_sync_end(a->file, -result, a->written);
-    if (LIKELY(io->kind != IO_FLUSH && (result == (int)io->length || result == -EIO)))
-        return is_durable_write(io) ? file_sync_result(a->file, MIN(result, 0)) : MIN(result, 0);
-    io->progress = (uint64_t)MAX(result, 0);
-    return file_run(a->file, io);
+    if (io->kind == IO_FLUSH || file_is_refusal(result))
+        return file_run(a->file, io);
+    if (result == 0)
+        return -EIO; /* the file ends before the size we know */
+    return is_durable_write(io) ? file_sync_result(a->file, MIN(result, 0)) : MIN(result, 0);
 }
 
 /* The kernel did not take it: the ring, where it still stands, goes. */
@@ -147,27 +162,37 @@ enum io_status file_submit_apart(struct file *file, struct io *io)
     a->io = io;
     a->file = file;
     a->written = atomic_load_explicit(&file->written_bytes, memory_order_relaxed);
-    prepare(a);
-    if (!wait_a_while(a, &result))
-        return IO_PENDING;
+    do {
+        prepare(a);
+        if (!wait_a_while(a, &result))
+            return IO_PENDING;
+    } while (UNLIKELY(goes_on(a, result)));
     io->result = end(a, result);
     return IO_DONE;
 }
 
 /* --- one that is slow ------------------------------------------------------------------------- */
 
-static void wait_for_it(struct apart *a)
+static int wait_for_ever(struct apart *a)
 {
     struct io_uring_cqe *cqe = NULL;
-    int r, result;
+    int r;
 
     do
         r = io_uring_wait_cqe(&a->uring, &cqe);
     while (r == -EINTR || r == -EAGAIN);
-    result = r < 0 ? r : cqe->res;
-    if (r == 0)
-        io_uring_cqe_seen(&a->uring, cqe);
-    result = end(a, result);
+    if (r < 0)
+        return r;
+    r = cqe->res;
+    io_uring_cqe_seen(&a->uring, cqe);
+    return r;
+}
+
+static void wait_for_it(struct apart *a)
+{
+    int result = wait_for_ever(a);
+
+    result = goes_on(a, result) ? file_run(a->file, a->io) : end(a, result);
     io_complete(a->io, result);
     end_ring(a);
     free(a);

@@ -158,8 +158,7 @@ static void go_on(struct ring *ring, struct io *io)
         file_to_pool(io->executor, io);
 }
 
-/* Errors that another way of doing the same may not meet. */
-static bool is_refusal(int error)
+bool file_is_refusal(int error)
 {
     return error == -EINVAL || error == -EOPNOTSUPP || error == -ENOSPC || error == -EDQUOT ||
            error == -EAGAIN || error == -EINTR;
@@ -178,7 +177,7 @@ static void completed(struct ring *ring, struct io *io, int result)
         finish(io, -EIO); /* the file ends before the size we know */
     } else if ((result == -EAGAIN || result == -EINTR) && io->retries++ < RETRIES_MAX) {
         go_on(ring, io);
-    } else if (is_refusal(result)) {
+    } else if (file_is_refusal(result)) {
         file_to_pool(io->executor, io);
     } else {
         finish(io, result);

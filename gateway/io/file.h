@@ -102,6 +102,8 @@ void file_to_pool(struct file *file, struct io *io);
 
 /* From io's loop: false if there is no ring or it is full. */
 bool file_to_ring(struct file *file, struct io *io) MUST_CHECK;
+/* An error of a ring that another way of doing the same may not meet. */
+bool file_is_refusal(int error) MUST_CHECK;
 
 /* With O_DIRECT, memory must be aligned too. */
 static inline bool file_memory_fits(const struct file *file, const void *memory)

@@ -390,6 +390,81 @@ static void test_a_durable_write_does_not_go_to_the_ring_where_it_would_not_be_d
     file_close(file);
 }
 
+/* --- a worker's ring that gives less than was asked for --------------------------------------- */
+
+static unsigned ring_moves, system_calls;
+static int ring_error; /* of each of its operations; 0: it moves a block of what is asked */
+
+static int move_a_block(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned count,
+                        struct __kernel_timespec *ts, sigset_t *mask)
+{
+    int r;
+
+    for (unsigned i = ring->sq.sqe_head; i != ring->sq.sqe_tail; i++) {
+        ring->sq.sqes[i & ring->sq.ring_mask].len = 4096;
+        ring_moves++;
+    }
+    r = io_uring_submit_and_wait_timeout(ring, cqe, count, ts, mask);
+    if (r >= 0 && ring_error)
+        (*cqe)->res = ring_error;
+    return r;
+}
+
+static ssize_t counted_preadv2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
+{
+    system_calls++;
+    return preadv2(fd, iov, count, offset, flags);
+}
+
+static ssize_t unwanted_pwritev2(int fd, const struct iovec *iov, int count, off_t offset,
+                                 int flags)
+{
+    system_calls++;
+    return pwritev2(fd, iov, count, offset, flags);
+}
+
+static int move_three_blocks(struct file *file, enum io_kind kind, void *memory, int error)
+{
+    struct io io = {.kind = kind, .length = 12 * KIB, .data = memory, .home = home_current()};
+
+    ring_moves = system_calls = 0;
+    ring_error = error;
+    if (!file_fits_apart(file, &io)) {
+        can_make_rings = false;
+        return -ENOSYS;
+    }
+    CHECK_EQ(file_submit_apart(file, &io), IO_DONE);
+    return io.result;
+}
+
+/* A system call would keep the worker when the device stops answering. */
+static void test_what_comes_short_in_a_ring_goes_on_there(void)
+{
+    static _Alignas(4096) uint8_t written[12 * KIB], read[12 * KIB];
+    struct file *file = new_file("short", MIB, (struct file_options){.direct = true});
+
+    if (!file || !can_make_rings)
+        return;
+    for (size_t i = 0; i < sizeof written; i++)
+        written[i] = (uint8_t)(i / 4096 + i);
+    io_syscalls.ring_submit_and_wait = move_a_block;
+    io_syscalls.preadv2 = counted_preadv2;
+    io_syscalls.pwritev2 = unwanted_pwritev2;
+    CHECK_EQ(move_three_blocks(file, IO_WRITE, written, 0), 0);
+    CHECK_EQ(ring_moves, 3);
+    CHECK_EQ(system_calls, 0);
+    CHECK_EQ(move_three_blocks(file, IO_READ, read, 0), 0);
+    CHECK_EQ(ring_moves, 3);
+    CHECK_EQ(system_calls, 0);
+    CHECK_EQ(memcmp(read, written, sizeof read), 0);
+    CHECK_EQ(move_three_blocks(file, IO_READ, read, -ETIMEDOUT), -ETIMEDOUT);
+    CHECK_EQ(system_calls, 0);
+    CHECK_EQ(move_three_blocks(file, IO_READ, read, -EOPNOTSUPP), 0); /* there it may be done */
+    CHECK_EQ(system_calls, 1);
+    io_syscalls = good_calls;
+    file_close(file);
+}
+
 int main(void)
 {
     good_calls = io_syscalls;
@@ -407,5 +482,6 @@ int main(void)
     RUN(test_a_durable_write_is_one_operation_of_the_ring);
     RUN(test_a_durable_write_of_the_ring_tells_of_lost_writes);
     RUN(test_a_durable_write_does_not_go_to_the_ring_where_it_would_not_be_durable);
+    RUN(test_what_comes_short_in_a_ring_goes_on_there);
     return end_file_tests();
 }
