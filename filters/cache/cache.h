@@ -436,8 +436,9 @@ struct scrub {
 
 /* order.c */
 struct order {
-    struct log_order log;  /* what the log says of it */
-    bool is_suspended;     /* something could not be read: destaged in any order */
+    struct log_order log; /* what the log says of it */
+    uint64_t mixed;       /* chunks before this one were written when it was not kept, or not all */
+    bool is_suspended;    /* something could not be read: destaged in any order */
     uint64_t suspended_at; /* up to this segment */
     unsigned awaited;      /* changes that go to the backing when what came before is there */
     uint64_t emptying_since_ns;

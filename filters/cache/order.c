@@ -151,7 +151,7 @@ void order_take_up(struct cache *c)
         (log->dirty_blocks == 0 || log->clean > c->order.suspended_at)) {
         c->order.is_suspended = false;
         c->order.log.destaged = (struct log_position){.segment = log->clean};
-        c->order.log.from = log->head.sequence;
+        c->order.log.from = c->order.mixed = log->head.sequence;
         if (log->dirty_blocks == 0)
             settle(c);
     }
@@ -171,6 +171,7 @@ void order_begin(struct cache *c, const struct log_order *found)
                                     .from = log->head.sequence};
     if (found->from == UINT64_MAX) /* it had been suspended */
         o->log.from = log->head.sequence;
+    o->mixed = o->log.from;
     if (log->dirty_blocks == 0)
         settle(c);
 }
@@ -294,6 +295,14 @@ static bool find_chunk(struct walk *k)
 /* --- an epoch ------------------------------------------------------------------------------------
  */
 
+/* [M] What stands in such a chunk may have gone to the backing long ago, and a newer version after
+ * it that is in no chunk; the newest of all has come since.  That alone is brought, and the order
+ * holds when all that is there by now has been. */
+static bool may_be_behind(const struct walk *k)
+{
+    return k->header.sequence < k->w->c->order.mixed;
+}
+
 /* [M] */
 static void add_entry(struct walk *k, const struct chunk_entry *e, uint32_t slot,
                       const uint8_t *data)
@@ -303,6 +312,10 @@ static void add_entry(struct walk *k, const struct chunk_entry *e, uint32_t slot
 
     if (!index_get(&w->c->index, e->block, &item) || !item.is_dirty)
         return;
+    if (item.place != slot && may_be_behind(k)) {
+        w->c->order.log.from = MAX(w->c->order.log.from, w->c->log.applied.sequence);
+        return;
+    }
     if (item.place != slot && MUTANT(28))
         return;
     /* The CRCs in RAM are of newest versions alone. */
