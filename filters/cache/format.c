@@ -243,6 +243,16 @@ bool format_get_chunk(const void *block, struct chunk_header *h)
     return is_sane(h);
 }
 
+#define DATA_BLOCKS_OFFSET 76
+bool format_peek_chunk(const void *block, uint32_t *data_blocks)
+{
+    struct cursor c = {(uint8_t *)(uintptr_t)block};
+    struct cursor count = {(uint8_t *)(uintptr_t)block + DATA_BLOCKS_OFFSET};
+
+    *data_blocks = (uint32_t)get(&count, 4);
+    return get(&c, 8) == CHUNK_MAGIC && *data_blocks <= CHUNK_DATA_MAX;
+}
+
 /* --- checkpoints ---------------------------------------------------------------------------- */
 
 void format_put_checkpoint_entry(const struct checkpoint_entry *e,

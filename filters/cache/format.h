@@ -100,6 +100,8 @@ void format_put_chunk(const struct chunk_header *h, void *block);
 /* False: not one, not whole, or of another version. */
 bool format_get_superblock(const void *block, struct superblock *s);
 bool format_get_chunk(const void *block, struct chunk_header *h);
+/* It looks like a chunk's header with so many blocks of data: not checked whether it is whole. */
+bool format_peek_chunk(const void *block, uint32_t *data_blocks);
 /* By its magic alone: whatever else is wrong with it. */
 bool format_is_super_of_any_version(const void *block);
 /* A superblock of a version that is not ours. */

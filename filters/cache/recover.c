@@ -3,12 +3,11 @@
  * recover.c: from a tier to an index, after whatever end the last run came to.
  *
  *     1. the newer superblock names a checkpoint and where its replay begins
- *     2. the chunks from there on are read and checked, in order, until one is missing, torn, or of
- *        an earlier incarnation; the last header says what is behind the tail and what is clean
+ *     2. the chunks' headers from there on are read, in order, until one is missing or of an
+ *        earlier incarnation; then the data of those that nobody says were durable, until one is
+ *        torn. The last header says what is behind the tail and what is clean
  *     3. the checkpoint's entries fill the index, then the chunks' entries replace them
  *     4. a new checkpoint is written, with a new incarnation, before anything else is (R13)
- *
- * Segments are read ahead, so that the SSD has something to do while the chunks are checked.
  *
  * Nothing is changed before step 4, which takes effect with one superblock: a recovery that is
  * killed at any point is begun anew by the next.  Chunks that were written after the last good one
@@ -18,8 +17,8 @@
  * had been durable, the storage has lost what it promised to keep: when the header is gone the disk
  * is refused (R10); when data alone is wrong, reading those blocks will tell.
  */
-#include "cache.h"
 #include "common/crc.h"
+#include "recover.h"
 
 #include <errno.h>
 
@@ -31,15 +30,16 @@ struct found_entry {
     uint8_t kind;
 };
 
-#define AHEAD 4u
-/* A segment that is read or has been. */
-struct loaded {
-    struct cache *c;
-    struct sluice_file_io io;
-    uint64_t segment;
-    uint8_t *data;
-    bool is_asked, is_read; /* is_read, error: [M] */
-    int32_t error;
+struct array {
+    void *items;
+    size_t count, capacity;
+};
+/* In the order of the log. */
+struct found_chunk {
+    struct log_position expected, at; /* behind the one before, and where it stands */
+    uint64_t tail, clean;
+    struct log_order order;
+    size_t first_entry;
 };
 
 struct scan {
@@ -48,111 +48,52 @@ struct scan {
     uint64_t end_sequence; /* chunks from this one on do not count */
     bool is_of_failed;     /* nor does what the note does not name, step-down.c */
     uint64_t tail, clean;
-    struct log_order order; /* with the furthest position */
-    struct found_entry *entries;
-    size_t count, capacity;
-    struct loaded loaded[AHEAD]; /* by the segment's number, modulo */
-    uint8_t *segment_data;       /* the one that was wanted last */
+    struct log_order order;       /* with the furthest position */
+    struct array chunks, entries; /* found_chunk, found_entry */
+    struct reader reader;
+    const uint8_t *segment_data; /* the one that was wanted last */
     struct chunk_header header;
     uint64_t proved; /* chunks before this one were durable, as others say */
-    bool has_proof;
 };
 
-/* --- reading chunks ------------------------------------------------------------------------------
+/* --- what is found ------------------------------------------------------------------------------
  */
 
-static uint64_t segment_bytes(const struct cache *c)
+/* Room for one more, at its end; NULL: there is none. */
+static void *add(struct array *a, size_t item_bytes)
 {
-    return (uint64_t)c->log.super.segment_blocks * BLOCK_BYTES;
-}
+    size_t capacity = a->capacity ? a->capacity * 2 : 1024;
+    void *more;
 
-static void on_loaded(struct sluice_file_io *io, int32_t error)
-{
-    struct loaded *l = CONTAINER_OF(io, struct loaded, io);
-    struct cache *c = l->c;
-
-    cache_lock(c);
-    l->error = error;
-    l->is_read = true;
-    cache_wake(&c->cond);
-    cache_unlock(c);
-}
-
-static void wait_for(struct loaded *l)
-{
-    struct cache *c = l->c;
-
-    cache_lock(c);
-    while (l->is_asked && !l->is_read)
-        cache_sleep(&c->cond, &c->mutex);
-    cache_unlock(c);
-}
-
-static void ask(struct scan *s, uint64_t segment)
-{
-    struct cache *c = s->c;
-    struct loaded *l = &s->loaded[segment % AHEAD];
-    int r;
-
-    if (l->is_asked && l->segment == segment)
-        return;
-    wait_for(l);
-    l->segment = segment;
-    l->is_asked = true;
-    l->is_read = false;
-    l->io = (struct sluice_file_io){.op = SLUICE_OP_READ,
-                                    .offset = (uint64_t)log_slot(&c->log, segment, 0) * BLOCK_BYTES,
-                                    .length = segment_bytes(c),
-                                    .data = l->data,
-                                    .done = on_loaded};
-    r = sluice_file_submit(c->disk, c->log.file, &l->io);
-    if (r < 0)
-        on_loaded(&l->io, -r);
-}
-
-static int load(struct scan *s, uint64_t segment)
-{
-    struct loaded *l = &s->loaded[segment % AHEAD];
-
-    for (unsigned i = 0; i < AHEAD; i++)
-        ask(s, segment + i);
-    wait_for(l);
-    l->is_asked = l->error == 0; /* one that failed is tried again */
-    s->segment_data = l->data;
-    return -l->error;
-}
-
-static int make_buffers(struct scan *s)
-{
-    for (unsigned i = 0; i < AHEAD; i++) {
-        s->loaded[i].c = s->c;
-        s->loaded[i].data = cache_alloc_pages(segment_bytes(s->c));
-        if (!s->loaded[i].data)
-            return -ENOMEM;
+    if (a->count == a->capacity) {
+        more = cache_zalloc(capacity * item_bytes);
+        if (!more)
+            return NULL;
+        if (a->count)
+            memcpy(more, a->items, a->count * item_bytes);
+        cache_free(a->items);
+        a->items = more;
+        a->capacity = capacity;
     }
-    return 0;
+    return (char *)a->items + item_bytes * a->count++;
 }
 
-static void free_buffers(struct scan *s)
+static struct found_entry *entry_of(const struct scan *s, size_t i)
 {
-    for (unsigned i = 0; i < AHEAD && s->loaded[i].c; i++) {
-        wait_for(&s->loaded[i]);
-        cache_free(s->loaded[i].data);
-    }
+    return (struct found_entry *)s->entries.items + i;
 }
 
-static bool data_is_whole(const struct scan *s, uint32_t block)
+static struct found_chunk *chunk_of(const struct scan *s, size_t i)
 {
-    const uint8_t *data = s->segment_data + ((uint64_t)block + 1) * BLOCK_BYTES;
+    return (struct found_chunk *)s->chunks.items + i;
+}
 
-    for (uint32_t i = 0; i < s->header.count; i++) {
-        if (s->header.entry[i].kind == CHUNK_DROP)
-            continue;
-        if (crc_add(0, data, BLOCK_BYTES) != s->header.entry[i].crc && !MUTANT(10))
-            return false;
-        data += BLOCK_BYTES;
-    }
-    return true;
+/* --- headers ------------------------------------------------------------------------------------
+ */
+
+static int load(struct scan *s, uint64_t segment, enum part part)
+{
+    return reader_load(&s->reader, segment, part, &s->segment_data);
 }
 
 static bool is_of_this_run(const struct scan *s)
@@ -181,13 +122,13 @@ static int find_next(struct scan *s, struct log_position *at)
 
     if (s->at.sequence >= s->end_sequence)
         return 0;
-    r = load(s, s->at.segment);
+    r = load(s, s->at.segment, PART_HEADERS);
     *at = s->at;
     if (r == 0 && is_next(s, at->segment, at->block))
         return 1;
     *at = (struct log_position){s->at.segment + 1, s->at.sequence, 0};
     if (r == 0)
-        r = load(s, at->segment);
+        r = load(s, at->segment, PART_HEADERS);
     return r == 0 && is_next(s, at->segment, 0) ? 1 : r;
 }
 
@@ -198,79 +139,112 @@ static void step_over(struct scan *s, const struct log_position *at)
                                   .sequence = s->header.sequence + 1};
 }
 
-/* Goes on through the headers alone: what had been durable by the last that can be found. */
-static int find_proof(struct scan *s)
+static int keep_entries(struct scan *s, const struct log_position *at)
 {
-    const struct superblock *super = &s->c->log.super;
-    struct log_position start = s->at, at;
-    int r;
+    uint32_t slot = log_slot(&s->c->log, at->segment, at->block) + 1;
 
-    s->has_proof = true;
-    s->proved = super->end_sequence;
-    while ((r = find_next(s, &at)) > 0 && at.segment < start.segment + super->segment_count) {
-        s->proved = MAX(s->proved, s->header.durable);
-        step_over(s, &at);
-    }
-    s->at = start;
-    return r < 0 ? r : find_next(s, &at) < 0 ? -EIO : 0; /* s->header as it was */
-}
+    for (uint32_t i = 0; i < s->header.count; i++) {
+        const struct chunk_entry *e = &s->header.entry[i];
+        struct found_entry *found = add(&s->entries, sizeof *found);
 
-/* A chunk whose data is wrong is torn, and not there; or it has been durable and has rotted since.
- * Then it counts, and who reads the damaged blocks will find out. */
-static int counts(struct scan *s, const struct log_position *at)
-{
-    int r = 0;
-
-    if (data_is_whole(s, at->block))
-        return 1;
-    if (!s->has_proof)
-        r = find_proof(s);
-    return r < 0 ? r : s->header.sequence < s->proved;
-}
-
-static int keep_entry(struct scan *s, const struct chunk_entry *e, uint64_t segment, uint32_t slot)
-{
-    if (s->count == s->capacity) {
-        size_t capacity = s->capacity ? s->capacity * 2 : 1024;
-        struct found_entry *more = cache_zalloc(capacity * sizeof *more);
-
-        if (!more)
+        if (!found)
             return -ENOMEM;
-        if (s->count)
-            memcpy(more, s->entries, s->count * sizeof *more);
-        cache_free(s->entries);
-        s->entries = more;
-        s->capacity = capacity;
+        *found = (struct found_entry){e->block, at->segment, slot, e->crc, e->kind};
+        slot += e->kind != CHUNK_DROP;
     }
-    s->entries[s->count++] = (struct found_entry){e->block, segment, slot, e->crc, e->kind};
     return 0;
 }
 
 static int keep_chunk(struct scan *s, const struct log_position *at)
 {
-    uint32_t slot = log_slot(&s->c->log, at->segment, at->block) + 1;
-    int r = 0;
+    struct found_chunk *chunk = add(&s->chunks, sizeof *chunk);
 
-    for (uint32_t i = 0; i < s->header.count && r == 0; i++) {
-        r = keep_entry(s, &s->header.entry[i], at->segment, slot);
-        slot += s->header.entry[i].kind != CHUNK_DROP;
-    }
-    s->tail = MAX(s->tail, s->header.tail);
-    s->clean = MAX(s->clean, s->header.clean);
-    format_add_order(&s->order, &s->header.order);
+    if (!chunk)
+        return -ENOMEM;
+    *chunk = (struct found_chunk){.expected = s->at,
+                                  .at = *at,
+                                  .tail = s->header.tail,
+                                  .clean = s->header.clean,
+                                  .order = s->header.order,
+                                  .first_entry = s->entries.count};
+    s->proved = MAX(s->proved, s->header.durable);
     step_over(s, at);
-    return r;
+    return keep_entries(s, at);
 }
 
-/* 1: found and kept; 0: there is none. */
-static int next_chunk(struct scan *s)
+/* All that are there by their headers; not yet whether their data is. */
+static int find_chunks(struct scan *s)
 {
+    uint64_t end = s->at.segment + s->c->log.super.segment_count;
     struct log_position at;
-    int r = find_next(s, &at);
+    int r;
 
-    if (r > 0)
-        r = counts(s, &at);
-    return r <= 0 ? r : keep_chunk(s, &at) < 0 ? -ENOMEM : 1;
+    s->proved = s->c->log.super.end_sequence;
+    while ((r = find_next(s, &at)) > 0 && at.segment < end)
+        if (keep_chunk(s, &at) < 0)
+            return -ENOMEM;
+    return MIN(r, 0);
+}
+
+/* --- which of them count ------------------------------------------------------------------------
+ */
+
+static size_t entries_end(const struct scan *s, size_t i)
+{
+    return i + 1 < s->chunks.count ? chunk_of(s, i + 1)->first_entry : s->entries.count;
+}
+
+/* 1 or 0; or it cannot be read. */
+static int data_is_whole(struct scan *s, size_t i)
+{
+    const struct found_chunk *chunk = chunk_of(s, i);
+    int r = load(s, chunk->at.segment, PART_ALL);
+    const uint8_t *data = s->segment_data + ((uint64_t)chunk->at.block + 1) * BLOCK_BYTES;
+
+    for (size_t k = chunk->first_entry; k < entries_end(s, i) && r == 0; k++) {
+        const struct found_entry *e = entry_of(s, k);
+
+        if (e->kind == CHUNK_DROP)
+            continue;
+        if (crc_add(0, data, BLOCK_BYTES) != e->crc && !MUTANT(10))
+            return 0;
+        data += BLOCK_BYTES;
+    }
+    return r < 0 ? r : 1;
+}
+
+/* Here the log ends. */
+static void cut(struct scan *s, size_t i)
+{
+    s->at = chunk_of(s, i)->expected;
+    s->entries.count = chunk_of(s, i)->first_entry;
+    s->chunks.count = i;
+}
+
+/* A chunk whose data is wrong is torn, and not there; or it has been durable and has rotted since.
+ * Then it counts, and who reads the damaged blocks will find out: so its data is not looked at. */
+static int cut_torn(struct scan *s)
+{
+    for (size_t i = 0; i < s->chunks.count; i++) {
+        int whole = chunk_of(s, i)->at.sequence < s->proved ? 1 : data_is_whole(s, i);
+
+        if (whole < 0)
+            return whole;
+        if (!whole)
+            cut(s, i);
+    }
+    return 0;
+}
+
+static void note_marks(struct scan *s)
+{
+    for (size_t i = 0; i < s->chunks.count; i++) {
+        const struct found_chunk *chunk = chunk_of(s, i);
+
+        s->tail = MAX(s->tail, chunk->tail);
+        s->clean = MAX(s->clean, chunk->clean);
+        format_add_order(&s->order, &chunk->order);
+    }
 }
 
 /* --- what must not be missing
@@ -292,7 +266,7 @@ static int search_behind(struct scan *s, struct sluice_error *error)
                              "storage); nothing was changed",
                              s->c->log.path, (unsigned long long)s->at.sequence);
     for (uint32_t i = 0; i < SEARCH_SEGMENTS; i++) {
-        int r = load(s, s->at.segment + i);
+        int r = load(s, s->at.segment + i, PART_ALL);
 
         if (r < 0)
             return sluice_refuse(s->c->disk, error, -r, "%s cannot be read: %s", s->c->log.path,
@@ -310,12 +284,11 @@ static int search_behind(struct scan *s, struct sluice_error *error)
 
 static int scan_chunks(struct scan *s, struct sluice_error *error)
 {
-    uint64_t end = s->at.segment + s->c->log.super.segment_count;
-    int r;
+    int r = find_chunks(s);
 
-    do
-        r = next_chunk(s);
-    while (r > 0 && s->at.segment < end);
+    if (r == 0)
+        r = cut_torn(s);
+    note_marks(s);
     if (r < 0)
         return sluice_refuse(s->c->disk, error, -r, "%s cannot be read: %s", s->c->log.path,
                              strerror(-r));
@@ -429,8 +402,8 @@ static int replay(struct scan *s)
     struct cache *c = s->c;
     int r = 0;
 
-    for (size_t i = 0; i < s->count && r == 0; i++) {
-        const struct found_entry *e = &s->entries[i];
+    for (size_t i = 0; i < s->entries.count && r == 0; i++) {
+        const struct found_entry *e = entry_of(s, i);
         struct index_item old,
             item = {.block = e->block, .place = e->slot, .is_dirty = e->kind == CHUNK_DIRTY};
 
@@ -516,9 +489,11 @@ int recover_log(struct cache *c, struct sluice_error *error)
                      .order = super->order};
     int r;
 
-    r = make_buffers(&s) < 0 ? sluice_refuse(c->disk, error, ENOMEM, "no memory to read the tier")
-                             : recover(&s, error);
-    free_buffers(&s);
-    cache_free(s.entries);
+    r = reader_make(&s.reader, c) < 0
+            ? sluice_refuse(c->disk, error, ENOMEM, "no memory to read the tier")
+            : recover(&s, error);
+    reader_free(&s.reader);
+    cache_free(s.entries.items);
+    cache_free(s.chunks.items);
     return r;
 }
