@@ -348,8 +348,9 @@ int request_execute(struct request *r)
     struct home_engine *he = r->home->engine;
 
     he->executing = r;
+    r->home->help = NULL;
     if (request_submit(r) == IO_PENDING)
-        home_wait(r->home, &r->is_finished);
+        home_wait_helping(r->home, &r->is_finished);
     if (UNLIKELY(he->borrowed != 0))
         wait_for_errands(he);
     he->executing = NULL;

@@ -10,7 +10,8 @@
  *
  * A poster looks at `sleeping` after its task may have run and its home ended.  So homes are never
  * freed, only reused for the same kind, and waking needs nothing but fields that never change; the
- * worst is a spurious wake-up.  registry_mutex guards the two lists of homes and nothing else.
+ * worst is a spurious wake-up.  registry_mutex guards the lists of homes and of bells and nothing
+ * else.
  */
 #include "io/internal.h"
 
@@ -22,13 +23,18 @@
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 
+/* home.sleeping */
+#define SLEEPS 1u
+#define SLEEPS_AT_BELL 2u
+
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct list live_homes = {&live_homes, &live_homes};
 static struct list spare_homes[2] = {
     {&spare_homes[0], &spare_homes[0]},
     {&spare_homes[1], &spare_homes[1]},
 };
-static unsigned next_shard; /* guarded by registry_mutex */
+static unsigned next_shard;      /* guarded by registry_mutex */
+static struct bell *spare_bells; /* guarded by registry_mutex */
 
 static _Atomic(void (*)(struct home *)) exit_hook;
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
@@ -162,38 +168,57 @@ void home_for_each(void (*fn)(struct home *home, void *arg), void *arg)
 
 static void futex_wait_while_sleeping(struct home *home)
 {
-    syscall(SYS_futex, &home->sleeping, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+    syscall(SYS_futex, &home->sleeping, FUTEX_WAIT_PRIVATE, SLEEPS, NULL, NULL, 0);
 }
 
-static COLD void wake(struct home *home)
+/* EAGAIN would mean the counter is full: then it is readable, which is all we want. */
+static void write_one(int fd)
 {
     const uint64_t one = 1;
 
-    if (home->kind == HOME_WORKER) {
-        syscall(SYS_futex, &home->sleeping, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-        return;
-    }
-    /* EAGAIN would mean the counter is full: then it is readable, which is all we want. */
-    while (write(home->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+    while (write(fd, &one, sizeof one) < 0 && errno == EINTR)
         ;
+}
+
+static COLD void wake(struct home *home, uint32_t sleeping)
+{
+    if (sleeping == SLEEPS_AT_BELL)
+        write_one(atomic_load(&home->bell_fd));
+    else if (home->kind == HOME_WORKER)
+        syscall(SYS_futex, &home->sleeping, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    else
+        write_one(home->wake_fd);
 }
 
 void home_post(struct home *home, struct task *task)
 {
     struct task *newest = atomic_load_explicit(&home->inbox, memory_order_relaxed);
+    uint32_t sleeping;
 
     do
         task->next = newest;
     while (!atomic_compare_exchange_weak(&home->inbox, &newest, task));
     /* From here on the task may have run: only the home may be looked at. */
-    if (atomic_load(&home->sleeping) && atomic_exchange(&home->sleeping, 0))
-        wake(home);
+    if (atomic_load(&home->sleeping) && (sleeping = atomic_exchange(&home->sleeping, 0)) != 0)
+        wake(home, sleeping);
 }
 
 bool home_may_sleep(struct home *home)
 {
-    atomic_store(&home->sleeping, 1);
+    atomic_store(&home->sleeping, SLEEPS);
     return atomic_load(&home->inbox) == NULL;
+}
+
+bool home_may_sleep_at(struct home *home, const struct bell *bell)
+{
+    atomic_store(&home->bell_fd, bell->fd);
+    atomic_store(&home->sleeping, SLEEPS_AT_BELL);
+    return atomic_load(&home->inbox) == NULL;
+}
+
+bool home_is_asleep(struct home *home)
+{
+    return atomic_load(&home->sleeping);
 }
 
 void home_awake(struct home *home)
@@ -261,14 +286,74 @@ void home_drain(struct home *home)
         ;
 }
 
+void home_sleep(struct home *home)
+{
+    if (home_may_sleep(home))
+        futex_wait_while_sleeping(home);
+    home_awake(home);
+    home_drain(home);
+}
+
 void home_wait(struct home *home, const bool *done)
 {
     assert(home->kind == HOME_WORKER && !home->is_draining);
     home_drain(home);
-    while (!*done) {
-        if (home_may_sleep(home))
-            futex_wait_while_sleeping(home);
-        home_awake(home);
-        home_drain(home);
-    }
+    while (!*done)
+        home_sleep(home);
+}
+
+void home_wait_helping(struct home *home, const bool *done)
+{
+    void (*help)(struct home *, const bool *) = home->help;
+
+    home->help = NULL;
+    home_drain(home);
+    if (help && !*done)
+        help(home, done);
+    home_wait(home, done);
+}
+
+/* --- bells -------------------------------------------------------------------------------- */
+
+static struct bell *take_spare(void)
+{
+    struct bell *bell;
+    SCOPED_LOCK(&registry_mutex);
+
+    bell = spare_bells;
+    if (bell)
+        spare_bells = bell->next;
+    return bell;
+}
+
+struct bell *bell_take(void)
+{
+    struct bell *bell = take_spare();
+
+    if (bell)
+        return bell;
+    bell = calloc(1, sizeof *bell);
+    if (!bell)
+        return NULL;
+    bell->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (bell->fd >= 0)
+        return bell;
+    free(bell);
+    return NULL;
+}
+
+void bell_give(struct bell *bell)
+{
+    SCOPED_LOCK(&registry_mutex);
+
+    bell->next = spare_bells;
+    spare_bells = bell;
+}
+
+void bell_silence(const struct bell *bell)
+{
+    uint64_t count;
+
+    while (read(bell->fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
 }

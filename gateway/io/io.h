@@ -50,12 +50,14 @@ struct home {
     struct loop *loop;      /* [I] for HOME_LOOP */
     int wake_fd;            /* [I] eventfd of a loop, -1 for a worker */
     struct apart *apart;    /* [H] a worker's ring, file-apart.c; NULL: none yet */
+    void (*help)(struct home *home, const bool *done); /* [H] see home_wait_helping() */
     struct list registered; /* all live homes, or the spare ones; guarded by the registry's mutex */
     _Atomic(const void *)
         site; /* what runs now (a filter's statistics), for the stall watch; NULL: nothing */
     _Atomic uint64_t site_serial;                      /* changes whenever site does */
     _Alignas(CACHE_LINE) _Atomic(struct task *) inbox; /* [A] newest first */
-    _Atomic uint32_t sleeping; /* [A] 1: must be woken (futex word of a worker) */
+    _Atomic uint32_t sleeping; /* [A] 1: must be woken (futex word of a worker), 2: by its bell */
+    _Atomic int bell_fd;       /* [A] written by the home before it sleeps at one */
 };
 
 #define HOME_SHARDS 16
@@ -83,6 +85,28 @@ void home_drain(struct home *home);
 /* Worker only, never from a task: drains and sleeps until *done (set by a task run in this home) is
  * true. */
 void home_wait(struct home *home, const bool *done);
+/* The same, but where home->help is set, that does the waiting as far as it can, and may do more
+ * meanwhile than sleep: who hands something to another thread leaves it there when it knows how to
+ * wait for what comes of it.  Whoever begins anew clears it before. */
+void home_wait_helping(struct home *home, const bool *done);
+/* One sleep of such a wait, unless there is work, and that work. */
+void home_sleep(struct home *home);
+
+/* For a worker that sleeps in poll(2), beside other descriptors: becomes readable when something is
+ * posted.  A late poster may ring the bell of who has it by then, so they are given back, never
+ * closed. */
+struct bell {
+    struct bell *next;
+    int fd;
+};
+struct bell *bell_take(void); /* NULL: ENOMEM or no descriptor left */
+void bell_give(struct bell *bell);
+void bell_silence(const struct bell *bell);
+/* True: the worker may sleep at its bell now; false: there is work.  Both end with home_awake(). */
+bool home_may_sleep_at(struct home *home, const struct bell *bell);
+void home_awake(struct home *home);
+/* As far as another thread can know. */
+bool home_is_asleep(struct home *home);
 
 /* --- loops ---------------------------------------------------------------------------------- */
 

@@ -398,6 +398,15 @@ static void on_close(struct wire *c, const struct frame *frame)
     }
 }
 
+struct wire *channel_wire(struct peer *peer, uint32_t number)
+{
+    struct peer_channel *ch;
+    SCOPED_LOCK(&peer->mutex);
+
+    ch = find_by_number(peer, number);
+    return ch && ch->linked ? wire_get(ch->wire) : NULL;
+}
+
 /* For later: the channel is paused. */
 static void keep(struct wire *c, struct peer_channel *ch, const struct frame *frame)
 {

@@ -4,7 +4,8 @@
  *
  * Legend: [I] immutable once others can see it; [C] the control loop alone; [L] the connection's
  * own loop alone; [P] under peer.mutex; [O] under wire.out_mutex; [T] under wire.ssl_mutex;
- * [F] whoever flushes (wire.is_flushing); [A] atomic.
+ * [F] whoever flushes (wire.is_flushing); [R] whoever receives: the loop, or who has it on lease
+ * (lease.c); [A] atomic.
  * Order: peers.mutex, peer.mutex, wire.out_mutex; ssl_mutex alone, under none of them.  No lock is
  * held across a callback.
  */
@@ -58,6 +59,22 @@ struct peer;
 struct set;
 struct chunk;
 
+/* lease.c */
+struct lease {
+    _Atomic int receiver;           /* [A] enum receiver: who may receive */
+    _Atomic unsigned waiters;       /* [A] threads that wait for something by this connection */
+    _Atomic(struct home *) sleeper; /* [A] of the last of them that left the role to the loop */
+    _Atomic unsigned alone;         /* [A] waits in a row without another thread's */
+    _Atomic bool was_used;          /* [A] since the timer was set */
+    bool is_lent;                   /* [L] the loop does not watch for what comes */
+    bool has_timer;                 /* [L] the timer is set, with a reference */
+    bool is_of_use;                 /* [L] it has lasted a term in which it was used */
+    unsigned needed;                /* [L] waits in a row that it takes */
+    struct timer timer;             /* [L] */
+    struct task back_task;          /* posted by who gives the role to the loop */
+    struct bell *bell;              /* [L] until it is lent first, then [I] */
+};
+
 enum wire_state {
     WIRE_CONNECTING, /* of TCP */
     WIRE_HANDSHAKE,
@@ -94,14 +111,15 @@ struct wire {
     struct task soon_task; /* posted, or its timer is set, while is_soon */
     struct timer soon;     /* [L] */
     bool has_soon;         /* [L] the timer is set, with a reference */
+    struct lease lease;    /* a stream's */
 
     pthread_mutex_t ssl_mutex;
     SSL *ssl;             /* [T] */
     struct tls *tls;      /* [I] */
-    struct bytes cipher;  /* [T] came, not yet decrypted; recv() writes past its end, by [L] */
+    struct bytes cipher;  /* [T] came, not yet decrypted; recv() writes past its end, by [R] */
     struct bytes fill;    /* [T] encrypted, not yet taken to be sent */
     uint64_t records;     /* [T] written with the present keys */
-    struct bytes plain;   /* [L] */
+    struct bytes plain;   /* [R] */
     struct bytes sending; /* [F] */
 
     pthread_mutex_t out_mutex;
@@ -134,6 +152,24 @@ void wire_open(struct wire *c, struct loop *loop);
 /* `next`, parked, goes on where c ends: when a SWITCH has come on c. [C] */
 void wire_succeed(struct wire *c, struct wire *next);
 
+/* What a thread takes in, and what of that is sent. */
+struct digestion {
+    const struct wire *wire;
+    struct digestion *outer; /* of what it is the successor of */
+    bool has_soon, has_now;
+};
+void digestion_begin(struct digestion *d, const struct wire *c);
+/* True: nobody waits for what was queued meanwhile. */
+bool digestion_end(const struct digestion *d);
+/* Bytes of the socket, past what OpenSSL looks at, then shown to it.  As recv(2). [R] */
+ssize_t wire_receive(struct wire *c);
+/* One record; 1: decrypted, 0: none is whole, or a negative errno. [R] */
+int wire_decrypt(struct wire *c);
+/* receive() has returned n, which is an error or the end. */
+void wire_fail_receiving(struct wire *c, ssize_t n);
+/* Whole records and frames that were received. [R] in its loop */
+void wire_digest(struct wire *c);
+
 /* send.c */
 /* Queues a frame. 0, -ENOMEM or -ENOTCONN. */
 int wire_queue(struct wire *c, enum frame_type type, uint32_t channel, const void *data,
@@ -155,13 +191,23 @@ void wire_send(struct wire *c, enum frame_type type, uint32_t channel, const voi
 void wire_flush_task(struct task *task);
 /* [L] The socket takes more. */
 void wire_can_write(struct wire *c);
-/* [L] What TLS itself wants to be sent (handshake, key updates, goodbyes). */
+/* What TLS itself wants to be sent (handshake, key updates, goodbyes). */
 void wire_push(struct wire *c);
 void wire_free_queue(struct wire *c);
 /* Switched both ways and empty: ends it. */
 void wire_end_if_switched(struct wire *c);
 /* True: too much is queued; wire_drained will tell. [P] */
 bool wire_is_full(struct wire *c);
+
+/* lease.c */
+/* This thread has sent something on a channel of ours: how it may wait for the answer. */
+void lease_expect(struct peer *peer, uint32_t channel);
+/* [L] After a read: lends the role of the receiver, if that is worth it. */
+void lease_offer(struct wire *c);
+/* [L] True: this loop is the receiver. */
+bool lease_take_back(struct wire *c);
+/* [L] It ends. */
+void lease_forget(struct wire *c);
 
 /* --- peers ---------------------------------------------------------------------------------- */
 
@@ -355,9 +401,11 @@ void greet_begin(struct wire *c);
 /* One more connection of the set has been greeted. */
 void set_wire_greeted(struct set *set, struct wire *c);
 
-/* channel.c; [L] of the stream */
+/* channel.c; [R] of the stream */
 void channel_frame(struct wire *c, const struct frame *frame);
-/* [L] After some of them: sends what they made. */
+/* The stream of one of ours, found by its number: a reference, or NULL.  Any thread. */
+struct wire *channel_wire(struct peer *peer, uint32_t number);
+/* [R] After some of them: sends what they made. */
 void channels_flush(struct wire *c, bool is_soon);
 /* [C] The set is up: streams are published, channels opened. */
 void channels_link(struct peer *peer, struct set *set);

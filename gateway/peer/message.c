@@ -108,13 +108,17 @@ int peer_channel_queue(struct peer_channel *ch, const void *head, size_t head_le
 void peer_channel_flush(struct peer_channel *ch, bool is_soon)
 {
     struct wire *c;
+    uint32_t number;
 
     {
         SCOPED_LOCK(&ch->peer->mutex);
         c = ch->wire ? wire_get(ch->wire) : NULL;
+        number = ch->number;
     }
     if (!c)
         return;
     flush_in_time(c, is_soon);
+    if (!is_soon)
+        lease_expect(ch->peer, number);
     wire_put(c);
 }

@@ -138,6 +138,8 @@ static void wire_free(struct wire *c)
     bytes_free(&c->plain);
     bytes_free(&c->sending);
     wire_free_queue(c);
+    if (c->lease.bell)
+        bell_give(c->lease.bell);
     pthread_mutex_destroy(&c->ssl_mutex);
     pthread_mutex_destroy(&c->out_mutex);
     free(c);
@@ -249,6 +251,7 @@ static void on_end(struct task *task)
     if (c->is_watched)
         loop_unwatch(c->loop, &c->watch);
     wire_forget_soon(c);
+    lease_forget(c);
     say_goodbye(c);
     c->state = WIRE_ENDED;
     shutdown(c->watch.fd, c->code == 0 ? SHUT_WR : SHUT_RDWR);
@@ -399,8 +402,7 @@ static void handshake(struct wire *c)
     greet_begin(c);
 }
 
-/* One record; 1: decrypted, 0: none is whole, or a negative errno. */
-static int decrypt(struct wire *c)
+int wire_decrypt(struct wire *c)
 {
     struct bytes *b = &c->plain;
     struct err e = {0};
@@ -426,11 +428,19 @@ static int decrypt(struct wire *c)
     return 1;
 }
 
-struct digestion {
-    const struct wire *wire;
-    bool has_soon, has_now;
-};
 static _Thread_local struct digestion *digestion;
+
+void digestion_begin(struct digestion *d, const struct wire *c)
+{
+    *d = (struct digestion){.wire = c, .outer = digestion};
+    digestion = d;
+}
+
+bool digestion_end(const struct digestion *d)
+{
+    digestion = d->outer;
+    return d->has_soon && !d->has_now;
+}
 
 bool wire_leaves_later(const struct wire *c, bool is_soon)
 {
@@ -446,22 +456,21 @@ bool wire_leaves_later(const struct wire *c, bool is_soon)
 /* True: nobody waits for what was queued meanwhile. */
 static bool take_all(struct wire *c)
 {
-    struct digestion d = {.wire = c}, *outer = digestion; /* of what c is the successor of */
+    struct digestion d;
 
-    digestion = &d;
+    digestion_begin(&d, c);
     while (is_reading(c)) {
         take_frames(c);
-        if (!is_reading(c) || decrypt(c) <= 0)
+        if (!is_reading(c) || wire_decrypt(c) <= 0)
             break;
     }
-    digestion = outer;
-    return d.has_soon && !d.has_now;
+    return digestion_end(&d);
 }
 
 /* Everything that has arrived.  What the handlers send meanwhile on this stream leaves at the end,
  * at once unless all of it may be late, by the connection that is the stream's then: c may have a
  * successor by now. */
-static void digest(struct wire *c)
+void wire_digest(struct wire *c)
 {
     bool is_stream, is_soon;
 
@@ -477,8 +486,7 @@ static void digest(struct wire *c)
 
 /* --- the socket ----------------------------------------------------------------------------- */
 
-/* Bytes of the socket, past what OpenSSL looks at, then shown to it.  As recv(2). */
-static ssize_t receive(struct wire *c)
+ssize_t wire_receive(struct wire *c)
 {
     uint8_t *end;
     ssize_t n;
@@ -508,22 +516,28 @@ static bool is_too_talkative(struct wire *c, ssize_t n)
     return (c->is_stranger || c->state == WIRE_HANDSHAKE) && all + (uint64_t)n > STRANGER_BYTES_MAX;
 }
 
+void wire_fail_receiving(struct wire *c, ssize_t n)
+{
+    if (n < 0)
+        wire_fail(c, -errno, "cannot receive: %s", strerror(errno));
+    else
+        wire_fail(c, c->is_switched_in ? 0 : -ECONNRESET, "it closed the connection");
+}
+
 void wire_read(struct wire *c)
 {
     for (unsigned i = 0; i < READS_PER_TURN; i++) {
-        ssize_t n = receive(c);
+        ssize_t n = wire_receive(c);
 
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return;
-        if (n < 0)
-            wire_fail(c, -errno, "cannot receive: %s", strerror(errno));
-        else if (n == 0)
-            wire_fail(c, c->is_switched_in ? 0 : -ECONNRESET, "it closed the connection");
+        if (n <= 0)
+            wire_fail_receiving(c, n);
         else if (is_too_talkative(c, n))
             wire_fail(c, -EPROTO, "it sent more than %u bytes without saying who it is",
                       STRANGER_BYTES_MAX);
         else
-            digest(c);
+            wire_digest(c);
         if (!is_here(c) || atomic_load(&c->has_failed) || c->state == WIRE_PARKED ||
             (size_t)n < RECEIVE_BYTES)
             return;
@@ -561,8 +575,11 @@ static void on_ready(struct watch *watch, uint32_t events)
         if (events & EPOLLOUT)
             wire_can_write(c);
         if (events & (c->state == WIRE_PARKED ? PARKED_EVENTS : PARKED_EVENTS | EPOLLIN) &&
-            !atomic_load(&c->has_failed))
+            !atomic_load(&c->has_failed) && lease_take_back(c)) {
             wire_read(c);
+            if (is_here(c))
+                lease_offer(c);
+        }
     }
     wire_put(c);
 }
@@ -571,7 +588,7 @@ static void on_ready(struct watch *watch, uint32_t events)
 
 int wire_watch(struct wire *c)
 {
-    uint32_t events = c->state == WIRE_PARKED ? 0 : (uint32_t)EPOLLIN;
+    uint32_t events = c->state == WIRE_PARKED || c->lease.is_lent ? 0 : (uint32_t)EPOLLIN;
     int r;
 
     if (c->state == WIRE_CONNECTING)
@@ -612,7 +629,7 @@ static void open_here(struct wire *c)
     if (wire_watch(c) < 0)
         wire_fail(c, -EIO, "the connection cannot be watched");
     else
-        digest(c);
+        wire_digest(c);
 }
 
 static void on_start(struct task *task)

@@ -5,31 +5,6 @@
  */
 #include "peer-fixture.h"
 
-struct pair {
-    struct gate a, b;
-};
-
-static struct pair pair_open(unsigned streams, uint64_t rekey_records)
-{
-    struct peers_settings a = settings_of("gw-a", "gw-a"), b = settings_of("gw-b", "gw-b");
-    struct pair p;
-
-    a.streams = b.streams = streams;
-    a.rekey_records = b.rekey_records = rekey_records;
-    p.a = gate_open(&a, 0);
-    p.b = gate_open(&b, 0);
-    gate_knows(&p.a, "gw-b", p.b.port);
-    gate_knows(&p.b, "gw-a", p.a.port);
-    WAIT_FOR(is_connected(&p.a, "gw-b") && is_connected(&p.b, "gw-a"));
-    return p;
-}
-
-static void pair_close(struct pair *p)
-{
-    gate_close(&p->a);
-    gate_close(&p->b);
-}
-
 /* --- messages ------------------------------------------------------------------------------- */
 
 static uint32_t sum_of_all;
