@@ -7,7 +7,7 @@
  *     operation                            from a loop
  *     read in the page cache               inline, RWF_NOWAIT (256 KiB at most: it is a copy)
  *     the rest of such a read, O_DIRECT    ring; pool when there is no ring or memory is unaligned
- *     buffered write, <= 64 KiB            inline while the dirty budget lasts and none was slow
+ *     buffered write, <= 256 KiB           inline while the dirty budget lasts and none was slow
  *     O_DIRECT write                       ring, as above
  *     larger or FUA write, trim, zero,     pool
  *     extents, prefetch, buffered write to
@@ -24,8 +24,7 @@
 #include <sched.h>
 
 #define INLINE_READ_MAX (256u << 10)
-#define INLINE_WRITE_MAX (64u << 10)
-#define DIRTY_BUDGET (64ull << 20) /* far below where the kernel makes writers wait */
+#define INLINE_WRITE_MAX (256u << 10)
 #define INLINE_SLOW_NS 5000000ull
 /* Times what the slow one took: so a loop stands still for a twentieth of the time at most. */
 #define AVOID_INLINE_TIMES 20u
@@ -44,8 +43,11 @@ static _Atomic uint32_t chaos_seed; /* 0: off */
 static void run_in_pool(struct task *task)
 {
     struct io *io = CONTAINER_OF(task, struct io, exec_task);
+    int r = file_run(io->executor, io);
 
-    io_complete(io, file_run(io->executor, io));
+    if (io->kind == IO_WRITE)
+        file_look_for_room(io->executor);
+    io_complete(io, r);
 }
 
 void file_to_pool(struct file *file, struct io *io)
@@ -88,17 +90,13 @@ static enum io_status loop_read(struct file *file, struct io *io)
 
 static bool may_write_inline(const struct file *file, const struct io *io, uint64_t now_ticks)
 {
-    uint64_t written, synced;
-
     if (file->is_direct || (io->flags & IO_FUA) || io->length > INLINE_WRITE_MAX)
         return false;
     if (file->is_in_memory)
         return true;
     if (file->may_hang)
         return false;
-    synced = atomic_load_explicit(&file->synced_bytes, memory_order_relaxed);
-    written = atomic_load_explicit(&file->written_bytes, memory_order_relaxed);
-    return written - synced < DIRTY_BUDGET &&
+    return file_may_dirty(file) &&
            now_ticks >= atomic_load_explicit(&file->avoid_inline_ticks, memory_order_relaxed);
 }
 

@@ -4,7 +4,8 @@
  *
  * file.c opens and closes; file-create.c creates; file-lock.c locks; file-run.c carries out one
  * operation with system calls that may block; file-sync.c makes things durable and remembers what
- * failed; file-submit.c chooses where an operation runs; file-ring.c is the io_uring of a loop.
+ * failed; file-dirty.c knows how much may be unsynced; file-submit.c chooses where an operation
+ * runs; file-ring.c is the io_uring of a loop.
  *
  * Legend: [I] immutable after file_open; [A] atomic; [M] guarded by sync_mutex.
  */
@@ -33,7 +34,9 @@ struct file {
     atomic_bool can_punch, can_zero_range, can_seek, can_nowait, can_dsync;
     bool zero_range_is_fast; /* [I] */
 
-    _Atomic uint64_t written_bytes;      /* [A] through the page cache, ever */
+    _Atomic uint64_t written_bytes; /* [A] through the page cache, ever */
+    _Atomic uint64_t granted_bytes; /* [A] of written_bytes, up to where loops may write too */
+    _Atomic uint64_t look_ns; /* [A] before that nobody looks for more; UINT64_MAX: somebody does */
     _Atomic uint64_t avoid_inline_ticks; /* [A] until then no inline writes: one was slow */
 
     pthread_mutex_t sync_mutex;
@@ -73,6 +76,22 @@ static inline void file_note_written(struct file *file, uint64_t bytes)
     if (!file->is_direct)
         atomic_fetch_add_explicit(&file->written_bytes, bytes, memory_order_relaxed);
 }
+
+/* --- file-dirty.c ----------------------------------------------------------------------------- */
+
+#define DIRTY_BUDGET (64ull << 20) /* far below where the kernel makes writers wait */
+
+/* Whether a loop may write into the page cache as far as what is not synced goes. */
+static inline bool file_may_dirty(const struct file *file)
+{
+    uint64_t synced = atomic_load_explicit(&file->synced_bytes, memory_order_relaxed);
+    uint64_t written = atomic_load_explicit(&file->written_bytes, memory_order_relaxed);
+
+    return written - synced < DIRTY_BUDGET ||
+           written < atomic_load_explicit(&file->granted_bytes, memory_order_relaxed);
+}
+/* Grants more if there is room; in a pool thread, while an operation keeps the file open. */
+void file_look_for_room(struct file *file);
 
 /* --- file-sync.c ------------------------------------------------------------------------------ */
 

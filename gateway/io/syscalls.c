@@ -35,4 +35,5 @@ struct io_syscalls io_syscalls = {
     .ring_init = io_uring_queue_init_params,
     .ring_submit = io_uring_submit,
     .ring_submit_and_wait = io_uring_submit_and_wait_timeout,
+    .vmstat_path = "/proc/vmstat",
 };

@@ -24,6 +24,7 @@ struct io_syscalls {
     int (*ring_submit)(struct io_uring *ring); /* what a loop has prepared in a turn */
     int (*ring_submit_and_wait)(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned count,
                                 struct __kernel_timespec *ts, sigset_t *mask);
+    const char *vmstat_path; /* counters of the kernel's pages, vmstat of proc(5) */
 };
 extern struct io_syscalls io_syscalls;
 

@@ -411,11 +411,12 @@ static void test_a_loop_blocks_for_nothing_but_small_writes(void)
 {
     struct file *file = new_file("loop", 4 * MIB, (struct file_options){0});
 
-    CHECK_EQ(write_at(FROM_LOOP, file, 0, 0, 64 * KIB, buffer), 0);
+    CHECK_EQ(write_at(FROM_LOOP, file, 0, 0, 256 * KIB, buffer), 0);
     CHECK(!last_was_pending);
     CHECK_EQ(read_at(FROM_LOOP, file, 0, 64 * KIB, buffer), 0);
     CHECK(!last_was_pending);
-    CHECK_EQ(write_at(FROM_LOOP, file, 0, 0, 64 * KIB + 1, buffer), 0);
+    atomic_store(&file->avoid_inline_ticks, 0); /* the machine may have been slow */
+    CHECK_EQ(write_at(FROM_LOOP, file, 0, 0, 256 * KIB + 1, buffer), 0);
     CHECK(last_was_pending);
     CHECK_EQ(write_at(FROM_LOOP, file, IO_FUA, 0, 4 * KIB, buffer), 0);
     CHECK(last_was_pending);
@@ -428,20 +429,85 @@ static void test_a_loop_blocks_for_nothing_but_small_writes(void)
     file_close(file);
 }
 
+/* What the kernel is to say of its pages: so many bytes until it makes writers wait. */
+static void set_room(uint64_t bytes)
+{
+    unsigned long long room = bytes / (uint64_t)sysconf(_SC_PAGESIZE);
+    FILE *f = fopen(in_folder("vmstat"), "w");
+    static char path[4200];
+
+    if (!f)
+        abort();
+    fprintf(f, "nr_free_pages 7\nnr_dirty 100\nnr_writeback 200\nnr_dirty_threshold %llu\n",
+            400 + room);
+    fprintf(f, "nr_dirty_background_threshold %llu\nnr_free 9\n", 200 + room);
+    fclose(f);
+    snprintf(path, sizeof path, "%s", in_folder("vmstat"));
+    io_syscalls.vmstat_path = path;
+}
+
+/* Writes of 64 KiB from the loop until one goes to the pool, or 4000. */
+static unsigned write_until_pending(struct file *file)
+{
+    unsigned writes = 0;
+
+    do {
+        atomic_store(&file->avoid_inline_ticks, 0); /* the machine may be slow */
+        CHECK_EQ(write_at(FROM_LOOP, file, 0, 0, 64 * KIB, buffer), 0);
+        writes++;
+    } while (!last_was_pending && writes < 4000);
+    return writes;
+}
+
 static void test_inline_writes_stop_at_the_dirty_budget(void)
 {
     struct file *file = new_file("budget", MIB, (struct file_options){0});
-    unsigned inline_writes = 0;
 
-    do {
-        CHECK_EQ(write_at(FROM_LOOP, file, 0, 0, 64 * KIB, buffer), 0);
-        inline_writes++;
-    } while (!last_was_pending && inline_writes < 2000 && !file->is_in_memory);
-    CHECK(inline_writes <= 1025);
-    CHECK_EQ(flush(FROM_LOOP, file), 0);
-    atomic_store(&file->avoid_inline_ticks, 0); /* the machine may have been slow */
-    CHECK_EQ(write_at(FROM_LOOP, file, 0, 0, 64 * KIB, buffer), 0);
-    CHECK(!last_was_pending);
+    set_room(0);
+    if (!file->is_in_memory) {
+        CHECK_EQ(write_until_pending(file), 1025);
+        CHECK_EQ(write_until_pending(file), 1);
+        CHECK_EQ(flush(FROM_LOOP, file), 0);
+        CHECK_EQ(write_until_pending(file), 1025);
+    } else {
+        CHECK_EQ(write_until_pending(file), 4000);
+    }
+    in_good_world();
+    file_close(file);
+}
+
+/* The write that goes to the pool grants the next ones: a quarter of the room, but neither more
+ * than the budget nor very little.  Where there is none, nobody looks again for a while. */
+static void test_inline_writes_go_on_where_the_kernel_has_room(void)
+{
+    struct file *file = new_file("room", MIB, (struct file_options){0});
+    uint64_t began;
+
+    if (file->is_in_memory) {
+        file_close(file);
+        return;
+    }
+    set_room(4096 * MIB);
+    CHECK_EQ(write_until_pending(file), 1025);
+    CHECK_EQ(write_until_pending(file), 1025);
+    set_room(4 * 100 * 64 * KIB);
+    CHECK_EQ(write_until_pending(file), 1025);
+    CHECK_EQ(write_until_pending(file), 101);
+    set_room(4 * 63 * 64 * KIB);
+    began = clock_now_ns();
+    CHECK_EQ(write_until_pending(file), 101);
+    CHECK(atomic_load(&file->look_ns) >= began + UINT64_C(100000000));
+    CHECK_EQ(write_until_pending(file), 1);
+    set_room(4096 * MIB);
+    atomic_store(&file->look_ns, UINT64_MAX - 1);
+    CHECK_EQ(write_until_pending(file), 1);
+    CHECK_EQ(write_until_pending(file), 1);
+    atomic_store(&file->look_ns, clock_now_ns());
+    CHECK_EQ(write_until_pending(file), 1);
+    io_syscalls.vmstat_path = "/nowhere";
+    CHECK_EQ(write_until_pending(file), 1025);
+    CHECK_EQ(write_until_pending(file), 1);
+    in_good_world();
     file_close(file);
 }
 
@@ -576,6 +642,7 @@ static void run_all(const char *under)
     RUN(test_a_worker_is_never_answered_pending);
     RUN(test_a_loop_blocks_for_nothing_but_small_writes);
     RUN(test_inline_writes_stop_at_the_dirty_budget);
+    RUN(test_inline_writes_go_on_where_the_kernel_has_room);
     RUN(test_a_slow_inline_write_sends_the_next_to_the_pool);
     RUN(test_chaos_answers_workers_pending_now_and_then);
     RUN(test_a_file_cut_short_by_another_is_an_error);
