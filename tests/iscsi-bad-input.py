@@ -4,6 +4,7 @@
 by group.  Each must end in the right reject, status or a closed connection, and leave a second session unharmed.
 OPEN-TARGET is like TARGET, SECRET-TARGET wants CHAP.  LIMIT: byte_by_byte (10 s), no_data_at_all (a minute)."""
 import os
+import random
 import struct
 import sys
 import threading
@@ -475,6 +476,47 @@ def long_writes():
     assert pdu.opcode == RESPONSE and pdu.head[3] == 0, pdu.head.hex()
     assert i.command(write10(0, 2048), WRITE | FINAL, size)[0] is None, "there was room again"
     i.close()
+
+
+class Gathered:
+    """In the place of a socket: what is sent stays here."""
+
+    def __init__(self):
+        self.sent = b""
+
+    def sendall(self, data):
+        self.sent += data
+
+
+@group
+def mixed_lengths():
+    """Long and short data in one stream that is cut anywhere, some of it refused: each byte of the rest finds its place."""
+    choose = random.Random(1)
+    for more, count, most in (((), 50, 512), (("HeaderDigest=CRC32C", "DataDigest=CRC32C"), 6, 96)):
+        i = new("FirstBurstLength=262144", *more)
+        sock, i.sock = i.sock, Gathered()
+        written, wanted = b"", {}
+        for n in range(count):
+            data = os.urandom(512 * choose.choice((1, choose.randint(1, most), most)))
+            i.send(i.command_head(write10(len(written) // 512, len(data) // 512), WRITE | FINAL, len(data)), data)
+            wanted[i.tag], written = 0, written + data
+            if n % 3 == 0:
+                i.send(i.command_head(bytes(6)))
+                wanted[i.tag] = 0
+            if n % 5 == 0:  # past the end of the disk
+                i.send(i.command_head(write10(1 << 20, most), WRITE | FINAL, 512 * most), os.urandom(512 * most))
+                wanted[i.tag] = 2
+        stream, i.sock, at = i.sock.sent, sock, 0
+        while at < len(stream):
+            piece = choose.choice((choose.randint(1, 100), choose.randint(1, 9000), choose.randint(1, 400000)))
+            sock.sendall(stream[at : at + piece])
+            at += piece
+        answers = [i.receive() for _ in wanted]
+        assert {pdu.u32(16): pdu.head[3] for pdu in answers} == wanted, more
+        for lba in range(0, len(written) // 512, 2048):
+            part = written[512 * lba : 512 * (lba + 2048)]
+            assert i.command(read10(lba, len(part) // 512), READ | FINAL, len(part))[:2] == (0, part), (more, lba)
+        i.close()
 
 
 def answer_has_tag(pdu):

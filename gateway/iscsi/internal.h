@@ -177,6 +177,7 @@ struct conn {
     bool is_paused;
     enum receiving receiving;
     unsigned head_bytes, head_wanted;
+    bool is_data_long;             /* of the PDU at hand, or the last one */
     uint32_t data_left, room_left; /* room: of data_left, what goes to `data` */
     uint8_t *data;
     uint32_t data_crc;

@@ -9,6 +9,9 @@
 #include <errno.h>
 #include <sys/uio.h>
 
+#define LONG_DATA_BYTES (32u << 10)
+#define AHEAD_OF_LONG_DATA_BYTES 4096u
+
 /* --- one PDU after the other
  * ----------------------------------------------------------------------- */
 
@@ -59,6 +62,7 @@ static void finish_head(struct conn *c)
 
     if (!is_head_good(c))
         return;
+    c->is_data_long = bytes >= LONG_DATA_BYTES;
     c->data_left = bytes;
     c->data = NULL;
     c->room_left = 0;
@@ -158,11 +162,21 @@ static void end_by_peer(struct conn *c, int error)
         conn_end(c, "the initiator closed the connection");
 }
 
+/* After a long data segment another is likely, and what of it comes into the shard's buffer would
+ * have to be copied: so little more than its header is asked for.  Not amid data that is dropped.
+ */
+static size_t bytes_ahead(const struct conn *c)
+{
+    bool is_dropped = c->receiving == RECEIVE_DATA && !c->room_left;
+
+    return c->is_data_long && !is_dropped ? AHEAD_OF_LONG_DATA_BYTES : RECEIVE_BYTES;
+}
+
 void conn_receive(struct conn *c)
 {
     bool is_direct = c->receiving == RECEIVE_DATA && c->room_left;
     size_t direct = is_direct ? c->room_left : 0;
-    struct iovec iov[2] = {{c->data, direct}, {c->shard->buffer, RECEIVE_BYTES}};
+    struct iovec iov[2] = {{c->data, direct}, {c->shard->buffer, bytes_ahead(c)}};
     ssize_t n = readv(c->watch.fd, is_direct ? iov : iov + 1, is_direct ? 2 : 1);
 
     if (n <= 0) {
