@@ -16,14 +16,12 @@ struct sluice_file {
     struct seat *seat;
     struct file *file;
     struct list link; /* [M] seat.files */
-    bool may_hang;    /* [I] */
 };
 
 struct file_errand {
     struct errand errand;
     struct io io;
     struct file *file;
-    bool may_hang;
 } EMBEDDED;
 EMBEDDED_FITS(struct file_errand, sluice_file_io);
 
@@ -74,7 +72,6 @@ int seat_file_open(struct seat *seat, const char *path, uint32_t flags, uint64_t
     if (r < 0)
         return r;
     f->seat = seat;
-    f->may_hang = options.may_hang;
     *out = f;
     f = NULL;
     SCOPED_LOCK(&seat->mutex);
@@ -175,8 +172,7 @@ static void start(struct errand *errand)
     }
     fe->io.home = errand->home;
     fe->io.done_task.run = on_done;
-    if (fe->may_hang && errand->home->kind == HOME_WORKER &&
-        !file_fills_memory(fe->file, &fe->io)) {
+    if (errand->home->kind == HOME_WORKER && file_goes_apart(fe->file, &fe->io)) {
         if (submit_apart(fe))
             finish(fe, fe->io.result);
     } else if (file_submit(fe->file, &fe->io) == IO_DONE) {
@@ -189,7 +185,6 @@ int host_file_submit(struct sluice_file *f, struct sluice_file_io *io)
     struct file_errand *fe = file_errand_of(io);
 
     fe->file = f->file;
-    fe->may_hang = f->may_hang;
     return io->flags & SLUICE_FLAG_ELSEWHERE ? errand_send_elsewhere(f->seat, &fe->errand, start)
                                              : errand_send(f->seat, &fe->errand, start);
 }

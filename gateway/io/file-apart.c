@@ -67,9 +67,11 @@ bool file_fits_apart(const struct file *file, const struct io *io)
     return (io->kind == IO_FLUSH || file_memory_fits(file, io->data)) && ring_of(io->home);
 }
 
-bool file_fills_memory(const struct file *file, const struct io *io)
+bool file_goes_apart(const struct file *file, const struct io *io)
 {
-    return io->kind == IO_WRITE && !(io->flags & IO_FUA) && !file->is_direct;
+    bool fills_memory = io->kind == IO_WRITE && !(io->flags & IO_FUA) && !file->is_direct;
+
+    return file->may_hang && !fills_memory;
 }
 
 static bool is_durable_write(const struct io *io)

@@ -273,8 +273,8 @@ enum io_status file_submit(struct file *file, struct io *io) MUST_CHECK;
  * tenth of a second.  Then file_leave_apart() has to follow: the operation completes in that home
  * instead. Only where file_fits_apart(): of the rest the system call would be waited for. */
 bool file_fits_apart(const struct file *file, const struct io *io) MUST_CHECK;
-/* A write into the page cache. */
-bool file_fills_memory(const struct file *file, const struct io *io) MUST_CHECK;
+/* A worker does it that way: its device may not answer, and it is no write into the page cache. */
+bool file_goes_apart(const struct file *file, const struct io *io) MUST_CHECK;
 enum io_status file_submit_apart(struct file *file, struct io *io) MUST_CHECK;
 void file_leave_apart(struct io *io, struct home *home);
 /* Makes a small buffered write in the calling thread, whichever it is, where file_submit() would
