@@ -6,6 +6,7 @@
 #   disks_hold, disks_degrade, disks_async   the disks, by what their policy promises; disks_received: those of
 #                            them that are synchronous up to the peer's memory alone
 #   blocks                   of 4 KiB in each
+#   rate                     not empty: of the requests of each writer, a second, at most
 #   power                    not empty: whoever is killed also loses what it has not made durable
 #   look GATEWAY DISK        where the contents can be read; may be defined again
 #   are_all_equal            after healing; may be defined again
@@ -14,7 +15,7 @@
 : "${RUNS:=10}" "${SEED:=1}"
 : "${FAULTS:=secondary_is_killed primary_is_killed both_are_killed link_is_cut hand_over lone_primary_is_killed
     both_are_killed_one_promoted primary_is_restarted}"
-power=
+power='' rate=''
 
 make_states() {
     disks="$disks_hold $disks_degrade $disks_async"
@@ -42,6 +43,7 @@ start_writers() {
     rm -f "$work"/*.errors # those of the last run say connected too
     for disk in $disks; do
         "$stamped" write "$(address_at "$primary" $disk)" "$work/$disk.state" --seconds 60 --depth 8 --flush-every 40 \
+            ${rate:+--rate $rate} \
             >"$work/$disk.written" 2>"$work/$disk.errors" &
         writers="$writers $!"
     done

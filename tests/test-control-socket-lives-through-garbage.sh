@@ -14,22 +14,28 @@ serve
 python3 "$top_srcdir/tests/control-garbage.py" "$work/control.sock" || fail "see above"
 # The command line is told as well, although it is refused before it has asked.
 $python - "$work/control.sock" "$sluice_program" status --config "$config" 2>"$work/errors" <<'END' || fail "when there are too many: $(cat "$work/errors")"
-import select
 import socket
 import subprocess
 import sys
-def connected():
+PLACES = 64
+def answered():
+    """A client that asked and has its answer: it is in a place, or was told that there is none."""
     client = socket.socket(socket.AF_UNIX)
-    client.settimeout(20)
+    client.settimeout(60)
     client.connect(sys.argv[1])
-    return client
-# They are taken in order, and clients from before may still be in their places: those that were refused try again.
-idle, refused = [], 64
-while refused:
-    idle += [connected() for _ in range(refused)]
-    assert b"too many clients" in connected().recv(4096)
-    gone = select.select(idle, [], [], 0)[0]
-    idle, refused = [client for client in idle if client not in gone], len(gone)
+    try:
+        client.sendall(b'{"verb": "tasks", "disk": "nosuch"}\n')
+    except BrokenPipeError:
+        pass # refused before it asked
+    return client, b"too many clients" not in client.recv(4096)
+# Clients from before may still be in their places, and leave them while these come: one that is refused tells
+# something only when all places are known to be taken.
+idle, full = [], False
+while not full:
+    client, is_in = answered()
+    idle += [client] if is_in else []
+    assert len(idle) <= PLACES, "more clients than there are places"
+    full = not is_in and len(idle) == PLACES
 for _ in range(20):
     told = subprocess.run(sys.argv[2:], capture_output=True, text=True)
     assert told.returncode == 1 and "too many clients" in told.stderr, told

@@ -84,10 +84,14 @@ void spill_drop(struct replica *r)
 }
 
 /* Nothing comes behind what is there; the peer is left behind. */
-static void close_end(struct replica *r)
+static void close_end(struct replica *r, const char *why)
 {
     struct spill *s = &r->spill;
 
+    sluice_log(r->disk, SLUICE_LOG_WARNING,
+               "replication: the journal of what waits for the link %s: what is written from now "
+               "on is not kept in order, and brought to the peer in a batch",
+               why);
     s->is_open = s->is_spilling = false;
     tell_tier(r, "bitmap");
     if (r->link != LINK_STREAMING)
@@ -108,7 +112,7 @@ void spill_give_up(struct replica *r, const char *why)
     if (was_replaying)
         link_fall(r, "what waited for it cannot be sent in order");
     else if (was_spilling)
-        close_end(r);
+        close_end(r, "is given up");
 }
 
 /* --- giving places
@@ -147,15 +151,16 @@ static bool give_place(struct replica *r, struct outgoing *o)
 
 bool spill_append(struct replica *r, const struct frame *frame, const void *data, size_t length)
 {
-    struct outgoing *o = link_make(frame, data, length);
+    bool is_slow = r->spill.pending_bytes > r->settings.ram_bytes + PENDING_MAX;
+    struct outgoing *o = is_slow ? NULL : link_make(frame, data, length);
 
-    if (o && r->spill.pending_bytes <= r->settings.ram_bytes + PENDING_MAX && give_place(r, o)) {
+    if (o && give_place(r, o)) {
         replica_kick(r);
         return true;
     }
+    close_end(r, is_slow ? "is written slower than guests write" : o ? "is full" : "has no memory");
     if (o)
         outgoing_put(o);
-    close_end(r);
     return false;
 }
 
@@ -175,7 +180,7 @@ static void move_kept(struct replica *r)
             continue;
         outgoing_put(o);
         forget_kept(s, UINT64_MAX);
-        close_end(r);
+        close_end(r, "is full");
     }
     if (s->is_spilling)
         tell_tier(r, "ssd");

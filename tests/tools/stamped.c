@@ -6,11 +6,11 @@
  *
  *     stamped make STATE --blocks N --disk ID
  *
- *     stamped write URI[,URI...] STATE [--seconds S] [--depth D] [--flush-every N]
+ *     stamped write URI[,URI...] STATE [--seconds S] [--depth D] [--flush-every N] [--rate R]
  *
- * Until the time is over, SIGTERM, or the server goes; what was in flight at SIGTERM or then may be
- * there or not.  Says on stderr when it is connected.  Prints one JSON object.  Exit code 1 only
- * for another error.
+ * At most R requests a second.  Until the time is over, SIGTERM, or the server goes; what was in
+ * flight at SIGTERM or then may be there or not.  Says on stderr when it is connected.  Prints one
+ * JSON object.  Exit code 1 only for another error.
  *
  *     stamped check URI|IMAGE[,...] STATE [--whole] [--flushed] [--any-order] [--settle]
  *
@@ -137,7 +137,7 @@ static void split_places(char *list)
 
 static struct options {
     double seconds;
-    uint64_t depth, flush_every, blocks, disk;
+    uint64_t depth, flush_every, blocks, disk, rate;
     bool is_whole, is_flushed, is_any_order, settles;
 } options = {.seconds = 5, .depth = 16, .blocks = 4096, .disk = 1};
 
@@ -164,6 +164,7 @@ static bool take_number(const char *name, const char *value)
         uint64_t *value;
     } numbers[] = {{"--depth", &options.depth},
                    {"--flush-every", &options.flush_every},
+                   {"--rate", &options.rate},
                    {"--blocks", &options.blocks},
                    {"--disk", &options.disk}};
 
@@ -323,8 +324,8 @@ static bool is_dead(void)
     return false;
 }
 
-/* Until something happens on any of them, or for 100 ms; false: one is broken. */
-static bool wait_for_any(void)
+/* Until something happens on any of them, or for so long; false: one is broken. */
+static bool wait_for_any(int ms)
 {
     struct pollfd fds[DISKS_MAX];
 
@@ -335,7 +336,7 @@ static bool wait_for_any(void)
         fds[i].events = (short)((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
                                 (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0));
     }
-    if (poll(fds, disks, 100) < 0 && errno != EINTR)
+    if (poll(fds, disks, ms) < 0 && errno != EINTR)
         return false;
     for (unsigned i = 0; i < disks; i++) {
         unsigned direction = nbd_aio_get_direction(nbd[i]);
@@ -351,18 +352,30 @@ static bool wait_for_any(void)
     return true;
 }
 
+/* How many may have been sent by now. */
+static uint64_t due(double ms)
+{
+    return options.rate ? (uint64_t)(ms * (double)options.rate / 1e3) : UINT64_MAX;
+}
+
 static void run_load(void)
 {
     struct timespec begun;
+    uint64_t begun_count = 0;
 
     clock_gettime(CLOCK_MONOTONIC, &begun);
     for (;;) {
-        bool may_begin = !is_over && ms_since(&begun) < options.seconds * 1e3;
+        double ms = ms_since(&begun);
+        bool may_begin = !is_over && ms < options.seconds * 1e3;
 
-        for (uint64_t i = 0; i < options.depth && may_begin && !is_dead(); i++)
-            if (!slots[i].is_busy && !send_one(&slots[i], i))
+        for (uint64_t i = 0; i < options.depth && may_begin && !is_dead(); i++) {
+            if (slots[i].is_busy || begun_count >= due(ms))
+                continue;
+            if (!send_one(&slots[i], i))
                 return;
-        if ((!may_begin && !busy) || is_left || is_dead() || !wait_for_any())
+            begun_count++;
+        }
+        if ((!may_begin && !busy) || is_left || is_dead() || !wait_for_any(options.rate ? 1 : 100))
             return;
     }
 }
@@ -599,6 +612,7 @@ int main(int argc, char **argv)
     fprintf(stderr,
             "usage: stamped make STATE [--blocks N] [--disk ID]\n"
             "       stamped write URI[,URI...] STATE [--seconds S] [--depth D] [--flush-every N]\n"
+            "               [--rate R]\n"
             "       stamped check URI|IMAGE[,...] STATE [--whole] [--flushed] [--any-order] "
             "[--settle]\n");
     return 3;
