@@ -120,7 +120,7 @@ within 20 is_back || fail_of vm "not in memory again"
 start_writers
 end "$secondary"
 within 20 is_told "$primary" vm tier bitmap || fail_of vm "a file that is full does not end in the bitmap"
-[ "$(said "$primary" "the journal of what waits for the link is full")" = 1 ] || fail_of vm "nobody is told"
+[ "$(said "$primary" "the journal of what waits for its turn is full")" = 1 ] || fail_of vm "nobody is told"
 begin "$secondary"
 end_writers
 kept "$primary" serving

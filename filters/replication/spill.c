@@ -89,7 +89,7 @@ static void close_end(struct replica *r, const char *why)
     struct spill *s = &r->spill;
 
     sluice_log(r->disk, SLUICE_LOG_WARNING,
-               "replication: the journal of what waits for the link %s: what is written from now "
+               "replication: the journal of what waits for its turn %s: what is written from now "
                "on is not kept in order, and brought to the peer in a batch",
                why);
     s->is_open = s->is_spilling = false;
