@@ -6,6 +6,7 @@
 #include "format.h"
 
 #include "common/crc.h"
+#include "common/le.h"
 
 #include <string.h>
 
@@ -20,16 +21,15 @@ struct cursor {
 
 static void put(struct cursor *c, uint64_t value, unsigned bytes)
 {
-    for (unsigned i = 0; i < bytes; i++)
-        *c->p++ = (uint8_t)(value >> 8 * i);
+    le_put(&c->p, value, bytes);
 }
 
 static uint64_t get(struct cursor *c, unsigned bytes)
 {
-    uint64_t value = 0;
+    const uint8_t *at = c->p;
+    uint64_t value = le_get(&at, bytes);
 
-    for (unsigned i = 0; i < bytes; i++)
-        value |= (uint64_t)*c->p++ << 8 * i;
+    c->p += bytes;
     return value;
 }
 

@@ -11,21 +11,6 @@
 
 #define MAGIC 0x31465253u /* "SRF1" */
 
-void le_put(uint8_t **at, uint64_t value, unsigned bytes)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        *(*at)++ = (uint8_t)(value >> (8 * i));
-}
-
-uint64_t le_get(const uint8_t **at, unsigned bytes)
-{
-    uint64_t value = 0;
-
-    for (unsigned i = 0; i < bytes; i++)
-        value |= (uint64_t) * (*at)++ << (8 * i);
-    return value;
-}
-
 /* What a type may carry: its payload's length lies in these bounds; `bytes` is a range of the disk.
  */
 static const struct shape {

@@ -10,6 +10,8 @@
 #ifndef SLUICE_REPLICATION_FRAMES_H
 #define SLUICE_REPLICATION_FRAMES_H
 
+#include "common/le.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -96,11 +98,5 @@ struct record {
 size_t record_put_head(uint8_t *out, const char *name);
 /* NULL, or what is wrong.  `data` points into the payload. */
 const char *record_get(struct record *record, const uint8_t *payload, size_t length);
-
-/* --- numbers in payloads and files
- * -------------------------------------------------------------------- */
-
-void le_put(uint8_t **at, uint64_t value, unsigned bytes);
-uint64_t le_get(const uint8_t **at, unsigned bytes);
 
 #endif

@@ -87,7 +87,7 @@ bool journal_append(struct replica *r, const struct frame *frame, const void *me
     if (!e)
         return false;
     e->length = (uint32_t)(length - FRAME_BYTES);
-    e->record = calloc(1, record_bytes(e->length));
+    e->record = malloc(record_bytes(e->length));
     if (!e->record) {
         free(e);
         return false;
@@ -96,6 +96,7 @@ bool journal_append(struct replica *r, const struct frame *frame, const void *me
     e->frame = *frame;
     e->position = UINT64_MAX;
     memcpy(e->record + HEAD_BYTES, message, length);
+    memset(e->record + HEAD_BYTES + length, 0, record_bytes(e->length) - HEAD_BYTES - length);
     j->memory += e->length;
     link_entry(j, e);
     return true;
