@@ -65,7 +65,7 @@ struct lease {
     _Atomic unsigned waiters;       /* [A] threads that wait for something by this connection */
     _Atomic(struct home *) sleeper; /* [A] of the last of them that left the role to the loop */
     _Atomic unsigned alone;         /* [A] waits in a row without another thread's */
-    _Atomic bool was_used;          /* [A] since the timer was set */
+    _Atomic unsigned uses;          /* [A] since the timer was set */
     bool is_lent;                   /* [L] the loop does not watch for what comes */
     bool has_timer;                 /* [L] the timer is set, with a reference */
     bool is_of_use;                 /* [L] it has lasted a term in which it was used */

@@ -16,9 +16,9 @@
  *     BY_NOBODY -> BY_WAITER   who begins to wait
  *     BY_WAITER -> BY_NOBODY   when it has taken all that has come; it keeps the role over nothing
  *                              else, as whatever runs in its home may take long
- *     BY_NOBODY -> BY_LOOP     the loop's timer, after a millisecond without use; who finds that
- *                              others wait as well, since they sleep and look at no socket
- *     BY_WAITER -> BY_LOOP     who has received what is the loop's
+ *     BY_NOBODY -> BY_LOOP     the loop's timer, after a millisecond with little use; who finds
+ * that others wait as well, since they sleep and look at no socket BY_WAITER -> BY_LOOP     who has
+ * received what is the loop's
  *
  * Between two waits nobody receives, a millisecond at most: that spares the loop two changes of
  * what it watches for each write.
@@ -29,6 +29,8 @@
 #include <poll.h>
 
 #define TERM_NS 1000000ull
+/* Waits in a term, for which its timer wakes the loop: fewer cost more than they save. */
+#define USES_FEWEST 4u
 /* Of waits in a row.  Each lease that was in vain, or disturbed in its first term, doubles what it
  * takes. */
 #define NEEDED_FEWEST 4u
@@ -79,9 +81,11 @@ static void on_term(struct timer *timer)
     struct wire *c = CONTAINER_OF(timer, struct wire, lease.timer);
     struct lease *l = &c->lease;
 
+    bool was_of_use = atomic_exchange(&l->uses, 0) >= USES_FEWEST;
+
     l->has_timer = false;
-    if (atomic_exchange(&l->was_used, false) || atomic_load(&l->receiver) == BY_WAITER) {
-        l->is_of_use = true;
+    l->is_of_use |= was_of_use;
+    if (was_of_use || atomic_load(&l->receiver) == BY_WAITER) {
         set_timer(c);
         return;
     }
@@ -243,7 +247,7 @@ static bool receive_here(struct wire *c, struct home *home, uint32_t channel)
     if (atomic_load(&c->has_failed) || !pass(c, BY_NOBODY, BY_WAITER))
         return false;
     is_ours = sleep_and_receive(c, home, channel);
-    atomic_store(&l->was_used, true);
+    atomic_fetch_add(&l->uses, 1);
     atomic_store(&l->receiver, is_ours ? BY_NOBODY : BY_LOOP);
     /* Who began to wait meanwhile has found it taken, and sleeps. */
     if (!is_ours || (atomic_load(&l->waiters) > 1 && pass(c, BY_NOBODY, BY_LOOP)))
