@@ -7,7 +7,8 @@
  *     operation                            from a loop
  *     read in the page cache               inline, RWF_NOWAIT (256 KiB at most: it is a copy)
  *     the rest of such a read, O_DIRECT    ring; pool when there is no ring or memory is unaligned
- *     buffered write, <= 256 KiB           inline while the dirty budget lasts and none was slow
+ *     buffered write, <= 256 KiB           inline while the dirty budget lasts, none was slow and
+ *                                          no sync waits for the disk for long
  *     O_DIRECT write                       ring, as above
  *     larger or FUA write, trim, zero,     pool
  *     extents, prefetch, buffered write to
@@ -28,6 +29,7 @@
 #define INLINE_SLOW_NS 5000000ull
 /* Times what the slow one took: so a loop stands still for a twentieth of the time at most. */
 #define AVOID_INLINE_TIMES 20u
+#define LONG_SYNC_NS 100000000ull
 
 static enum io_status done(struct io *io, int result)
 {
@@ -88,6 +90,16 @@ static enum io_status loop_read(struct file *file, struct io *io)
     return in_ring(file, io);
 }
 
+/* The disk may not answer any more, and what is written into the page cache then may wait for what
+ * is on its way there. */
+static bool is_long_syncing(const struct file *file, uint64_t now_ticks)
+{
+    uint64_t since = atomic_load_explicit(&file->syncing_since_ticks, memory_order_relaxed);
+
+    return UNLIKELY(since) && now_ticks > since &&
+           clock_ticks_to_ns(now_ticks - since) > LONG_SYNC_NS;
+}
+
 static bool may_write_inline(const struct file *file, const struct io *io, uint64_t now_ticks)
 {
     if (file->is_direct || (io->flags & IO_FUA) || io->length > INLINE_WRITE_MAX)
@@ -96,7 +108,7 @@ static bool may_write_inline(const struct file *file, const struct io *io, uint6
         return true;
     if (file->may_hang)
         return false;
-    return file_may_dirty(file) &&
+    return file_may_dirty(file) && !is_long_syncing(file, now_ticks) &&
            now_ticks >= atomic_load_explicit(&file->avoid_inline_ticks, memory_order_relaxed);
 }
 

@@ -59,17 +59,27 @@ static int record(struct file *file, int failure, uint64_t written)
     return file_sticky(file);
 }
 
+/* While it waits for the disk loops know since when.  Of several at once that is told of one. */
+static int wait_for_disk(struct file *file)
+{
+    uint64_t none = 0;
+    bool is_told = atomic_compare_exchange_strong(&file->syncing_since_ticks, &none, clock_ticks());
+    int r;
+
+    do
+        r = io_syscalls.fdatasync(file->fd) < 0 ? errno : 0;
+    while (r == EINTR);
+    if (is_told)
+        atomic_store(&file->syncing_since_ticks, 0);
+    return r;
+}
+
 int file_sync(struct file *file)
 {
     uint64_t written = atomic_load_explicit(&file->written_bytes, memory_order_relaxed);
     int r = file_sticky(file);
 
-    if (UNLIKELY(r < 0))
-        return r;
-    do
-        r = io_syscalls.fdatasync(file->fd) < 0 ? errno : 0;
-    while (r == EINTR);
-    return record(file, r, written);
+    return UNLIKELY(r < 0) ? r : record(file, wait_for_disk(file), written);
 }
 
 int file_sync_end(struct file *file, int failure, uint64_t written)

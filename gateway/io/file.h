@@ -37,7 +37,8 @@ struct file {
     _Atomic uint64_t written_bytes; /* [A] through the page cache, ever */
     _Atomic uint64_t granted_bytes; /* [A] of written_bytes, up to where loops may write too */
     _Atomic uint64_t look_ns; /* [A] before that nobody looks for more; UINT64_MAX: somebody does */
-    _Atomic uint64_t avoid_inline_ticks; /* [A] until then no inline writes: one was slow */
+    _Atomic uint64_t avoid_inline_ticks;  /* [A] until then no inline writes: one was slow */
+    _Atomic uint64_t syncing_since_ticks; /* [A] a sync that is under way; 0: none */
 
     pthread_mutex_t sync_mutex;
     _Atomic uint64_t

@@ -10,6 +10,7 @@
 #include "file-fixture.h"
 
 #include <linux/falloc.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <sys/uio.h>
 
@@ -540,6 +541,54 @@ static void test_a_slow_inline_write_sends_the_next_to_the_pool(void)
     file_close(file);
 }
 
+static atomic_bool disk_answers;
+
+static int hanging_fdatasync(int fd)
+{
+    while (!atomic_load(&disk_answers))
+        sched_yield();
+    return fdatasync(fd);
+}
+
+static void *sync_in_thread(void *file)
+{
+    return file_sync(file) < 0 ? file : NULL;
+}
+
+/* A disk that does not answer: what a loop writes into the page cache may wait for it soon. */
+static void test_no_inline_write_while_a_sync_takes_long(void)
+{
+    struct file *file = new_file("hangs", MIB, (struct file_options){0});
+    uint64_t began;
+    void *failed;
+    pthread_t thread;
+
+    if (file->is_in_memory) {
+        file_close(file);
+        return;
+    }
+    atomic_store(&disk_answers, false);
+    io_syscalls.fdatasync = hanging_fdatasync;
+    began = clock_now_ns();
+    pthread_create(&thread, NULL, sync_in_thread, file);
+    do {
+        atomic_store(&file->avoid_inline_ticks, 0); /* the machine may be slow */
+        atomic_store(&file->synced_bytes, atomic_load(&file->written_bytes)); /* the budget lasts */
+        CHECK_EQ(write_at(FROM_LOOP, file, 0, 0, 4 * KIB, buffer), 0);
+    } while (!last_was_pending && clock_now_ns() - began < UINT64_C(20000000000));
+    CHECK(last_was_pending);
+    CHECK(clock_now_ns() - began >= 99000000); /* by another clock */
+    atomic_store(&disk_answers, true);
+    pthread_join(thread, &failed);
+    CHECK(!failed);
+    in_good_world();
+    atomic_store(&file->avoid_inline_ticks, 0);
+    atomic_store(&file->synced_bytes, atomic_load(&file->written_bytes));
+    CHECK_EQ(write_at(FROM_LOOP, file, 0, 0, 4 * KIB, buffer), 0);
+    CHECK(!last_was_pending);
+    file_close(file);
+}
+
 static void test_chaos_answers_workers_pending_now_and_then(void)
 {
     struct file *file = new_file("chaos", MIB, (struct file_options){0});
@@ -644,6 +693,7 @@ static void run_all(const char *under)
     RUN(test_inline_writes_stop_at_the_dirty_budget);
     RUN(test_inline_writes_go_on_where_the_kernel_has_room);
     RUN(test_a_slow_inline_write_sends_the_next_to_the_pool);
+    RUN(test_no_inline_write_while_a_sync_takes_long);
     RUN(test_chaos_answers_workers_pending_now_and_then);
     RUN(test_a_file_cut_short_by_another_is_an_error);
     RUN(test_extents_tell_holes_from_data);
