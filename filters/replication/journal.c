@@ -83,11 +83,12 @@ bool journal_append(struct replica *r, const struct frame *frame, const void *me
 {
     struct journal *j = &r->journal;
     struct entry *e = calloc(1, sizeof *e);
+    uint64_t bytes = record_bytes(length - FRAME_BYTES);
 
     if (!e)
         return false;
     e->length = (uint32_t)(length - FRAME_BYTES);
-    e->record = malloc(record_bytes(e->length));
+    e->record = malloc(bytes);
     if (!e->record) {
         free(e);
         return false;
@@ -96,7 +97,7 @@ bool journal_append(struct replica *r, const struct frame *frame, const void *me
     e->frame = *frame;
     e->position = UINT64_MAX;
     memcpy(e->record + HEAD_BYTES, message, length);
-    memset(e->record + HEAD_BYTES + length, 0, record_bytes(e->length) - HEAD_BYTES - length);
+    memset(e->record + HEAD_BYTES + length, 0, bytes - HEAD_BYTES - length);
     j->memory += e->length;
     link_entry(j, e);
     return true;

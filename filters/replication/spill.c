@@ -84,14 +84,10 @@ void spill_drop(struct replica *r)
 }
 
 /* Nothing comes behind what is there; the peer is left behind. */
-static void close_end(struct replica *r, const char *why)
+static void close_end(struct replica *r)
 {
     struct spill *s = &r->spill;
 
-    sluice_log(r->disk, SLUICE_LOG_WARNING,
-               "replication: the journal of what waits for its turn %s: what is written from now "
-               "on is not kept in order, and brought to the peer in a batch",
-               why);
     s->is_open = s->is_spilling = false;
     tell_tier(r, "bitmap");
     if (r->link != LINK_STREAMING)
@@ -99,6 +95,16 @@ static void close_end(struct replica *r, const char *why)
     resync_stop(r);
     evidence_mark_after(r, r->acked_stable);
     link_set(r, LINK_AHEAD);
+}
+
+/* What the file has is sent in order all the same. */
+static void take_no_more(struct replica *r, const char *why)
+{
+    sluice_log(r->disk, SLUICE_LOG_WARNING,
+               "replication: the journal of what waits for its turn %s: what is written from now "
+               "on is not kept in order, and brought to the peer in a batch",
+               why);
+    close_end(r);
 }
 
 /* The file is of no use. */
@@ -112,7 +118,7 @@ void spill_give_up(struct replica *r, const char *why)
     if (was_replaying)
         link_fall(r, "what waited for it cannot be sent in order");
     else if (was_spilling)
-        close_end(r, "is given up");
+        close_end(r);
 }
 
 /* --- giving places
@@ -149,19 +155,32 @@ static bool give_place(struct replica *r, struct outgoing *o)
     return true;
 }
 
+/* NULL, or why it takes no more. */
+static const char *append(struct replica *r, const struct frame *frame, const void *data,
+                          size_t length)
+{
+    struct outgoing *o;
+
+    if (r->spill.pending_bytes > r->settings.ram_bytes + PENDING_MAX)
+        return "is written slower than guests write";
+    o = link_make(frame, data, length);
+    if (!o)
+        return "has no memory";
+    if (give_place(r, o))
+        return NULL;
+    outgoing_put(o);
+    return "is full";
+}
+
 bool spill_append(struct replica *r, const struct frame *frame, const void *data, size_t length)
 {
-    bool is_slow = r->spill.pending_bytes > r->settings.ram_bytes + PENDING_MAX;
-    struct outgoing *o = is_slow ? NULL : link_make(frame, data, length);
+    const char *why = append(r, frame, data, length);
 
-    if (o && give_place(r, o)) {
+    if (why)
+        take_no_more(r, why);
+    else
         replica_kick(r);
-        return true;
-    }
-    close_end(r, is_slow ? "is written slower than guests write" : o ? "is full" : "has no memory");
-    if (o)
-        outgoing_put(o);
-    return false;
+    return !why;
 }
 
 /* What the peer may not have, in front of what comes. */
@@ -180,7 +199,7 @@ static void move_kept(struct replica *r)
             continue;
         outgoing_put(o);
         forget_kept(s, UINT64_MAX);
-        close_end(r, "is full");
+        take_no_more(r, "is full");
     }
     if (s->is_spilling)
         tell_tier(r, "ssd");

@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define PATIENCE_NS 100000000 /* an SSD that tidies up is not that slow */
 #define BYTES_MOST (1u << 30)
 #define RINGS_MOST 256u
 
@@ -135,7 +134,7 @@ static COLD int give_up_ring(struct apart *a)
 /* False: it has not come back. */
 static bool wait_a_while(struct apart *a, int *result)
 {
-    struct __kernel_timespec ts = {.tv_nsec = PATIENCE_NS};
+    struct __kernel_timespec ts = {.tv_nsec = FILE_PATIENCE_NS};
     struct io_uring_cqe *cqe = NULL;
     int r = io_syscalls.ring_submit_and_wait(&a->uring, &cqe, 1, &ts, NULL);
 

@@ -29,7 +29,6 @@
 #define INLINE_SLOW_NS 5000000ull
 /* Times what the slow one took: so a loop stands still for a twentieth of the time at most. */
 #define AVOID_INLINE_TIMES 20u
-#define LONG_SYNC_NS 100000000ull
 
 static enum io_status done(struct io *io, int result)
 {
@@ -97,7 +96,7 @@ static bool is_long_syncing(const struct file *file, uint64_t now_ticks)
     uint64_t since = atomic_load_explicit(&file->syncing_since_ticks, memory_order_relaxed);
 
     return UNLIKELY(since) && now_ticks > since &&
-           clock_ticks_to_ns(now_ticks - since) > LONG_SYNC_NS;
+           clock_ticks_to_ns(now_ticks - since) > FILE_PATIENCE_NS;
 }
 
 static bool may_write_inline(const struct file *file, const struct io *io, uint64_t now_ticks)

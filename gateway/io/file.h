@@ -16,6 +16,9 @@
 
 #include <sys/types.h>
 
+/* A device that takes longer may not answer any more: an SSD that tidies up is not that slow. */
+#define FILE_PATIENCE_NS 100000000
+
 struct file {
     int fd;       /* [I] does all I/O and holds the lock */
     int check_fd; /* [I] another open of the same file, only to ask for write errors; -1: none */

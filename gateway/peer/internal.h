@@ -68,7 +68,7 @@ struct lease {
     _Atomic unsigned uses;          /* [A] since the timer was set */
     bool is_lent;                   /* [L] the loop does not watch for what comes */
     bool has_timer;                 /* [L] the timer is set, with a reference */
-    bool is_of_use;                 /* [L] it has lasted a term in which it was used */
+    bool is_of_use;                 /* [L] it has lasted a term in which it was used enough */
     unsigned needed;                /* [L] waits in a row that it takes */
     struct timer timer;             /* [L] */
     struct task back_task;          /* posted by who gives the role to the loop */

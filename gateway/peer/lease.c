@@ -16,9 +16,9 @@
  *     BY_NOBODY -> BY_WAITER   who begins to wait
  *     BY_WAITER -> BY_NOBODY   when it has taken all that has come; it keeps the role over nothing
  *                              else, as whatever runs in its home may take long
- *     BY_NOBODY -> BY_LOOP     the loop's timer, after a millisecond with little use; who finds
- * that others wait as well, since they sleep and look at no socket BY_WAITER -> BY_LOOP     who has
- * received what is the loop's
+ *     BY_NOBODY -> BY_LOOP     the loop's timer, after a millisecond of little use; who finds that
+ *                              others wait as well, since they sleep and look at no socket
+ *     BY_WAITER -> BY_LOOP     who has received what is the loop's
  *
  * Between two waits nobody receives, a millisecond at most: that spares the loop two changes of
  * what it watches for each write.
@@ -80,7 +80,6 @@ static void on_term(struct timer *timer)
 {
     struct wire *c = CONTAINER_OF(timer, struct wire, lease.timer);
     struct lease *l = &c->lease;
-
     bool was_of_use = atomic_exchange(&l->uses, 0) >= USES_FEWEST;
 
     l->has_timer = false;
