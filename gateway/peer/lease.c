@@ -32,9 +32,8 @@
 /* Waits in a term, for which its timer wakes the loop: fewer cost more than they save. */
 #define USES_FEWEST 4u
 /* Of waits in a row.  Each lease that was in vain, or disturbed in its first term, doubles what it
- * takes. */
+ * takes, up to the setting lease_waits_most. */
 #define NEEDED_FEWEST 4u
-#define NEEDED_MOST 4096u
 
 enum receiver { BY_LOOP, BY_NOBODY, BY_WAITER };
 
@@ -61,10 +60,11 @@ static void watch_again(struct wire *c)
 {
     struct lease *l = &c->lease;
     unsigned needed = MAX(l->needed, NEEDED_FEWEST);
+    unsigned most = c->peers->settings.lease_waits_most;
 
     lease_forget(c);
     l->is_lent = false;
-    l->needed = l->is_of_use ? MAX(needed / 2, NEEDED_FEWEST) : MIN(2 * needed, NEEDED_MOST);
+    l->needed = l->is_of_use ? MAX(needed / 2, NEEDED_FEWEST) : MIN(2 * needed, most);
     atomic_store(&l->alone, 0);
     if (wire_watch(c) < 0)
         wire_fail(c, -EIO, "the connection cannot be watched");

@@ -39,6 +39,7 @@ struct peers_settings {
     uint32_t window_bytes;              /* of each channel */
     uint64_t handshake_ns;              /* a stranger has so long to say who it is; 0: 5 s */
     uint64_t rekey_records;             /* new keys after so many records; 0: 2^23 */
+    unsigned lease_waits_most;          /* before a lease, see lease.c; 0: 4096 */
     /* What happened: "connected", "lost", "refused"; any thread; text is one "key:value ..." line.
      */
     void (*notify)(void *context, const char *what, const char *peer, const char *text);

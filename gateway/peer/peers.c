@@ -13,6 +13,7 @@
 
 #define HANDSHAKE_NS (5 * SECOND_NS)
 #define REKEY_RECORDS (UINT64_C(1) << 23)
+#define LEASE_WAITS_MOST 4096u
 #define SAID_AGAIN_NS (60 * SECOND_NS)
 
 /* --- in the control loop -------------------------------------------------------------------- */
@@ -394,6 +395,7 @@ static int copy_settings(struct peers *peers, const struct peers_settings *from)
     s->window_bytes = MIN(MAX(from->window_bytes, PEER_WINDOW_MIN), PEER_WINDOW_MAX);
     s->handshake_ns = from->handshake_ns ? from->handshake_ns : HANDSHAKE_NS;
     s->rekey_records = from->rekey_records ? from->rekey_records : REKEY_RECORDS;
+    s->lease_waits_most = from->lease_waits_most ? from->lease_waits_most : LEASE_WAITS_MOST;
     return s->name && s->ca && s->certificate && s->key ? 0 : -ENOMEM;
 }
 
