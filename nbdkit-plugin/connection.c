@@ -135,6 +135,7 @@ void plugin_close(void *handle)
 {
     struct connection *c = handle;
 
+    early_abandon();
     cut_remove(c);
     disk_session_close(c->session);
     gateway_export_release(c->export);

@@ -150,6 +150,7 @@ static int plugin_after_fork(void)
     if (take_signals() == -1)
         return -1;
     hangup_guard();
+    early_install();
     stream_install(imports_lead);
     if (gateway_start(plugin_gateway, &e) == 0)
         return 0;

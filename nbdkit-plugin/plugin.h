@@ -12,7 +12,13 @@
 
 #include "control/control.h"
 
-/* One NBD connection that has chosen an export.  Immutable, but for its list links and is_cut. */
+/* Requests of a kind that are left to nbdkit, since beginning them early was in vain. Of who reads.
+ */
+struct early_pause {
+    unsigned left, next; /* requests: of this pause, and of the next */
+};
+
+/* One NBD connection that has chosen an export.  Immutable, but for what says otherwise. */
 struct connection {
     struct list link;              /* of all, in cut.c */
     _Atomic bool is_cut;           /* the gateway serves its disk no more */
@@ -22,6 +28,8 @@ struct connection {
     struct engine_capabilities can;
     uint64_t size_bytes; /* NBD tells a connection one size; a grown disk shows at the next one */
     bool is_read_only;
+    struct early_pause pause_reading, pause_writing;
+    _Atomic bool has_stream;      /* it has claimed what its client sends, see early.c */
     _Atomic uint64_t next_log_ns; /* failures are logged once a second a connection */
 };
 
@@ -60,7 +68,15 @@ int imports_lead(const char *name, void *to);
 /* hangup.c */
 void hangup_guard(void); /* before the first connection */
 
+/* early.c */
+void early_install(void); /* before the first connection */
+/* What of this request has begun in this thread, which is the caller's now; NULL: nothing. */
+struct request *early_request(struct connection *c, unsigned op, uint64_t offset, uint32_t length);
+const char *early_data(void); /* of a read that began here, when it has ended */
+void early_abandon(void);     /* nbdkit will not ask for what has begun in this thread */
+
 /* requests.c */
+bool plugin_is_gone(struct connection *c); /* nothing is served any more */
 int plugin_pread(void *handle, void *buf, uint32_t count, uint64_t offset, uint32_t flags);
 int plugin_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset, uint32_t flags);
 int plugin_flush(void *handle, uint32_t flags);

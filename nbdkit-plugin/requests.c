@@ -6,6 +6,8 @@
  */
 #include "plugin.h"
 
+#include "stream.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -63,23 +65,36 @@ static COLD int no_memory(void)
     return -1;
 }
 
+bool plugin_is_gone(struct connection *c)
+{
+    return UNLIKELY(gateway_export_is_removed(c->export) ||
+                    atomic_load_explicit(&c->is_cut, memory_order_relaxed));
+}
+
+static int finish(struct connection *c, struct request *r, int error)
+{
+    int result = LIKELY(!error) ? 0 : failed(c, request_public(r), error);
+
+    request_free(r);
+    return result;
+}
+
 static int execute(struct connection *c, unsigned op, uint32_t flags, uint64_t offset,
                    uint32_t length, void *data)
 {
     struct request *r;
-    int error, result;
 
-    if (UNLIKELY(gateway_export_is_removed(c->export) ||
-                 atomic_load_explicit(&c->is_cut, memory_order_relaxed)))
+    if (plugin_is_gone(c))
         return is_gone();
+    if (UNLIKELY(!atomic_load_explicit(&c->has_stream, memory_order_relaxed))) {
+        atomic_store_explicit(&c->has_stream, true, memory_order_relaxed);
+        stream_claim(c, offset, length);
+    }
     r = request_new(c->engine, &c->session->client);
     if (UNLIKELY(!r))
         return no_memory();
     request_fill(r, op, flags, offset, length, data);
-    error = request_execute(r);
-    result = LIKELY(!error) ? 0 : failed(c, request_public(r), error);
-    request_free(r);
-    return result;
+    return finish(c, r, request_execute(r));
 }
 
 static uint32_t flags_of(uint32_t nbdkit_flags)
@@ -89,12 +104,24 @@ static uint32_t flags_of(uint32_t nbdkit_flags)
 
 int plugin_pread(void *handle, void *buf, uint32_t count, uint64_t offset, uint32_t flags)
 {
+    struct request *begun = early_request(handle, SLUICE_OP_READ, offset, count);
+    int result;
+
     (void)flags;
-    return execute(handle, SLUICE_OP_READ, 0, offset, count, buf);
+    if (!begun)
+        return execute(handle, SLUICE_OP_READ, 0, offset, count, buf);
+    result = finish(handle, begun, request_wait(begun));
+    if (result == 0)
+        memcpy(buf, early_data(), count);
+    return result;
 }
 
 int plugin_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset, uint32_t flags)
 {
+    struct request *begun = early_request(handle, SLUICE_OP_WRITE, offset, count);
+
+    if (begun)
+        return finish(handle, begun, request_wait(begun));
     /* Nobody below writes to it: the data of a write is never modified (sluice-filter.h). */
     return execute(handle, SLUICE_OP_WRITE, flags_of(flags), offset, count, (void *)(uintptr_t)buf);
 }

@@ -20,6 +20,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,7 +32,8 @@
 #define FDS_MAX 65536 /* descriptors from here on are left alone */
 #define PENDING_BYTES 256
 #define NBD_REQUEST_MAGIC 0x25609513u
-#define NBD_CMD_WRITE 1
+#define TYPES 2       /* of requests that may be taken: reads and writes */
+#define REPLIES_MAX 8 /* that leave together: the first waits for the last */
 
 /* NBD protocol, "Request message"; all numbers big-endian. */
 struct nbd_request {
@@ -41,15 +43,35 @@ struct nbd_request {
     uint32_t length;
 } __attribute__((packed));
 
+/* The first fields of both kinds. */
+struct nbd_reply {
+    uint32_t magic;
+    union {
+        uint32_t error; /* simple */
+        struct {
+            uint16_t flags, type;
+        } chunk; /* structured */
+    } u;
+} __attribute__((packed));
+
 struct stream {
-    uint64_t serial; /* of the connection: a descriptor's number comes again, this does not */
-    char *ahead;     /* STREAM_AHEAD_BYTES; NULL before the first request */
-    size_t at, end;  /* what of it has not been asked for yet */
-    bool is_bulk;    /* the last request brings more data than is worth a copy */
+    int fd;
+    uint64_t serial;     /* of the connection: a descriptor's number comes again, this does not */
+    char *ahead;         /* STREAM_AHEAD_BYTES; NULL before the first request */
+    size_t at, end;      /* what of it has not been asked for yet */
+    bool is_bulk;        /* the last request brings more data than is worth a copy */
+    size_t payload_left; /* of the write that nbdkit reads */
+
+    _Atomic(void *) owner; /* who takes its requests; NULL: nobody */
+    _Atomic uint8_t reply_form[TYPES];
+    struct iovec replies[REPLIES_MAX]; /* of who reads: not sent yet */
+    unsigned reply_count;
+    pthread_mutex_t sending; /* from the first piece of a reply that is sent to the last */
 };
 
 static _Atomic(struct stream *) stream_of[FDS_MAX];
 static _Atomic uint64_t last_serial;
+static stream_taker *taker;
 
 /* What this thread was told that more follows of. */
 static _Thread_local struct {
@@ -57,6 +79,13 @@ static _Thread_local struct {
     size_t bytes;
     char data[PENDING_BYTES];
 } pending;
+
+/* What this thread has read last, and what it has begun to send of the answer. */
+static _Thread_local struct {
+    struct stream *read_from;
+    struct stream_request request;
+    struct stream *sends_to; /* a part is sent: it has the mutex */
+} mine;
 
 static struct stream *find(int fd)
 {
@@ -71,19 +100,24 @@ static void put(int fd, struct stream *new)
     if (fd < 0 || fd >= FDS_MAX)
         return;
     old = atomic_exchange_explicit(&stream_of[fd], new, memory_order_acq_rel);
-    if (old)
-        free(old->ahead);
+    if (!old)
+        return;
+    pthread_mutex_destroy(&old->sending);
+    free(old->ahead);
     free(old);
 }
 
 /* --- the life of a connection ----------------------------------------------------------------- */
 
-static struct stream *make(void)
+static struct stream *make(int fd)
 {
     struct stream *s = calloc(1, sizeof *s);
 
-    if (s)
-        s->serial = atomic_fetch_add(&last_serial, 1) + 1;
+    if (!s)
+        return NULL;
+    s->fd = fd;
+    s->serial = atomic_fetch_add(&last_serial, 1) + 1;
+    pthread_mutex_init(&s->sending, NULL);
     return s;
 }
 
@@ -92,7 +126,7 @@ int stream_accept4(int listener, struct sockaddr *address, socklen_t *length, in
     int fd = accept4(listener, address, length, flags);
 
     if (fd >= 0 && fd < FDS_MAX)
-        put(fd, make());
+        put(fd, make(fd));
     return fd;
 }
 
@@ -104,24 +138,43 @@ int stream_close(int fd)
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-static bool is_request(const void *data, size_t bytes)
+static bool is_request(const void *data)
 {
     uint32_t magic;
 
-    if (bytes != sizeof(struct nbd_request))
-        return false;
     memcpy(&magic, data, sizeof magic);
     return be32toh(magic) == NBD_REQUEST_MAGIC;
 }
 
-/* nbdkit has been given this request. */
-static void note_request(struct stream *s, const void *data)
+static struct stream_request note_request(struct stream *s, const void *data)
 {
-    struct nbd_request request;
+    struct nbd_request raw;
+    struct stream_request request;
 
-    memcpy(&request, data, sizeof request);
-    s->is_bulk =
-        be16toh(request.type) == NBD_CMD_WRITE && be32toh(request.length) > STREAM_BULK_BYTES;
+    memcpy(&raw, data, sizeof raw);
+    request = (struct stream_request){.flags = be16toh(raw.flags),
+                                      .type = be16toh(raw.type),
+                                      .cookie = raw.cookie,
+                                      .offset = be64toh(raw.offset),
+                                      .length = be32toh(raw.length)};
+    s->is_bulk = request.type == NBD_CMD_WRITE && request.length > STREAM_BULK_BYTES;
+    mine.read_from = s;
+    mine.request = request;
+    return request;
+}
+
+/* False: it is for nbdkit. */
+static bool is_taken(struct stream *s, const void *data)
+{
+    struct stream_request request = note_request(s, data);
+    void *owner = atomic_load_explicit(&s->owner, memory_order_acquire);
+
+    if (UNLIKELY(!s->ahead))
+        s->ahead = malloc(STREAM_AHEAD_BYTES);
+    if (owner && s->ahead && taker(s, owner, &request))
+        return true;
+    s->payload_left = request.type == NBD_CMD_WRITE ? request.length : 0;
+    return false;
 }
 
 static size_t take_ahead(struct stream *s, void *buffer, size_t bytes)
@@ -133,25 +186,44 @@ static size_t take_ahead(struct stream *s, void *buffer, size_t bytes)
     return count;
 }
 
-static ssize_t read_ahead(struct stream *s, int fd, void *buffer, size_t bytes)
+static ssize_t read_more(struct stream *s, int fd, void *buffer, size_t bytes)
 {
     struct iovec part[] = {{buffer, bytes}, {s->ahead, STREAM_AHEAD_BYTES}};
-    ssize_t count = readv(fd, part, ARRAY_SIZE(part));
+    ssize_t count = readv(fd, part, s->is_bulk ? 1 : 2);
 
-    if (count <= (ssize_t)bytes)
-        return count;
     s->at = 0;
-    s->end = (size_t)count - bytes;
+    s->end = count > (ssize_t)bytes ? (size_t)count - bytes : 0;
+    return MIN(count, (ssize_t)bytes);
+}
+
+/* The whole of it, however it comes: only so it is known where the next one begins. */
+static ssize_t read_request(struct stream *s, int fd, char *buffer, size_t bytes)
+{
+    size_t have = take_ahead(s, buffer, bytes);
+
+    while (have < bytes) {
+        ssize_t count;
+
+        stream_send_replies(s);
+        count = read_more(s, fd, buffer + have, bytes - have);
+        if (count < 0 && errno == EINTR && have > 0)
+            continue;
+        if (count <= 0)
+            return have > 0 ? (ssize_t)have : count;
+        have += (size_t)count;
+    }
     return (ssize_t)bytes;
 }
 
-static ssize_t read_some(struct stream *s, int fd, void *buffer, size_t bytes)
+/* What is negotiated, and what a write brings. */
+static ssize_t read_other(struct stream *s, int fd, void *buffer, size_t bytes)
 {
-    if (s->at < s->end)
-        return (ssize_t)take_ahead(s, buffer, bytes);
-    if (s->ahead && bytes == sizeof(struct nbd_request) && !s->is_bulk)
-        return read_ahead(s, fd, buffer, bytes);
-    return read(fd, buffer, bytes);
+    ssize_t count =
+        s->at < s->end ? (ssize_t)take_ahead(s, buffer, bytes) : read(fd, buffer, bytes);
+
+    if (count > 0)
+        s->payload_left -= MIN(s->payload_left, (size_t)count);
+    return count;
 }
 
 ssize_t stream_read(int fd, void *buffer, size_t bytes)
@@ -161,12 +233,13 @@ ssize_t stream_read(int fd, void *buffer, size_t bytes)
 
     if (!s)
         return read(fd, buffer, bytes);
-    count = read_some(s, fd, buffer, bytes);
-    if (count == (ssize_t)bytes && is_request(buffer, bytes)) {
-        note_request(s, buffer);
-        if (UNLIKELY(!s->ahead))
-            s->ahead = malloc(STREAM_AHEAD_BYTES);
-    }
+    /* The data of a write may look like a request. */
+    if (bytes != sizeof(struct nbd_request) || s->payload_left > 0)
+        return read_other(s, fd, buffer, bytes);
+    do
+        count = s->ahead ? read_request(s, fd, buffer, bytes) : read(fd, buffer, bytes);
+    while (count == (ssize_t)bytes && is_request(buffer) && is_taken(s, buffer));
+    stream_send_replies(s);
     return count;
 }
 
@@ -198,7 +271,140 @@ int stream_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
     return polled;
 }
 
+/* --- requests that are taken ------------------------------------------------------------------ */
+
+void stream_set_taker(stream_taker *new)
+{
+    taker = new;
+}
+
+void stream_claim(void *owner, uint64_t offset, uint32_t length)
+{
+    struct stream *s = mine.read_from;
+
+    if (taker && s && mine.request.offset == offset && mine.request.length == length)
+        atomic_store_explicit(&s->owner, owner, memory_order_release);
+}
+
+enum reply_form stream_reply_form(const struct stream *s, unsigned type)
+{
+    return atomic_load_explicit(&s->reply_form[type], memory_order_relaxed);
+}
+
+const char *stream_payload(struct stream *s, size_t bytes)
+{
+    while (s->end - s->at < bytes) {
+        ssize_t count;
+
+        stream_send_replies(s);
+        memmove(s->ahead, s->ahead + s->at, s->end - s->at);
+        s->end -= s->at;
+        s->at = 0;
+        count = read(s->fd, s->ahead + s->end, STREAM_AHEAD_BYTES - s->end);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return NULL;
+        s->end += (size_t)count;
+    }
+    return s->ahead + s->at;
+}
+
+void stream_skip_payload(struct stream *s, size_t bytes)
+{
+    s->at += bytes;
+}
+
+size_t stream_bytes_ahead(const struct stream *s)
+{
+    return s->end - s->at;
+}
+
+/* Takes from the front what has been sent. */
+static void skip(struct iovec *part, unsigned count, size_t bytes)
+{
+    for (unsigned i = 0; i < count; i++) {
+        size_t taken = MIN(bytes, part[i].iov_len);
+
+        part[i].iov_base = (char *)part[i].iov_base + taken;
+        part[i].iov_len -= taken;
+        bytes -= taken;
+    }
+}
+
+static bool send_all(int fd, struct iovec *part, unsigned count, int flags)
+{
+    struct msghdr message = {.msg_iov = part, .msg_iovlen = count};
+    size_t left = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        left += part[i].iov_len;
+    while (left > 0) {
+        ssize_t sent = sendmsg(fd, &message, flags);
+
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            return false;
+        skip(part, count, (size_t)sent);
+        left -= (size_t)sent;
+    }
+    return true;
+}
+
+void stream_reply(struct stream *s, const void *data, size_t bytes)
+{
+    s->replies[s->reply_count++] = (struct iovec){(void *)(uintptr_t)data, bytes};
+    if (s->reply_count == REPLIES_MAX)
+        stream_send_replies(s);
+}
+
+bool stream_has_replies(const struct stream *s)
+{
+    return s->reply_count > 0;
+}
+
+void stream_send_replies(struct stream *s)
+{
+    unsigned count = s->reply_count;
+
+    if (count == 0)
+        return;
+    s->reply_count = 0;
+    pthread_mutex_lock(&s->sending);
+    if (UNLIKELY(!send_all(s->fd, s->replies, count, MSG_NOSIGNAL)))
+        shutdown(s->fd, SHUT_RDWR);
+    pthread_mutex_unlock(&s->sending);
+}
+
 /* --- sending ---------------------------------------------------------------------------------- */
+
+/* Of the beginning of an answer to a request that succeeded. */
+static enum reply_form form_of(const void *data, size_t bytes)
+{
+    struct nbd_reply reply;
+
+    if (bytes < sizeof reply)
+        return REPLY_UNKNOWN;
+    memcpy(&reply, data, sizeof reply);
+    if (reply.magic == htobe32(NBD_SIMPLE_REPLY_MAGIC) && reply.u.error == 0)
+        return REPLY_SIMPLE;
+    if (reply.magic == htobe32(NBD_STRUCTURED_REPLY_MAGIC) &&
+        reply.u.chunk.type == htobe16(NBD_REPLY_TYPE_OFFSET_DATA))
+        return REPLY_STRUCTURED;
+    return REPLY_UNKNOWN;
+}
+
+/* Nobody tells what was negotiated but nbdkit's first answer. */
+static void learn_form(struct stream *s, const void *data, size_t bytes)
+{
+    bool has_begun = mine.sends_to || (pending.bytes && pending.serial == s->serial);
+
+    if (mine.read_from == s && mine.request.type < TYPES && !has_begun &&
+        stream_reply_form(s, mine.request.type) == REPLY_UNKNOWN)
+        atomic_store_explicit(&s->reply_form[mine.request.type], form_of(data, bytes),
+                              memory_order_relaxed);
+}
 
 static bool keep(const struct stream *s, const void *buffer, size_t bytes)
 {
@@ -212,49 +418,53 @@ static bool keep(const struct stream *s, const void *buffer, size_t bytes)
     return true;
 }
 
-static void skip(struct iovec part[2], size_t bytes)
-{
-    for (unsigned i = 0; i < 2; i++) {
-        size_t count = MIN(bytes, part[i].iov_len);
-
-        part[i].iov_base = (char *)part[i].iov_base + count;
-        part[i].iov_len -= count;
-        bytes -= count;
-    }
-}
-
 /* All of it: who asked has been told already that the first part is sent. */
 static ssize_t send_both(int fd, const void *buffer, size_t bytes, int flags)
 {
     struct iovec part[] = {{pending.data, pending.bytes}, {(void *)(uintptr_t)buffer, bytes}};
-    struct msghdr message = {.msg_iov = part, .msg_iovlen = ARRAY_SIZE(part)};
-    size_t left = pending.bytes + bytes;
 
     pending.bytes = 0;
-    while (left > 0) {
-        ssize_t sent = sendmsg(fd, &message, flags);
+    return send_all(fd, part, ARRAY_SIZE(part), flags) ? (ssize_t)bytes : -1;
+}
 
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent < 0)
-            return -1;
-        skip(part, (size_t)sent);
-        left -= (size_t)sent;
-    }
-    return (ssize_t)bytes;
+static ssize_t send_piece(const struct stream *s, int fd, const void *buffer, size_t bytes,
+                          int flags)
+{
+    if (pending.bytes == 0 || pending.serial != s->serial)
+        return send(fd, buffer, bytes, flags);
+    return send_both(fd, buffer, bytes, flags);
+}
+
+static void begin_sending(struct stream *s)
+{
+    if (mine.sends_to == s)
+        return;
+    pthread_mutex_lock(&s->sending);
+    mine.sends_to = s;
+}
+
+static void end_sending(struct stream *s)
+{
+    mine.sends_to = NULL;
+    pthread_mutex_unlock(&s->sending);
 }
 
 ssize_t stream_send(int fd, const void *buffer, size_t bytes, int flags)
 {
-    const struct stream *s = find(fd);
+    struct stream *s = find(fd);
+    ssize_t sent;
 
     if (!s)
         return send(fd, buffer, bytes, flags);
-    if ((flags & MSG_MORE) && keep(s, buffer, bytes))
+    learn_form(s, buffer, bytes);
+    if ((flags & MSG_MORE) && mine.sends_to != s && keep(s, buffer, bytes))
         return (ssize_t)bytes;
-    if (pending.bytes == 0 || pending.serial != s->serial)
-        return send(fd, buffer, bytes, flags);
-    return send_both(fd, buffer, bytes, flags);
+    begin_sending(s);
+    sent = send_piece(s, fd, buffer, bytes, flags);
+    if ((sent < 0 && errno != EINTR && errno != EAGAIN) ||
+        (sent == (ssize_t)bytes && !(flags & MSG_MORE)))
+        end_sending(s);
+    return sent;
 }
 
 /* --- nbdkit's calls ---------------------------------------------------------------------------

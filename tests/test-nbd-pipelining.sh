@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Requests that come many at once, or cut anywhere, are answered as if each had come alone: over a Unix socket, TCP
-# and with both kinds of replies; a connection that ends amid a request leaves nothing to the next one.  And that
+# and with both kinds of replies, by a disk that answers at once, one whose filters take their time with some and one
+# that waits for its device; a connection that ends amid a request leaves nothing to the next one.  And that
 # requests which came together are read together shows in the number of read calls: nbdkit alone makes two a write.
 . "${top_srcdir:?}/tests/functions.sh"
 requires jq python3
@@ -18,10 +19,27 @@ filters:
   - passthru: {}
 END
 done
+disk late <<END
+size: 8MiB
+backing: { file: $work/late.raw }
+filters:
+  - early: { op: all }
+  - delay: { op: all, time: 0s, spread: 1ms }
+END
+sed 's/early.*/passthru: {}/; s/, spread.*/ }/; s/delay.*/early: { op: read }/' "$config/disks.d/late.yaml" >"$config/disks.d/mixed.yaml"
+sed -i 's/late/mixed/' "$config/disks.d/mixed.yaml"
+disk direct <<END
+size: 8MiB
+backing: { file: $work/direct.raw, direct: true }
+END
 serve
 pipelining() { "$python" "$top_srcdir/tests/nbd-pipelining.py" "$@" $size "$BURSTS" "$SEED" || fail "seed $SEED"; }
 pipelining "$sock" a
 pipelining "$port" b
+BURSTS=$((BURSTS / 4))
+for name in late mixed direct; do
+    pipelining "$sock" $name
+done
 
 reads() { awk '$1 == "syscr:" { print $2 }' "/proc/$gateway/io"; }
 BURSTS=50 SEED=count

@@ -187,6 +187,10 @@ enum io_status request_submit(struct request *request) MUST_CHECK;
 /* For workers: submits, sleeps until it ends, returns 0 or a positive errno. The request is still
  * to be freed. */
 int request_execute(struct request *request);
+/* The same in two steps.  The first goes as far as it gets without blocking: IO_DONE, it has ended;
+ * IO_PENDING: the second has to follow in the same thread, before another request of it begins. */
+enum io_status request_begin(struct request *request) MUST_CHECK;
+int request_wait(struct request *request);
 int request_error(const struct request *request); /* 0 or a positive errno */
 
 /*

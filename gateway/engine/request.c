@@ -44,12 +44,21 @@ static void free_request_memory(struct request *r)
     free(r);
 }
 
+/* Begun, and not waited for by who began it. */
+static COLD void abandon(struct request *r)
+{
+    request_wait(r);
+    request_free(r);
+}
+
 static void on_home_exit(struct home *home)
 {
     struct home_engine *he = home->engine;
 
     if (!he)
         return;
+    if (he->executing)
+        abandon(he->executing);
     home->engine = NULL;
     while (he->free_list) {
         struct request *r = he->free_list;
@@ -343,18 +352,51 @@ static COLD void wait_for_errands(struct home_engine *he)
     home_wait(he->home, &he->is_free);
 }
 
-int request_execute(struct request *r)
+static enum io_status begin_executing(struct request *r)
 {
     struct home_engine *he = r->home->engine;
 
     he->executing = r;
     r->home->help = NULL;
-    if (request_submit(r) == IO_PENDING)
-        home_wait_helping(r->home, &r->is_finished);
+    return request_submit(r);
+}
+
+static int end_executing(struct request *r)
+{
+    struct home_engine *he = r->home->engine;
+
     if (UNLIKELY(he->borrowed != 0))
         wait_for_errands(he);
     he->executing = NULL;
     return r->pub.error;
+}
+
+int request_execute(struct request *r)
+{
+    if (begin_executing(r) == IO_PENDING)
+        home_wait_helping(r->home, &r->is_finished);
+    return end_executing(r);
+}
+
+enum io_status request_begin(struct request *r)
+{
+    struct home_engine *he = r->home->engine;
+    enum io_status status;
+
+    r->home->is_hurried = true;
+    status = begin_executing(r);
+    r->home->is_hurried = false;
+    if (UNLIKELY(status == IO_PENDING || he->borrowed != 0))
+        return IO_PENDING;
+    he->executing = NULL;
+    return IO_DONE;
+}
+
+int request_wait(struct request *r)
+{
+    if (!r->is_finished)
+        home_wait_helping(r->home, &r->is_finished);
+    return end_executing(r);
 }
 
 struct home *engine_home_borrow(void)

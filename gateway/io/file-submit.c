@@ -2,7 +2,8 @@
 /*
  * file-submit: where an operation runs.
  *
- * A worker runs it itself.  A loop must not block:
+ * A worker runs it itself.  One that is hurried does so only with what a loop does inline, and puts
+ * the rest on its run list.  A loop must not block:
  *
  *     operation                            from a loop
  *     read in the page cache               inline, RWF_NOWAIT (256 KiB at most: it is a copy)
@@ -73,20 +74,23 @@ static enum io_status in_ring(struct file *file, struct io *io)
 
 /* --- from a loop -------------------------------------------------------------------------- */
 
-static enum io_status loop_read(struct file *file, struct io *io)
+/* IO_PENDING: not all of it was in the page cache. */
+static enum io_status read_inline(struct file *file, struct io *io)
 {
     int r;
 
-    if (file->is_direct)
-        return in_ring(file, io);
-    if (io->length > INLINE_READ_MAX)
-        return in_pool(file, io);
-    if (atomic_load_explicit(&file->can_nowait, memory_order_relaxed)) {
-        r = file_read_cached(file, io);
-        if (LIKELY(r != -EAGAIN))
-            return done(io, r);
-    }
-    return in_ring(file, io);
+    if (file->is_direct || io->length > INLINE_READ_MAX ||
+        !atomic_load_explicit(&file->can_nowait, memory_order_relaxed))
+        return IO_PENDING;
+    r = file_read_cached(file, io);
+    return LIKELY(r != -EAGAIN) ? done(io, r) : IO_PENDING;
+}
+
+static enum io_status loop_read(struct file *file, struct io *io)
+{
+    if (read_inline(file, io) == IO_DONE)
+        return IO_DONE;
+    return io->length > INLINE_READ_MAX && !file->is_direct ? in_pool(file, io) : in_ring(file, io);
 }
 
 /* The disk may not answer any more, and what is written into the page cache then may wait for what
@@ -121,15 +125,22 @@ static void watch_inline(struct file *file, uint64_t began_ticks)
                               memory_order_relaxed);
 }
 
-static enum io_status loop_write(struct file *file, struct io *io)
+/* IO_PENDING: nothing was done. */
+static enum io_status write_inline(struct file *file, struct io *io)
 {
     uint64_t began = clock_ticks();
 
-    if (may_write_inline(file, io, began)) {
-        done(io, file_run(file, io));
-        watch_inline(file, began);
+    if (!may_write_inline(file, io, began))
+        return IO_PENDING;
+    done(io, file_run(file, io));
+    watch_inline(file, began);
+    return IO_DONE;
+}
+
+static enum io_status loop_write(struct file *file, struct io *io)
+{
+    if (write_inline(file, io) == IO_DONE)
         return IO_DONE;
-    }
     if (io->flags & IO_FUA && file_sticky(file) < 0)
         return done(io, file_sticky(file));
     return file->is_direct && file_can_write_at_once(file, io) ? in_ring(file, io)
@@ -138,15 +149,9 @@ static enum io_status loop_write(struct file *file, struct io *io)
 
 bool file_write_here(struct file *file, struct io *io)
 {
-    uint64_t began = clock_ticks();
-
     io->progress = 0;
-    if (atomic_load_explicit(&chaos_seed, memory_order_relaxed) ||
-        !may_write_inline(file, io, began))
-        return false;
-    io->result = file_run(file, io);
-    watch_inline(file, began);
-    return true;
+    return !atomic_load_explicit(&chaos_seed, memory_order_relaxed) &&
+           write_inline(file, io) == IO_DONE;
 }
 
 static enum io_status loop_flush(struct file *file, struct io *io)
@@ -161,6 +166,30 @@ static enum io_status (*const from_loop[IO_KINDS])(struct file *file, struct io 
     [IO_READ] = loop_read, [IO_WRITE] = loop_write, [IO_FLUSH] = loop_flush, [IO_TRIM] = in_pool,
     [IO_ZERO] = in_pool,   [IO_EXTENTS] = in_pool,  [IO_PREFETCH] = in_pool,
 };
+
+/* --- from a worker that is hurried ---------------------------------------------------------- */
+
+/* When it no longer is. */
+static void run_at_home(struct task *task)
+{
+    struct io *io = CONTAINER_OF(task, struct io, exec_task);
+
+    io->result = file_run(io->executor, io);
+    if (io->kind == IO_WRITE)
+        file_look_for_room(io->executor);
+    io->done_task.run(&io->done_task);
+}
+
+static enum io_status hurried(struct file *file, struct io *io)
+{
+    if ((io->kind == IO_READ && read_inline(file, io) == IO_DONE) ||
+        (io->kind == IO_WRITE && write_inline(file, io) == IO_DONE))
+        return IO_DONE;
+    io->executor = file;
+    io->exec_task.run = run_at_home;
+    home_run_later(io->home, &io->exec_task);
+    return IO_PENDING;
+}
 
 /* --- chaos -------------------------------------------------------------------------------- */
 
@@ -220,6 +249,6 @@ enum io_status file_submit(struct file *file, struct io *io)
     if (UNLIKELY(seed) && chaos_takes(file, io, seed))
         return IO_PENDING;
     if (io->home->kind == HOME_WORKER)
-        return done(io, file_run(file, io));
+        return UNLIKELY(io->home->is_hurried) ? hurried(file, io) : done(io, file_run(file, io));
     return from_loop[io->kind](file, io);
 }

@@ -11,7 +11,8 @@
  *
  * File service.  file_submit() returns IO_DONE or IO_PENDING; the callback fires only after
  * IO_PENDING, never inside submit, and always in the operation's home.  From a worker the system
- * call runs right there.  From a loop reads try RWF_NOWAIT and finish short reads; what would block
+ * call runs right there, or, where it is hurried and the call might block, when it drains.  From a
+ * loop reads try RWF_NOWAIT and finish short reads; what would block
  * goes to io_uring or to a small pool of threads.
  */
 #ifndef SLUICE_IO_H
@@ -43,6 +44,7 @@ struct home {
     enum home_kind kind;    /* [I] */
     unsigned shard;         /* [I] small number to spread counters, see HOME_SHARDS */
     bool is_draining;       /* [H] an outer frame is draining the run list */
+    bool is_hurried;        /* [H] a worker that may not block just now: request_begin() */
     struct task *run_first; /* [H] */
     struct task **run_last; /* [H] */
     _Atomic(void *) engine; /* the engine's per-home state (pools, in-flight list); written by the

@@ -46,7 +46,7 @@ instructions() {
 a_request() {
     case $1 in
     file) serving='^c?fn=.* send$|__send$|^fn=.*send' ;;
-    *) serving='plugin_pread|plugin_pwrite' ;;
+    *) serving='plugin_pread|plugin_pwrite|early\.c' ;;
     esac
     short=$(instructions "$1" "$2" "$SHORT") || exit 1
     long=$(instructions "$1" "$2" "$LONG") || exit 1

@@ -23,8 +23,8 @@
 
 /* --- places --------------------------------------------------------------------------------- */
 
-enum place { FROM_WORKER, FROM_LOOP };
-static const enum place places[] = {FROM_WORKER, FROM_LOOP};
+enum place { FROM_WORKER, FROM_LOOP, FROM_HURRIED /* worker, see request_begin() */ };
+static const enum place places[] = {FROM_WORKER, FROM_LOOP, FROM_HURRIED};
 static struct loop *test_loop;
 
 struct op {
@@ -70,10 +70,13 @@ static inline void op_begin(struct op *op, enum place place, struct file *file, 
     op->io.done_task.run = op_answered;
     op->start_task.run = op_start;
     op->end_task.run = op_note_end;
-    if (place == FROM_LOOP)
+    if (place == FROM_LOOP) {
         home_post(loop_home(test_loop), &op->start_task);
-    else
-        op_start(&op->start_task);
+        return;
+    }
+    op->asker->is_hurried = place == FROM_HURRIED;
+    op_start(&op->start_task);
+    op->asker->is_hurried = false;
 }
 
 static inline int op_end(struct op *op)

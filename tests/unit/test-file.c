@@ -2,10 +2,10 @@
 /*
  * test-file: what is read is what was written, however the system calls behave.
  *
- * One random sequence of all operations runs against a model in memory, from a worker and from a
- * loop, buffered and direct, on a disk and in memory, with calls that come back short, interrupted,
- * refused or not there at all, and in chaos mode.  Smaller tests follow: which way an operation
- * goes, extents, space given back.
+ * One random sequence of all operations runs against a model in memory, from a worker, hurried or
+ * not, and from a loop, buffered and direct, on a disk and in memory, with calls that come back
+ * short, interrupted, refused or not there at all, and in chaos mode.  Smaller tests follow: which
+ * way an operation goes, extents, space given back.
  */
 #include "file-fixture.h"
 
@@ -214,7 +214,7 @@ static struct step random_step(struct file *file)
     uint64_t length = (1 + random_below(most) + block - 1) / block * block;
 
     return (struct step){
-        .place = places[random_below(2)],
+        .place = places[random_below(ARRAY_SIZE(places))],
         .file = file,
         .offset = offset,
         .length = MIN(length, MODEL_BYTES - offset),
@@ -404,6 +404,46 @@ static void test_a_worker_is_never_answered_pending(void)
     CHECK(!last_was_pending);
     CHECK_EQ(flush(FROM_WORKER, file), 0);
     CHECK(!last_was_pending);
+    file_close(file);
+}
+
+static unsigned blocking_reads;
+
+static ssize_t cold_counted_preadv2(int fd, const struct iovec *iov, int count, off_t offset,
+                                    int flags)
+{
+    blocking_reads += !(flags & RWF_NOWAIT);
+    return never_cached_preadv2(fd, iov, count, offset, flags);
+}
+
+/* What may block is done when it waits, in its own thread. */
+static void test_a_hurried_worker_puts_off_what_may_block(void)
+{
+    struct file *file = new_file("hurried", MIB, (struct file_options){0});
+    struct op op;
+
+    atomic_store(&file->avoid_inline_ticks, 0); /* the machine may have been slow */
+    CHECK_EQ(write_at(FROM_HURRIED, file, 0, 0, 64 * KIB, buffer), 0);
+    CHECK(!last_was_pending);
+    CHECK_EQ(write_at(FROM_HURRIED, file, 0, 0, 256 * KIB + 1, buffer), 0);
+    CHECK(last_was_pending);
+    CHECK_EQ(write_at(FROM_HURRIED, file, IO_FUA, 0, 4096, buffer), 0);
+    CHECK(last_was_pending);
+    CHECK_EQ(flush(FROM_HURRIED, file), 0);
+    CHECK(last_was_pending);
+    CHECK_EQ(change_at(FROM_HURRIED, file, IO_TRIM, 0, 0, 4096), 0);
+    CHECK(last_was_pending);
+    CHECK_EQ(read_at(FROM_HURRIED, file, 4096, 4096, buffer), 0);
+    CHECK(!last_was_pending || !file->is_in_memory); /* a disk may be asked anew at any time */
+    file->is_in_memory = false;
+    blocking_reads = 0;
+    io_syscalls.preadv2 = cold_counted_preadv2;
+    op_begin(&op, FROM_HURRIED, file, (struct io){.kind = IO_READ, .length = 4096, .data = buffer});
+    CHECK(op.was_pending);
+    CHECK_EQ(blocking_reads, 0);
+    CHECK_EQ(op_end(&op), 0);
+    CHECK_EQ(blocking_reads, 1);
+    in_good_world();
     file_close(file);
 }
 
@@ -689,6 +729,7 @@ static void run_all(const char *under)
     RUN(test_more_than_the_ring_takes_goes_to_the_pool);
     RUN(test_flushes_of_a_loop_share_a_sync);
     RUN(test_a_worker_is_never_answered_pending);
+    RUN(test_a_hurried_worker_puts_off_what_may_block);
     RUN(test_a_loop_blocks_for_nothing_but_small_writes);
     RUN(test_inline_writes_stop_at_the_dirty_budget);
     RUN(test_inline_writes_go_on_where_the_kernel_has_room);

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * early.c: requests that begin where they are read.  nbdkit has one of a connection's threads read
+ * a request, wake another one to read the next, and then carry its own out: with few requests in
+ * flight that costs more than the request.  So a plain read or write begins in the thread that has
+ * read it, before nbdkit has it and without blocking (request_begin).  Where it has ended by then,
+ * as with data in memory, it is answered here and nbdkit never hears of it; else nbdkit gets it as
+ * ever, and its callback in this thread waits for the request that is under way.
+ *
+ * Taken is only what nbdkit would hand on unchanged: no filter of nbdkit stands in front, nothing
+ * has to be refused, and nbdkit has answered such a request of this connection, which tells that a
+ * client may ask and in which form it wants the answer.  Errors are for nbdkit to tell.
+ */
+#include "plugin.h"
+
+#include "stream.h"
+
+#include <endian.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Longer reads are left to nbdkit: copied once more they cost more than a thread's waking. */
+#define READ_MOST 65536u
+/* Data lies as O_DIRECT wants it, with the head of its reply in the page before. */
+#define PAGE 4096u
+#define REPLY_BYTES (PAGE + READ_MOST)
+/* A longer beginning keeps the next request waiting more than nbdkit's waking of a thread would. */
+#define LONG_NS 50000u
+#define PAUSE_MOST 63u
+
+/* NBD protocol, "Simple reply message"; all numbers big-endian. */
+struct simple_reply {
+    uint32_t magic, error;
+    uint64_t cookie;
+} __attribute__((packed));
+
+/* "Structured reply chunk message" of NBD_REPLY_TYPE_OFFSET_DATA. */
+struct data_chunk {
+    uint32_t magic;
+    uint16_t flags, type;
+    uint64_t cookie;
+    uint32_t length;
+    uint64_t offset;
+} __attribute__((packed));
+
+/* The request that nbdkit has next of this thread, and where its data is. */
+static _Thread_local struct {
+    struct request *request; /* NULL: none is under way */
+    struct connection *connection;
+    unsigned op;
+    uint64_t offset;
+    uint32_t length;
+    char *data;    /* of a read, in `replies` */
+    char *replies; /* REPLY_BYTES: those that have not been sent */
+    size_t at;     /* where the next one goes */
+    char *written; /* STREAM_BULK_BYTES: data of a write */
+} mine;
+
+static pthread_key_t end_key; /* only for its destructor */
+
+/* --- what was not asked for --------------------------------------------------------------------
+ */
+
+void early_abandon(void)
+{
+    if (!mine.request)
+        return;
+    (void)request_wait(mine.request);
+    request_free(mine.request);
+    mine.request = NULL;
+}
+
+/* If its home has gone before, it has waited. */
+static void thread_ends(void *arg)
+{
+    (void)arg;
+    if (home_current_or_null())
+        early_abandon();
+    mine.request = NULL;
+    free(mine.replies);
+    free(mine.written);
+    mine.replies = mine.written = NULL;
+}
+
+/* False: out of memory. */
+static bool have_memory(void)
+{
+    if (LIKELY(mine.replies != NULL))
+        return true;
+    if (!mine.written)
+        mine.written = aligned_alloc(PAGE, STREAM_BULK_BYTES);
+    if (!mine.written || pthread_setspecific(end_key, &mine) != 0)
+        return false;
+    mine.replies = aligned_alloc(PAGE, REPLY_BYTES);
+    return mine.replies != NULL;
+}
+
+/* --- answers -----------------------------------------------------------------------------------
+ */
+
+/* Room for a reply that brings so much; its head goes before that. */
+static char *room_for(struct stream *s, size_t bytes)
+{
+    if (!stream_has_replies(s))
+        mine.at = 0;
+    if (REPLY_BYTES - mine.at < PAGE + bytes) {
+        stream_send_replies(s);
+        mine.at = 0;
+    }
+    return mine.replies + mine.at + PAGE;
+}
+
+static void reply(struct stream *s, const void *begin, size_t bytes)
+{
+    const char *end = (const char *)begin + bytes;
+
+    mine.at = ((size_t)(end - mine.replies) + PAGE - 1) / PAGE * PAGE;
+    stream_reply(s, begin, bytes);
+}
+
+static void answer_simply(struct stream *s, const struct stream_request *q, char *data,
+                          size_t bytes)
+{
+    struct simple_reply head = {.magic = htobe32(NBD_SIMPLE_REPLY_MAGIC), .cookie = q->cookie};
+
+    memcpy(data - sizeof head, &head, sizeof head);
+    reply(s, data - sizeof head, sizeof head + bytes);
+}
+
+static void answer_in_a_chunk(struct stream *s, const struct stream_request *q, char *data)
+{
+    struct data_chunk head = {.magic = htobe32(NBD_STRUCTURED_REPLY_MAGIC),
+                              .flags = htobe16(NBD_REPLY_FLAG_DONE),
+                              .type = htobe16(NBD_REPLY_TYPE_OFFSET_DATA),
+                              .cookie = q->cookie,
+                              .length = htobe32(q->length + (uint32_t)sizeof head.offset),
+                              .offset = htobe64(q->offset)};
+
+    memcpy(data - sizeof head, &head, sizeof head);
+    reply(s, data - sizeof head, sizeof head + q->length);
+}
+
+/* --- whether it is worth it --------------------------------------------------------------------
+ */
+
+static bool is_pausing(struct early_pause *p)
+{
+    if (p->left == 0)
+        return false;
+    p->left--;
+    return true;
+}
+
+/* Where requests have to wait for something, nbdkit's threads begin several at once, whose frames
+ * to a peer, say, then leave together; and what takes long can be done by several.  So each that
+ * kept others waiting makes the next pause longer. */
+static void learn(struct early_pause *p, bool was_worth_it)
+{
+    p->next = was_worth_it ? p->next / 2 : MIN(2 * p->next + 1, PAUSE_MOST);
+    p->left = was_worth_it ? 0 : p->next;
+}
+
+/* --- taking ------------------------------------------------------------------------------------
+ */
+
+static bool is_followed(const struct stream *s, const struct stream_request *q)
+{
+    return stream_bytes_ahead(s) > (q->type == NBD_CMD_WRITE ? q->length : 0);
+}
+
+/* True: it has ended well.  Else the callback in this thread has to end it. */
+static bool begin(struct stream *s, struct connection *c, const struct stream_request *q,
+                  unsigned op, void *data)
+{
+    struct request *r = request_new(c->engine, &c->session->client);
+    uint64_t began = clock_ticks();
+    bool has_ended;
+
+    if (UNLIKELY(!r))
+        return false;
+    request_fill(r, op, 0, q->offset, q->length, data);
+    has_ended = request_begin(r) == IO_DONE;
+    learn(op == SLUICE_OP_READ ? &c->pause_reading : &c->pause_writing,
+          !is_followed(s, q) || (has_ended && clock_ticks_to_ns(clock_ticks() - began) < LONG_NS));
+    if (LIKELY(has_ended && request_error(r) == 0)) {
+        request_free(r);
+        return true;
+    }
+    mine.request = r;
+    mine.connection = c;
+    mine.op = op;
+    mine.offset = q->offset;
+    mine.length = q->length;
+    return false;
+}
+
+static bool take_read(struct stream *s, struct connection *c, const struct stream_request *q)
+{
+    enum reply_form form = stream_reply_form(s, NBD_CMD_READ);
+    char *data;
+
+    if (form == REPLY_UNKNOWN || q->length > READ_MOST || is_pausing(&c->pause_reading))
+        return false;
+    mine.data = data = room_for(s, q->length);
+    if (!begin(s, c, q, SLUICE_OP_READ, data))
+        return false;
+    if (form == REPLY_SIMPLE)
+        answer_simply(s, q, data, q->length);
+    else
+        answer_in_a_chunk(s, q, data);
+    return true;
+}
+
+/* The stream's own buffer has to take what comes next while the request may be under way. */
+static bool take_write(struct stream *s, struct connection *c, const struct stream_request *q)
+{
+    const char *data;
+
+    if (c->is_read_only || stream_reply_form(s, NBD_CMD_WRITE) != REPLY_SIMPLE ||
+        q->length > STREAM_BULK_BYTES || is_pausing(&c->pause_writing) ||
+        !(data = stream_payload(s, q->length)))
+        return false;
+    memcpy(mine.written, data, q->length);
+    if (!begin(s, c, q, SLUICE_OP_WRITE, mine.written))
+        return false;
+    stream_skip_payload(s, q->length);
+    answer_simply(s, q, room_for(s, 0), 0);
+    return true;
+}
+
+static bool is_plain(const struct connection *c, const struct stream_request *q)
+{
+    return q->flags == 0 && q->length > 0 && q->offset <= c->size_bytes &&
+           q->length <= c->size_bytes - q->offset;
+}
+
+static bool take(struct stream *s, void *owner, const struct stream_request *q)
+{
+    struct connection *c = owner;
+
+    if (!is_plain(c, q) || plugin_is_gone(c) || mine.request || !have_memory())
+        return false;
+    if (q->type == NBD_CMD_READ)
+        return take_read(s, c, q);
+    return q->type == NBD_CMD_WRITE && take_write(s, c, q);
+}
+
+/* --- what nbdkit was given ---------------------------------------------------------------------
+ */
+
+struct request *early_request(struct connection *c, unsigned op, uint64_t offset, uint32_t length)
+{
+    struct request *r = mine.request;
+
+    if (LIKELY(!r))
+        return NULL;
+    if (UNLIKELY(mine.connection != c || mine.op != op || mine.offset != offset ||
+                 mine.length != length)) {
+        early_abandon();
+        return NULL;
+    }
+    mine.request = NULL;
+    return r;
+}
+
+const char *early_data(void)
+{
+    return mine.data;
+}
+
+/* --- installing --------------------------------------------------------------------------------
+ */
+
+/* getopt_long(3) takes an option that is cut short, and no other of nbdkit's begins so. */
+static bool has_filters(void)
+{
+    FILE *f = fopen("/proc/self/cmdline", "re");
+    CLEANUP_FREE char *word = NULL;
+    size_t word_size = 0;
+    bool found = !f;
+
+    while (f && getdelim(&word, &word_size, 0, f) > 0)
+        found |= strncmp(word, "--fi", 4) == 0;
+    if (f)
+        fclose(f);
+    return found;
+}
+
+void early_install(void)
+{
+    if (!has_filters() && pthread_key_create(&end_key, thread_ends) == 0)
+        stream_set_taker(take);
+}
