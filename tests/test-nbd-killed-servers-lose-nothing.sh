@@ -18,11 +18,23 @@ start_nbdkit() {
 drive kind=nbd uri="nbd+unix:///?socket=$dir/sock"
 expect_open "error: driven: nbd+unix:///?socket=$dir/sock: *connect: No such file or directory"
 
+# The last one that was started; now and then an nbdkit ends as it begins, and says nothing.
+is_listening_qemu() { test -S "$dir/sock"; }
+is_listening_nbdkit() { is_listening "$port"; }
+serves() {
+    if has_ended "$(cat "$dir/$1.pid")"; then
+        echo "$1 has ended by itself: $(cat "$dir/$1.log")"
+        "start_$1"
+    fi
+    "is_listening_$1"
+}
+
 under_load() {
     keep_killing "$1" "start_$1" 200 300 &
     killer=$!
     ask load 3 8 4096 "$dir/disk"
     stop_killing $killer
+    until_true 10 serves "$1" || fail "no $1"
     case $answer in ok*) ;; *) tail "$dir"/driver.log; fail "$1: $answer" ;; esac
     echo "$1: $answer"
     [ "$(answer_number reconnects)" -ge 1 ] || fail "it was hardly ever killed"
