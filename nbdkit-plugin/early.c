@@ -16,7 +16,6 @@
 #include "stream.h"
 
 #include <endian.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Longer reads are left to nbdkit: copied once more they cost more than a thread's waking. */
@@ -46,14 +45,10 @@ struct data_chunk {
 /* The request that nbdkit has next of this thread, and where its data is. */
 static _Thread_local struct {
     struct request *request; /* NULL: none is under way */
-    struct connection *connection;
-    unsigned op;
-    uint64_t offset;
-    uint32_t length;
-    char *data;    /* of a read, in `replies` */
-    char *replies; /* REPLY_BYTES: those that have not been sent */
-    size_t at;     /* where the next one goes */
-    char *written; /* STREAM_BULK_BYTES: data of a write */
+    char *data;              /* of a read, in `replies` */
+    char *replies;           /* REPLY_BYTES: those that have not been sent */
+    size_t at;               /* where the next one goes */
+    char *written;           /* STREAM_BULK_BYTES: data of a write */
 } mine;
 
 static pthread_key_t end_key; /* only for its destructor */
@@ -187,10 +182,6 @@ static bool begin(struct stream *s, struct connection *c, const struct stream_re
         return true;
     }
     mine.request = r;
-    mine.connection = c;
-    mine.op = op;
-    mine.offset = q->offset;
-    mine.length = q->length;
     return false;
 }
 
@@ -248,14 +239,20 @@ static bool take(struct stream *s, void *owner, const struct stream_request *q)
 /* --- what nbdkit was given ---------------------------------------------------------------------
  */
 
+static bool is_it(const struct sluice_request *r, const struct connection *c, unsigned op,
+                  uint64_t offset, uint32_t length)
+{
+    return r->client == &c->session->client && r->op == op && r->offset == offset &&
+           r->length == length;
+}
+
 struct request *early_request(struct connection *c, unsigned op, uint64_t offset, uint32_t length)
 {
     struct request *r = mine.request;
 
     if (LIKELY(!r))
         return NULL;
-    if (UNLIKELY(mine.connection != c || mine.op != op || mine.offset != offset ||
-                 mine.length != length)) {
+    if (UNLIKELY(!is_it(request_public(r), c, op, offset, length))) {
         early_abandon();
         return NULL;
     }
@@ -271,23 +268,8 @@ const char *early_data(void)
 /* --- installing --------------------------------------------------------------------------------
  */
 
-/* getopt_long(3) takes an option that is cut short, and no other of nbdkit's begins so. */
-static bool has_filters(void)
-{
-    FILE *f = fopen("/proc/self/cmdline", "re");
-    CLEANUP_FREE char *word = NULL;
-    size_t word_size = 0;
-    bool found = !f;
-
-    while (f && getdelim(&word, &word_size, 0, f) > 0)
-        found |= strncmp(word, "--fi", 4) == 0;
-    if (f)
-        fclose(f);
-    return found;
-}
-
 void early_install(void)
 {
-    if (!has_filters() && pthread_key_create(&end_key, thread_ends) == 0)
+    if (!plugin_has_filters() && pthread_key_create(&end_key, thread_ends) == 0)
         stream_set_taker(take);
 }

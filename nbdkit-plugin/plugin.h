@@ -58,8 +58,9 @@ void cut_add(struct connection *c);
 void cut_remove(struct connection *c);
 void cut_clients(void *context, struct disk *disk); /* any thread */
 
-/* window.c */
+/* command-line.c */
 unsigned plugin_window(void);
+bool plugin_has_filters(void); /* of nbdkit, in front; true when it cannot be known */
 
 /* imports.c: nbdkit's own calls of `name` go to `to`; -ENOENT, -ENOTSUP: they do not.  Before the
  * first connection. */

@@ -146,34 +146,33 @@ static bool is_request(const void *data)
     return be32toh(magic) == NBD_REQUEST_MAGIC;
 }
 
-static struct stream_request note_request(struct stream *s, const void *data)
+static void note_request(struct stream *s, const void *data)
 {
     struct nbd_request raw;
-    struct stream_request request;
 
     memcpy(&raw, data, sizeof raw);
-    request = (struct stream_request){.flags = be16toh(raw.flags),
-                                      .type = be16toh(raw.type),
-                                      .cookie = raw.cookie,
-                                      .offset = be64toh(raw.offset),
-                                      .length = be32toh(raw.length)};
-    s->is_bulk = request.type == NBD_CMD_WRITE && request.length > STREAM_BULK_BYTES;
     mine.read_from = s;
-    mine.request = request;
-    return request;
+    mine.request = (struct stream_request){.flags = be16toh(raw.flags),
+                                           .type = be16toh(raw.type),
+                                           .cookie = raw.cookie,
+                                           .offset = be64toh(raw.offset),
+                                           .length = be32toh(raw.length)};
 }
 
 /* False: it is for nbdkit. */
 static bool is_taken(struct stream *s, const void *data)
 {
-    struct stream_request request = note_request(s, data);
     void *owner = atomic_load_explicit(&s->owner, memory_order_acquire);
+    size_t payload;
 
+    note_request(s, data);
+    payload = mine.request.type == NBD_CMD_WRITE ? mine.request.length : 0;
+    s->is_bulk = payload > STREAM_BULK_BYTES;
     if (UNLIKELY(!s->ahead))
         s->ahead = malloc(STREAM_AHEAD_BYTES);
-    if (owner && s->ahead && taker(s, owner, &request))
+    if (owner && s->ahead && taker(s, owner, &mine.request))
         return true;
-    s->payload_left = request.type == NBD_CMD_WRITE ? request.length : 0;
+    s->payload_left = payload;
     return false;
 }
 

@@ -361,21 +361,10 @@ static enum io_status begin_executing(struct request *r)
     return request_submit(r);
 }
 
-static int end_executing(struct request *r)
-{
-    struct home_engine *he = r->home->engine;
-
-    if (UNLIKELY(he->borrowed != 0))
-        wait_for_errands(he);
-    he->executing = NULL;
-    return r->pub.error;
-}
-
 int request_execute(struct request *r)
 {
-    if (begin_executing(r) == IO_PENDING)
-        home_wait_helping(r->home, &r->is_finished);
-    return end_executing(r);
+    (void)begin_executing(r);
+    return request_wait(r);
 }
 
 enum io_status request_begin(struct request *r)
@@ -394,9 +383,14 @@ enum io_status request_begin(struct request *r)
 
 int request_wait(struct request *r)
 {
+    struct home_engine *he = r->home->engine;
+
     if (!r->is_finished)
         home_wait_helping(r->home, &r->is_finished);
-    return end_executing(r);
+    if (UNLIKELY(he->borrowed != 0))
+        wait_for_errands(he);
+    he->executing = NULL;
+    return r->pub.error;
 }
 
 struct home *engine_home_borrow(void)

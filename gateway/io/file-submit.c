@@ -41,15 +41,21 @@ static _Atomic uint32_t chaos_seed; /* 0: off */
 
 /* --- elsewhere ---------------------------------------------------------------------------- */
 
-/* The file may be closed as soon as the operation is answered: that comes last. */
-static void run_in_pool(struct task *task)
+static int run_blocking(struct io *io)
 {
-    struct io *io = CONTAINER_OF(task, struct io, exec_task);
     int r = file_run(io->executor, io);
 
     if (io->kind == IO_WRITE)
         file_look_for_room(io->executor);
-    io_complete(io, r);
+    return r;
+}
+
+/* The file may be closed as soon as the operation is answered: that comes last. */
+static void run_in_pool(struct task *task)
+{
+    struct io *io = CONTAINER_OF(task, struct io, exec_task);
+
+    io_complete(io, run_blocking(io));
 }
 
 void file_to_pool(struct file *file, struct io *io)
@@ -174,9 +180,7 @@ static void run_at_home(struct task *task)
 {
     struct io *io = CONTAINER_OF(task, struct io, exec_task);
 
-    io->result = file_run(io->executor, io);
-    if (io->kind == IO_WRITE)
-        file_look_for_room(io->executor);
+    io->result = run_blocking(io);
     io->done_task.run(&io->done_task);
 }
 

@@ -12,8 +12,8 @@
  * File service.  file_submit() returns IO_DONE or IO_PENDING; the callback fires only after
  * IO_PENDING, never inside submit, and always in the operation's home.  From a worker the system
  * call runs right there, or, where it is hurried and the call might block, when it drains.  From a
- * loop reads try RWF_NOWAIT and finish short reads; what would block
- * goes to io_uring or to a small pool of threads.
+ * loop reads try RWF_NOWAIT and finish short reads; what would block goes to io_uring or to a small
+ * pool of threads.
  */
 #ifndef SLUICE_IO_H
 #define SLUICE_IO_H
