@@ -16,7 +16,7 @@
  */
 #include "stream.h"
 
-#include "base/base.h"
+#include "sender.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -66,7 +66,7 @@ struct stream {
     _Atomic uint8_t reply_form[TYPES];
     struct iovec replies[REPLIES_MAX]; /* of who reads: not sent yet */
     unsigned reply_count;
-    pthread_mutex_t sending; /* from the first piece of a reply that is sent to the last */
+    struct sender sender;
 };
 
 static _Atomic(struct stream *) stream_of[FDS_MAX];
@@ -84,7 +84,7 @@ static _Thread_local struct {
 static _Thread_local struct {
     struct stream *read_from;
     struct stream_request request;
-    struct stream *sends_to; /* a part is sent: it has the mutex */
+    struct stream *sends_to; /* a part is sent: it has the turn */
 } mine;
 
 static struct stream *find(int fd)
@@ -102,7 +102,7 @@ static void put(int fd, struct stream *new)
     old = atomic_exchange_explicit(&stream_of[fd], new, memory_order_acq_rel);
     if (!old)
         return;
-    pthread_mutex_destroy(&old->sending);
+    sender_end(&old->sender);
     free(old->ahead);
     free(old);
 }
@@ -117,7 +117,7 @@ static struct stream *make(int fd)
         return NULL;
     s->fd = fd;
     s->serial = atomic_fetch_add(&last_serial, 1) + 1;
-    pthread_mutex_init(&s->sending, NULL);
+    sender_init(&s->sender, fd);
     return s;
 }
 
@@ -170,7 +170,7 @@ static bool is_taken(struct stream *s, const void *data)
     s->is_bulk = payload > STREAM_BULK_BYTES;
     if (UNLIKELY(!s->ahead))
         s->ahead = malloc(STREAM_AHEAD_BYTES);
-    if (owner && s->ahead && taker(s, owner, &mine.request))
+    if (owner && s->ahead && !sender_is_behind(&s->sender) && taker(s, owner, &mine.request))
         return true;
     s->payload_left = payload;
     return false;
@@ -185,10 +185,10 @@ static size_t take_ahead(struct stream *s, void *buffer, size_t bytes)
     return count;
 }
 
-static ssize_t read_more(struct stream *s, int fd, void *buffer, size_t bytes)
+static ssize_t read_more(struct stream *s, void *buffer, size_t bytes)
 {
     struct iovec part[] = {{buffer, bytes}, {s->ahead, STREAM_AHEAD_BYTES}};
-    ssize_t count = readv(fd, part, s->is_bulk ? 1 : 2);
+    ssize_t count = readv(s->fd, part, s->is_bulk ? 1 : 2);
 
     s->at = 0;
     s->end = count > (ssize_t)bytes ? (size_t)count - bytes : 0;
@@ -196,7 +196,7 @@ static ssize_t read_more(struct stream *s, int fd, void *buffer, size_t bytes)
 }
 
 /* The whole of it, however it comes: only so it is known where the next one begins. */
-static ssize_t read_request(struct stream *s, int fd, char *buffer, size_t bytes)
+static ssize_t read_request(struct stream *s, char *buffer, size_t bytes)
 {
     size_t have = take_ahead(s, buffer, bytes);
 
@@ -204,7 +204,7 @@ static ssize_t read_request(struct stream *s, int fd, char *buffer, size_t bytes
         ssize_t count;
 
         stream_send_replies(s);
-        count = read_more(s, fd, buffer + have, bytes - have);
+        count = read_more(s, buffer + have, bytes - have);
         if (count < 0 && errno == EINTR && have > 0)
             continue;
         if (count <= 0)
@@ -215,10 +215,10 @@ static ssize_t read_request(struct stream *s, int fd, char *buffer, size_t bytes
 }
 
 /* What is negotiated, and what a write brings. */
-static ssize_t read_other(struct stream *s, int fd, void *buffer, size_t bytes)
+static ssize_t read_other(struct stream *s, void *buffer, size_t bytes)
 {
     ssize_t count =
-        s->at < s->end ? (ssize_t)take_ahead(s, buffer, bytes) : read(fd, buffer, bytes);
+        s->at < s->end ? (ssize_t)take_ahead(s, buffer, bytes) : read(s->fd, buffer, bytes);
 
     if (count > 0)
         s->payload_left -= MIN(s->payload_left, (size_t)count);
@@ -234,9 +234,9 @@ ssize_t stream_read(int fd, void *buffer, size_t bytes)
         return read(fd, buffer, bytes);
     /* The data of a write may look like a request. */
     if (bytes != sizeof(struct nbd_request) || s->payload_left > 0)
-        return read_other(s, fd, buffer, bytes);
+        return read_other(s, buffer, bytes);
     do
-        count = s->ahead ? read_request(s, fd, buffer, bytes) : read(fd, buffer, bytes);
+        count = s->ahead ? read_request(s, buffer, bytes) : read(fd, buffer, bytes);
     while (count == (ssize_t)bytes && is_request(buffer) && is_taken(s, buffer));
     stream_send_replies(s);
     return count;
@@ -319,38 +319,6 @@ size_t stream_bytes_ahead(const struct stream *s)
     return s->end - s->at;
 }
 
-/* Takes from the front what has been sent. */
-static void skip(struct iovec *part, unsigned count, size_t bytes)
-{
-    for (unsigned i = 0; i < count; i++) {
-        size_t taken = MIN(bytes, part[i].iov_len);
-
-        part[i].iov_base = (char *)part[i].iov_base + taken;
-        part[i].iov_len -= taken;
-        bytes -= taken;
-    }
-}
-
-static bool send_all(int fd, struct iovec *part, unsigned count, int flags)
-{
-    struct msghdr message = {.msg_iov = part, .msg_iovlen = count};
-    size_t left = 0;
-
-    for (unsigned i = 0; i < count; i++)
-        left += part[i].iov_len;
-    while (left > 0) {
-        ssize_t sent = sendmsg(fd, &message, flags);
-
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent < 0)
-            return false;
-        skip(part, count, (size_t)sent);
-        left -= (size_t)sent;
-    }
-    return true;
-}
-
 void stream_reply(struct stream *s, const void *data, size_t bytes)
 {
     s->replies[s->reply_count++] = (struct iovec){(void *)(uintptr_t)data, bytes};
@@ -370,10 +338,7 @@ void stream_send_replies(struct stream *s)
     if (count == 0)
         return;
     s->reply_count = 0;
-    pthread_mutex_lock(&s->sending);
-    if (UNLIKELY(!send_all(s->fd, s->replies, count, MSG_NOSIGNAL)))
-        shutdown(s->fd, SHUT_RDWR);
-    pthread_mutex_unlock(&s->sending);
+    sender_reply(&s->sender, s->replies, count);
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -418,34 +383,33 @@ static bool keep(const struct stream *s, const void *buffer, size_t bytes)
 }
 
 /* All of it: who asked has been told already that the first part is sent. */
-static ssize_t send_both(int fd, const void *buffer, size_t bytes, int flags)
+static ssize_t send_both(const struct stream *s, const void *buffer, size_t bytes, int flags)
 {
     struct iovec part[] = {{pending.data, pending.bytes}, {(void *)(uintptr_t)buffer, bytes}};
 
     pending.bytes = 0;
-    return send_all(fd, part, ARRAY_SIZE(part), flags) ? (ssize_t)bytes : -1;
+    return sender_send(&s->sender, part, ARRAY_SIZE(part), flags) ? (ssize_t)bytes : -1;
 }
 
-static ssize_t send_piece(const struct stream *s, int fd, const void *buffer, size_t bytes,
-                          int flags)
+static ssize_t send_piece(const struct stream *s, const void *buffer, size_t bytes, int flags)
 {
     if (pending.bytes == 0 || pending.serial != s->serial)
-        return send(fd, buffer, bytes, flags);
-    return send_both(fd, buffer, bytes, flags);
+        return send(s->fd, buffer, bytes, flags);
+    return send_both(s, buffer, bytes, flags);
 }
 
 static void begin_sending(struct stream *s)
 {
     if (mine.sends_to == s)
         return;
-    pthread_mutex_lock(&s->sending);
+    sender_take_turn(&s->sender);
     mine.sends_to = s;
 }
 
 static void end_sending(struct stream *s)
 {
     mine.sends_to = NULL;
-    pthread_mutex_unlock(&s->sending);
+    sender_end_turn(&s->sender);
 }
 
 ssize_t stream_send(int fd, const void *buffer, size_t bytes, int flags)
@@ -459,7 +423,7 @@ ssize_t stream_send(int fd, const void *buffer, size_t bytes, int flags)
     if ((flags & MSG_MORE) && mine.sends_to != s && keep(s, buffer, bytes))
         return (ssize_t)bytes;
     begin_sending(s);
-    sent = send_piece(s, fd, buffer, bytes, flags);
+    sent = send_piece(s, buffer, bytes, flags);
     if ((sent < 0 && errno != EINTR && errno != EAGAIN) ||
         (sent == (ssize_t)bytes && !(flags & MSG_MORE)))
         end_sending(s);

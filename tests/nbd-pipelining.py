@@ -59,29 +59,10 @@ def pieces(stream, chance):
     yield stream[at:]
 
 
-def take_answers(client, burst):
-    """What is wrong: every request is answered once, without an error and, where it read, with what is right."""
-    wanted = {cookie: data for _, cookie, data in burst}
-    lengths = {cookie: len(data) for cookie, data in wanted.items() if data is not None}
-    got = {cookie: b"" for cookie in lengths}
-    while wanted:
-        try:
-            cookie, error, data, is_last = nbd.receive_chunk(client, lengths)
-        except (OSError, SystemExit) as problem:
-            return [f"{problem}; {len(wanted)} requests were not answered"]
-        if cookie not in wanted or error:
-            return [f"request {cookie} was answered with error {error}, open are {sorted(wanted)}"]
-        if data:
-            got[cookie] += data
-        if is_last and wanted.pop(cookie) not in (None, got.get(cookie)):
-            return [f"request {cookie} read {lengths[cookie]} bytes wrong"]
-    return []
-
-
 def run_burst(client, burst, cut):
     """The answers are taken by a thread of their own: neither side may wait for the other for ever."""
     problem = []
-    taker = threading.Thread(target=lambda: problem.extend(take_answers(client, burst)))
+    taker = threading.Thread(target=lambda: problem.extend(nbd.take_answers(client, burst)))
     taker.start()
     for piece in cut(b"".join(data for data, _, _ in burst)):
         client.sendall(piece)

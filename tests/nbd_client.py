@@ -72,3 +72,22 @@ def receive_chunk(client, reads):
     error = struct.unpack(">I", body[:4])[0] if kind & 0x8000 else 0
     data = body[8:] if kind == CHUNK_DATA else bytes(struct.unpack(">I", body[8:])[0]) if kind == CHUNK_HOLE else b""
     return cookie, error, data, bool(flags & CHUNK_DONE)
+
+
+def take_answers(client, burst):
+    """What is wrong: of [(request, cookie, data expected or None)] each is answered once, without an error and right."""
+    wanted = {cookie: data for _, cookie, data in burst}
+    lengths = {cookie: len(data) for cookie, data in wanted.items() if data is not None}
+    got = {cookie: b"" for cookie in lengths}
+    while wanted:
+        try:
+            cookie, error, data, is_last = receive_chunk(client, lengths)
+        except (OSError, SystemExit) as problem:
+            return [f"{problem}; {len(wanted)} requests were not answered"]
+        if cookie not in wanted or error:
+            return [f"request {cookie} was answered with error {error}, open are {sorted(wanted)}"]
+        if data:
+            got[cookie] += data
+        if is_last and wanted.pop(cookie) not in (None, got.get(cookie)):
+            return [f"request {cookie} read {lengths[cookie]} bytes wrong"]
+    return []
