@@ -136,6 +136,7 @@ void plugin_close(void *handle)
     struct connection *c = handle;
 
     early_abandon();
+    aside_close(c);
     cut_remove(c);
     disk_session_close(c->session);
     gateway_export_release(c->export);

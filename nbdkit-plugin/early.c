@@ -13,9 +13,8 @@
  */
 #include "plugin.h"
 
-#include "stream.h"
+#include "reply.h"
 
-#include <endian.h>
 #include <string.h>
 
 /* Longer reads are left to nbdkit: copied once more they cost more than a thread's waking. */
@@ -26,32 +25,29 @@
 /* A longer beginning keeps the next request waiting more than nbdkit's waking of a thread would. */
 #define LONG_NS 50000u
 #define PAUSE_MOST 63u
-
-/* NBD protocol, "Simple reply message"; all numbers big-endian. */
-struct simple_reply {
-    uint32_t magic, error;
-    uint64_t cookie;
-} __attribute__((packed));
-
-/* "Structured reply chunk message" of NBD_REPLY_TYPE_OFFSET_DATA. */
-struct data_chunk {
-    uint32_t magic;
-    uint16_t flags, type;
-    uint64_t cookie;
-    uint32_t length;
-    uint64_t offset;
-} __attribute__((packed));
+#define WAITS_FROM 7u /* that is after three in a row in vain: now and then one waits everywhere \
+                       */
+#define ALONE 4u      /* so many in a row: the client waits for each */
 
 /* The request that nbdkit has next of this thread, and where its data is. */
 static _Thread_local struct {
     struct request *request; /* NULL: none is under way */
-    char *data;              /* of a read, in `replies` */
-    char *replies;           /* REPLY_BYTES: those that have not been sent */
-    size_t at;               /* where the next one goes */
-    char *written;           /* STREAM_BULK_BYTES: data of a write */
+    struct connection *owner;
+    char *data;    /* of a read, in `replies` */
+    char *replies; /* REPLY_BYTES: those that have not been sent */
+    size_t at;     /* where the next one goes */
+    char *written; /* STREAM_BULK_BYTES: data of a write */
 } mine;
 
 static pthread_key_t end_key; /* only for its destructor */
+
+int early_wait(struct connection *c, struct request *r)
+{
+    int error = request_wait(r);
+
+    atomic_fetch_sub_explicit(&c->begun, 1, memory_order_relaxed);
+    return error;
+}
 
 /* --- what was not asked for --------------------------------------------------------------------
  */
@@ -60,7 +56,7 @@ void early_abandon(void)
 {
     if (!mine.request)
         return;
-    (void)request_wait(mine.request);
+    (void)early_wait(mine.owner, mine.request);
     request_free(mine.request);
     mine.request = NULL;
 }
@@ -105,34 +101,13 @@ static char *room_for(struct stream *s, size_t bytes)
     return mine.replies + mine.at + PAGE;
 }
 
-static void reply(struct stream *s, const void *begin, size_t bytes)
+static void answer(struct stream *s, const struct stream_request *q, char *data)
 {
-    const char *end = (const char *)begin + bytes;
+    struct iovec reply = reply_of_success(stream_reply_form(s, q->type), q, data);
+    const char *end = (const char *)reply.iov_base + reply.iov_len;
 
     mine.at = ((size_t)(end - mine.replies) + PAGE - 1) / PAGE * PAGE;
-    stream_reply(s, begin, bytes);
-}
-
-static void answer_simply(struct stream *s, const struct stream_request *q, char *data,
-                          size_t bytes)
-{
-    struct simple_reply head = {.magic = htobe32(NBD_SIMPLE_REPLY_MAGIC), .cookie = q->cookie};
-
-    memcpy(data - sizeof head, &head, sizeof head);
-    reply(s, data - sizeof head, sizeof head + bytes);
-}
-
-static void answer_in_a_chunk(struct stream *s, const struct stream_request *q, char *data)
-{
-    struct data_chunk head = {.magic = htobe32(NBD_STRUCTURED_REPLY_MAGIC),
-                              .flags = htobe16(NBD_REPLY_FLAG_DONE),
-                              .type = htobe16(NBD_REPLY_TYPE_OFFSET_DATA),
-                              .cookie = q->cookie,
-                              .length = htobe32(q->length + (uint32_t)sizeof head.offset),
-                              .offset = htobe64(q->offset)};
-
-    memcpy(data - sizeof head, &head, sizeof head);
-    reply(s, data - sizeof head, sizeof head + q->length);
+    stream_reply(s, reply.iov_base, reply.iov_len);
 }
 
 /* --- whether it is worth it --------------------------------------------------------------------
@@ -149,18 +124,22 @@ static bool is_pausing(struct early_pause *p)
 /* Where requests have to wait for something, nbdkit's threads begin several at once, whose frames
  * to a peer, say, then leave together; and what takes long can be done by several.  So each that
  * kept others waiting makes the next pause longer. */
-static void learn(struct early_pause *p, bool was_worth_it)
+static void learn(struct early_pause *p, bool was_worth_it, bool waits)
 {
     p->next = was_worth_it ? p->next / 2 : MIN(2 * p->next + 1, PAUSE_MOST);
+    atomic_store_explicit(&p->waits, waits && p->next >= WAITS_FROM, memory_order_relaxed);
     p->left = was_worth_it ? 0 : p->next;
 }
 
 /* --- taking ------------------------------------------------------------------------------------
  */
 
-static bool is_followed(const struct stream *s, const struct stream_request *q)
+/* Or comes beside others. */
+static bool is_followed(const struct stream *s, const struct connection *c,
+                        const struct stream_request *q)
 {
-    return stream_bytes_ahead(s) > (q->type == NBD_CMD_WRITE ? q->length : 0);
+    return stream_aside(s) > 0 || atomic_load_explicit(&c->begun, memory_order_relaxed) > 0 ||
+           stream_bytes_ahead(s) > (q->type == NBD_CMD_WRITE ? q->length : 0);
 }
 
 /* True: it has ended well.  Else the callback in this thread has to end it. */
@@ -176,29 +155,42 @@ static bool begin(struct stream *s, struct connection *c, const struct stream_re
     request_fill(r, op, 0, q->offset, q->length, data);
     has_ended = request_begin(r) == IO_DONE;
     learn(op == SLUICE_OP_READ ? &c->pause_reading : &c->pause_writing,
-          !is_followed(s, q) || (has_ended && clock_ticks_to_ns(clock_ticks() - began) < LONG_NS));
+          !is_followed(s, c, q) ||
+              (has_ended && clock_ticks_to_ns(clock_ticks() - began) < LONG_NS),
+          !has_ended);
     if (LIKELY(has_ended && request_error(r) == 0)) {
         request_free(r);
         return true;
     }
+    atomic_fetch_add_explicit(&c->begun, 1, memory_order_relaxed);
     mine.request = r;
+    mine.owner = c;
     return false;
+}
+
+/* Where they wait for something, several do so aside.  When all were answered at once the first of
+ * the next comes alone. */
+static bool goes_aside(const struct stream *s, const struct connection *c,
+                       const struct stream_request *q, struct early_pause *p)
+{
+    p->alone = is_followed(s, c, q) ? 0 : p->alone + 1;
+    return atomic_load_explicit(&p->waits, memory_order_relaxed) && p->alone < ALONE;
 }
 
 static bool take_read(struct stream *s, struct connection *c, const struct stream_request *q)
 {
-    enum reply_form form = stream_reply_form(s, NBD_CMD_READ);
     char *data;
 
-    if (form == REPLY_UNKNOWN || q->length > READ_MOST || is_pausing(&c->pause_reading))
+    if (stream_reply_form(s, NBD_CMD_READ) == REPLY_UNKNOWN || q->length > READ_MOST)
+        return false;
+    if (goes_aside(s, c, q, &c->pause_reading))
+        return aside_take(c, s, q);
+    if (is_pausing(&c->pause_reading))
         return false;
     mine.data = data = room_for(s, q->length);
     if (!begin(s, c, q, SLUICE_OP_READ, data))
         return false;
-    if (form == REPLY_SIMPLE)
-        answer_simply(s, q, data, q->length);
-    else
-        answer_in_a_chunk(s, q, data);
+    answer(s, q, data);
     return true;
 }
 
@@ -208,14 +200,17 @@ static bool take_write(struct stream *s, struct connection *c, const struct stre
     const char *data;
 
     if (c->is_read_only || stream_reply_form(s, NBD_CMD_WRITE) != REPLY_SIMPLE ||
-        q->length > STREAM_BULK_BYTES || is_pausing(&c->pause_writing) ||
-        !(data = stream_payload(s, q->length)))
+        q->length > STREAM_BULK_BYTES)
+        return false;
+    if (goes_aside(s, c, q, &c->pause_writing))
+        return aside_take(c, s, q);
+    if (is_pausing(&c->pause_writing) || !(data = stream_payload(s, q->length)))
         return false;
     memcpy(mine.written, data, q->length);
     if (!begin(s, c, q, SLUICE_OP_WRITE, mine.written))
         return false;
     stream_skip_payload(s, q->length);
-    answer_simply(s, q, room_for(s, 0), 0);
+    answer(s, q, room_for(s, 0));
     return true;
 }
 
@@ -270,6 +265,8 @@ const char *early_data(void)
 
 void early_install(void)
 {
-    if (!plugin_has_filters() && pthread_key_create(&end_key, thread_ends) == 0)
-        stream_set_taker(take);
+    if (plugin_has_filters() || pthread_key_create(&end_key, thread_ends) != 0)
+        return;
+    aside_start();
+    stream_set_taker(take);
 }

@@ -39,7 +39,7 @@ static int to_nbd_errno(int error)
     }
 }
 
-static COLD int failed(struct connection *c, const struct sluice_request *r, int error)
+COLD int plugin_note_failure(struct connection *c, const struct sluice_request *r, int error)
 {
     uint64_t now = clock_now_ns(), next = atomic_load(&c->next_log_ns);
 
@@ -49,7 +49,12 @@ static COLD int failed(struct connection *c, const struct sluice_request *r, int
                  "a %s of %" PRIu64 " bytes at %" PRIu64 " failed: %s disk=%s client=%s",
                  engine_op_name(r->op), r->length, r->offset, strerror(error),
                  engine_name(c->engine), c->session->client.address);
-    errno = to_nbd_errno(error);
+    return to_nbd_errno(error);
+}
+
+static COLD int failed(struct connection *c, const struct sluice_request *r, int error)
+{
+    errno = plugin_note_failure(c, r, error);
     return -1;
 }
 
@@ -110,7 +115,7 @@ int plugin_pread(void *handle, void *buf, uint32_t count, uint64_t offset, uint3
     (void)flags;
     if (!begun)
         return execute(handle, SLUICE_OP_READ, 0, offset, count, buf);
-    result = finish(handle, begun, request_wait(begun));
+    result = finish(handle, begun, early_wait(handle, begun));
     if (result == 0)
         memcpy(buf, early_data(), count);
     return result;
@@ -121,7 +126,7 @@ int plugin_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset
     struct request *begun = early_request(handle, SLUICE_OP_WRITE, offset, count);
 
     if (begun)
-        return finish(handle, begun, request_wait(begun));
+        return finish(handle, begun, early_wait(handle, begun));
     /* Nobody below writes to it: the data of a write is never modified (sluice-filter.h). */
     return execute(handle, SLUICE_OP_WRITE, flags_of(flags), offset, count, (void *)(uintptr_t)buf);
 }

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* A client that reads makes room sooner; waiting for it is cheaper than a copy and a thread. */
-#define PATIENCE_MS 5
+/* More is not taken on for a client that does not read. */
+#define LEFT_MOST 65536u
 
 struct left {
     struct list link;
@@ -28,11 +28,26 @@ void sender_init(struct sender *s, int fd)
 void sender_end(struct sender *s)
 {
     pthread_mutex_lock(&s->mutex);
-    while (s->threads > 0)
+    while (s->holders > 0)
         pthread_cond_wait(&s->changed, &s->mutex);
     pthread_mutex_unlock(&s->mutex);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->mutex);
+}
+
+void sender_hold(struct sender *s)
+{
+    SCOPED_LOCK(&s->mutex);
+
+    s->holders++;
+}
+
+void sender_release(struct sender *s)
+{
+    SCOPED_LOCK(&s->mutex);
+
+    s->holders--;
+    pthread_cond_broadcast(&s->changed);
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -100,6 +115,13 @@ static struct left *copy(const struct iovec *part, unsigned count)
     return l;
 }
 
+/* The mutex is held. */
+static void note_left(struct sender *s, size_t bytes)
+{
+    s->left_bytes = bytes;
+    atomic_store_explicit(&s->is_behind, bytes > LEFT_MOST, memory_order_relaxed);
+}
+
 /* The mutex is held, and the turn is somebody's. */
 static bool leave_behind(struct sender *s, const struct iovec *part, unsigned count)
 {
@@ -108,23 +130,23 @@ static bool leave_behind(struct sender *s, const struct iovec *part, unsigned co
     if (!l)
         return false;
     list_append(&s->left, &l->link);
-    atomic_store_explicit(&s->is_behind, true, memory_order_relaxed);
+    note_left(s, s->left_bytes + l->bytes);
     return true;
 }
 
-/* NULL: nothing is left, and the turn is over. */
-static struct left *next_or_end(struct sender *s)
+/* After `sent` bytes of what was left.  NULL: that was all, and the turn is over. */
+static struct left *next_or_end(struct sender *s, size_t sent)
 {
     struct list *first;
     SCOPED_LOCK(&s->mutex);
 
+    note_left(s, s->left_bytes - sent);
     first = s->left.next;
     if (first != &s->left) {
         list_remove(first);
         return LIST_ENTRY(first, struct left, link);
     }
     s->is_taken = false;
-    atomic_store_explicit(&s->is_behind, false, memory_order_relaxed);
     pthread_cond_signal(&s->changed);
     return NULL;
 }
@@ -132,9 +154,11 @@ static struct left *next_or_end(struct sender *s)
 void sender_end_turn(struct sender *s)
 {
     struct left *l;
+    size_t sent = 0;
 
-    while (UNLIKELY((l = next_or_end(s)) != NULL)) {
-        send_or_cut(s, &(struct iovec){l->data, l->bytes}, 1);
+    while (UNLIKELY((l = next_or_end(s, sent)) != NULL)) {
+        sent = l->bytes;
+        send_or_cut(s, &(struct iovec){l->data, sent}, 1);
         free(l);
     }
 }
@@ -165,7 +189,7 @@ static bool have_turn(struct sender *s, const struct iovec *part, unsigned count
 }
 
 /* False: the client does not read, and the parts hold what it has not got. */
-static bool send_now(const struct sender *s, struct iovec *part, unsigned count)
+static bool send_now(const struct sender *s, struct iovec *part, unsigned count, int patience_ms)
 {
     while (!sender_send(s, part, count, MSG_NOSIGNAL | MSG_DONTWAIT)) {
         struct pollfd room = {.fd = s->fd, .events = POLLOUT};
@@ -174,7 +198,7 @@ static bool send_now(const struct sender *s, struct iovec *part, unsigned count)
             shutdown(s->fd, SHUT_RDWR);
             return true;
         }
-        if (poll(&room, 1, PATIENCE_MS) == 0)
+        if (poll(&room, 1, patience_ms) == 0)
             return false;
     }
     return true;
@@ -185,9 +209,7 @@ static void *end_turn_apart(void *arg)
     struct sender *s = arg;
 
     sender_end_turn(s);
-    SCOPED_LOCK(&s->mutex);
-    s->threads--;
-    pthread_cond_broadcast(&s->changed);
+    sender_release(s);
     return NULL;
 }
 
@@ -198,7 +220,7 @@ static void end_turn_later(struct sender *s, struct iovec *part, unsigned count)
 
     pthread_mutex_lock(&s->mutex);
     is_left = leave_behind(s, part, count);
-    s->threads++;
+    s->holders++;
     pthread_mutex_unlock(&s->mutex);
     if (!is_left)
         send_or_cut(s, part, count);
@@ -206,11 +228,11 @@ static void end_turn_later(struct sender *s, struct iovec *part, unsigned count)
         (void)end_turn_apart(s);
 }
 
-void sender_reply(struct sender *s, struct iovec *part, unsigned count)
+void sender_reply(struct sender *s, struct iovec *part, unsigned count, int patience_ms)
 {
     if (!have_turn(s, part, count))
         return;
-    if (LIKELY(send_now(s, part, count)))
+    if (LIKELY(send_now(s, part, count, patience_ms)))
         sender_end_turn(s);
     else
         end_turn_later(s, part, count);

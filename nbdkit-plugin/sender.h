@@ -24,14 +24,18 @@ struct sender {
     pthread_mutex_t mutex; /* what follows */
     pthread_cond_t changed;
     bool is_taken;    /* somebody has the turn */
-    unsigned threads; /* that end once all has left */
+    unsigned holders; /* who will send still, threads of its own among them */
     struct list left; /* behind, for who has the turn */
+    size_t left_bytes;
     _Atomic bool is_behind;
 };
 
 void sender_init(struct sender *s, int fd);
-/* After the last turn; waits for what was left behind. */
+/* After nbdkit's last turn; waits for what was left behind and for the holders. */
 void sender_end(struct sender *s);
+/* It does not end between the two. */
+void sender_hold(struct sender *s);
+void sender_release(struct sender *s);
 
 /* From the first piece of a reply to the last; waits for the turns of others. */
 void sender_take_turn(struct sender *s);
@@ -40,11 +44,11 @@ void sender_end_turn(struct sender *s);
  * or not wholly.  The parts are consumed. */
 bool sender_send(const struct sender *s, struct iovec *part, unsigned count, int flags);
 
-/* Whole replies, as a turn of their own, without waiting long for anybody.  The parts are consumed,
- * and what they point to is free again. */
-void sender_reply(struct sender *s, struct iovec *part, unsigned count);
+/* Whole replies, as a turn of their own, without waiting for anybody, but for a client that makes
+ * room within `patience_ms`.  The parts are consumed, and what they point to is free again. */
+void sender_reply(struct sender *s, struct iovec *part, unsigned count, int patience_ms);
 
-/* Something was left behind and has not gone: whoever answers more now adds to it. */
+/* Much was left behind and has not gone: whoever answers more now adds to it. */
 static inline bool sender_is_behind(const struct sender *s)
 {
     return atomic_load_explicit(&s->is_behind, memory_order_relaxed);

@@ -34,6 +34,8 @@
 #define NBD_REQUEST_MAGIC 0x25609513u
 #define TYPES 2       /* of requests that may be taken: reads and writes */
 #define REPLIES_MAX 8 /* that leave together: the first waits for the last */
+/* A client that reads makes room sooner; waiting for it is cheaper than a copy and a thread. */
+#define PATIENCE_MS 5
 
 /* NBD protocol, "Request message"; all numbers big-endian. */
 struct nbd_request {
@@ -66,6 +68,8 @@ struct stream {
     _Atomic uint8_t reply_form[TYPES];
     struct iovec replies[REPLIES_MAX]; /* of who reads: not sent yet */
     unsigned reply_count;
+    _Atomic unsigned
+        aside; /* requests taken and not answered; while there are, the sender is held */
     struct sender sender;
 };
 
@@ -338,7 +342,29 @@ void stream_send_replies(struct stream *s)
     if (count == 0)
         return;
     s->reply_count = 0;
-    sender_reply(&s->sender, s->replies, count);
+    sender_reply(&s->sender, s->replies, count, PATIENCE_MS);
+}
+
+void stream_take_aside(struct stream *s)
+{
+    if (atomic_fetch_add_explicit(&s->aside, 1, memory_order_relaxed) == 0)
+        sender_hold(&s->sender);
+}
+
+void stream_answer(struct stream *s, struct iovec *replies, unsigned count)
+{
+    sender_reply(&s->sender, replies, count, 0);
+}
+
+void stream_has_answered(struct stream *s, unsigned count)
+{
+    if (atomic_fetch_sub_explicit(&s->aside, count, memory_order_relaxed) == count)
+        sender_release(&s->sender);
+}
+
+unsigned stream_aside(const struct stream *s)
+{
+    return atomic_load_explicit(&s->aside, memory_order_relaxed);
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */

@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 /* What is read with a request, at most; the data of a write above the other is not. */
 #define STREAM_AHEAD_BYTES 32768
@@ -42,6 +43,7 @@ int stream_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 #define NBD_STRUCTURED_REPLY_MAGIC 0x668e33efu
 #define NBD_REPLY_FLAG_DONE 1
 #define NBD_REPLY_TYPE_OFFSET_DATA 1
+#define NBD_REPLY_TYPE_ERROR 0x8001
 
 struct stream;
 
@@ -78,5 +80,12 @@ size_t stream_bytes_ahead(const struct stream *s);
 void stream_reply(struct stream *s, const void *data, size_t bytes);
 bool stream_has_replies(const struct stream *s);
 void stream_send_replies(struct stream *s);
+
+/* A request that was taken to be answered later, by any thread: the connection is not closed before
+ * it is.  Answers are whole replies; nobody is waited for. */
+void stream_take_aside(struct stream *s);
+void stream_answer(struct stream *s, struct iovec *replies, unsigned count);
+void stream_has_answered(struct stream *s, unsigned count);
+unsigned stream_aside(const struct stream *s); /* how many are taken and not answered */
 
 #endif

@@ -7,7 +7,6 @@ structured replies; the gateway, process PID, is to do that in the thread that r
 to thread.  Between them come requests that have to be refused, on READ_ONLY_EXPORT as well: the next good one
 is answered as ever.
 """
-import glob
 import random
 import sys
 
@@ -80,28 +79,15 @@ def write_what_may_not_be(where, export):
     client.close()
 
 
-def sleeps(pid):
-    """How often each thread of the process has waited for something."""
-    counts = {}
-    for path in glob.glob(f"/proc/{pid}/task/*/status"):
-        with open(path, encoding="ascii") as status:
-            counts[path] = int(next(line for line in status if line.startswith("voluntary_")).split()[1])
-    return counts
-
-
-def count_sleeps(pid, before):
-    return sum(count - before.get(path, 0) for path, count in sleeps(pid).items())
-
-
 def main(where, export, read_only, size, pid):
     disk = bytearray(size)
     for structured in (False, True):
         client = nbd.connect(where)
         nbd.negotiate(client, export, structured)
         read_and_write(client, disk, 200)  # in memory now
-        before = sleeps(pid)
+        before = nbd.sleeps(pid)
         read_and_write(client, disk, TURNS, (512, BLOCK))
-        slept = count_sleeps(pid, before)
+        slept = nbd.count_sleeps(pid, before)
         print(f"structured replies {structured}: threads slept {slept} times in {TURNS} requests")
         # Twice for each: Linux wakes who reads from a Unix socket when its client has read too.  A hand-over is one more.
         if slept > TURNS * 2.6:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""The NBD protocol's client side, byte by byte, for tests that send what libnbd never would."""
+"""The NBD protocol's client side, byte by byte, for tests that send what libnbd never would; and what it costs a server."""
+import glob
 import socket
 import struct
 import sys
@@ -91,3 +92,16 @@ def take_answers(client, burst):
         if is_last and wanted.pop(cookie) not in (None, got.get(cookie)):
             return [f"request {cookie} read {lengths[cookie]} bytes wrong"]
     return []
+
+
+def sleeps(pid):
+    """How often each thread of the process has waited for something."""
+    counts = {}
+    for path in glob.glob(f"/proc/{pid}/task/*/status"):
+        with open(path, encoding="ascii") as status:
+            counts[path] = int(next(line for line in status if line.startswith("voluntary_")).split()[1])
+    return counts
+
+
+def count_sleeps(pid, before):
+    return sum(count - before.get(path, 0) for path, count in sleeps(pid).items())

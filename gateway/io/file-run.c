@@ -53,7 +53,8 @@ static int move_whole(struct file *file, struct io *io, int rwf)
 
 static COLD int move_bounced(struct file *file, struct io *io, int rwf)
 {
-    CLEANUP_FREE char *buffer = aligned_alloc(BOUNCE_ALIGN, BOUNCE_BYTES);
+    uint64_t left = (io->length - io->progress + BOUNCE_ALIGN - 1) / BOUNCE_ALIGN * BOUNCE_ALIGN;
+    CLEANUP_FREE char *buffer = aligned_alloc(BOUNCE_ALIGN, MIN(left, BOUNCE_BYTES));
     int r;
 
     if (!buffer)

@@ -6,7 +6,7 @@
 
 static struct {
     uint64_t least, most; /* cookies of those that are taken */
-    unsigned asked;
+    unsigned asked, answered;
     char payload[4096]; /* of the last */
 } taking;
 
@@ -26,6 +26,7 @@ static bool take(struct stream *s, void *owner, const struct stream_request *q)
         memcpy(taking.payload, data, q->length);
         stream_skip_payload(s, q->length);
     }
+    taking.answered++;
     memset(answer, (int)q->cookie, sizeof answers[0]);
     stream_reply(s, answer, sizeof answers[0]);
     return true;
@@ -280,37 +281,40 @@ static void test_answers_amid_another_are_left_to_who_sends_it(void)
     for (uint64_t cookie = 1; cookie <= 3; cookie++) {
         send_request(&p, CMD_READ, cookie, 512);
         send_request(&p, CMD_READ, 20 + cookie, 512);
-        CHECK_EQ(must_read_request(p.server), cookie > 1 ? cookie : 21); /* the next is nbdkit's */
-        if (cookie > 1)
-            CHECK_EQ(must_read_request(p.server), 20 + cookie);
+        CHECK_EQ(must_read_request(p.server), 20 + cookie);
     }
     CHECK_EQ(stream_send(p.server, "last", 4, 0), 4);
     CHECK_EQ(recv(p.client, got, sizeof got, MSG_WAITALL), sizeof got);
     CHECK(memcmp(got, piece, sizeof piece) == 0 && memcmp(got + sizeof piece, "last", 4) == 0);
-    must_be_answered(&p, 1);
+    for (uint64_t cookie = 1; cookie <= 3; cookie++)
+        must_be_answered(&p, cookie);
     send_request(&p, CMD_READ, 4, 512);
     send_request(&p, CMD_READ, 21, 512);
     CHECK_EQ(must_read_request(p.server), 21);
     must_be_answered(&p, 4);
-    CHECK_EQ(taking.asked, 4); /* 1, 21, 4 and 21 */
+    CHECK_EQ(taking.answered, 4);
     hang_up(p);
 }
 
-enum { UNREAD = 100 };
+enum { UNREAD = 2000 };
 
-/* As many as are taken before one has to be left behind; the others are nbdkit's. */
+/* As many as are taken before much has to be left behind; the others are nbdkit's. */
 static struct pair must_read_on(void)
 {
     struct pair p = must_take(1, UNREAD);
     int least = 1;
 
     CHECK_EQ(setsockopt(p.server, SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
-    for (uint64_t cookie = 1; cookie <= UNREAD + 1; cookie++)
+    for (uint64_t cookie = 1; cookie <= UNREAD; cookie++) {
         send_request(&p, CMD_READ, cookie, 512);
-    while (must_read_request(p.server) <= UNREAD)
-        ;
-    CHECK(taking.asked > 8);
-    CHECK(taking.asked < UNREAD);
+        if (cookie % 50 == 0) { /* more than a socket holds */
+            send_request(&p, CMD_READ, UNREAD + 1, 512);
+            while (must_read_request(p.server) <= UNREAD)
+                ;
+        }
+    }
+    CHECK(taking.answered > UNREAD / 4);
+    CHECK(taking.answered < UNREAD);
     return p;
 }
 
@@ -319,7 +323,7 @@ static void test_a_client_that_does_not_read_is_read_on(void)
 {
     struct pair p = must_read_on();
 
-    for (uint64_t cookie = 1, last = taking.asked; cookie <= last; cookie++)
+    for (uint64_t cookie = 1, last = taking.answered; cookie <= last; cookie++)
         must_be_answered(&p, cookie);
     /* Once all have left it is as before. */
     do {
@@ -336,6 +340,84 @@ static void test_a_client_that_never_reads_can_leave(void)
 
     close(p.client);
     CHECK_EQ(stream_close(p.server), 0);
+}
+
+/* --- answered later ----------------------------------------------------------------------------
+ */
+
+enum { ASIDE = 200 };
+
+static struct {
+    struct stream *stream;
+    _Atomic unsigned taken, answered;
+} aside;
+
+static bool take_aside(struct stream *s, void *owner, const struct stream_request *q)
+{
+    CHECK(owner == &taking);
+    if (q->cookie > ASIDE)
+        return false;
+    stream_take_aside(s);
+    if (aside.taken == 0)
+        aside.stream = s;
+    aside.taken++;
+    return true;
+}
+
+/* Those that were taken, some together, until all have been. */
+static void *answer_aside(void *arg)
+{
+    (void)arg;
+    while (aside.answered < ASIDE) {
+        unsigned count = MIN(aside.taken - aside.answered, 7u);
+        char reply[7][100];
+        struct iovec part[7];
+
+        for (unsigned i = 0; i < count; i++) {
+            memset(reply[i], 7, sizeof reply[i]);
+            part[i] = (struct iovec){reply[i], sizeof reply[i]};
+        }
+        if (count == 0) {
+            sched_yield();
+            continue;
+        }
+        stream_answer(aside.stream, part, count);
+        aside.answered += count; /* the stream may be gone behind the next line */
+        stream_has_answered(aside.stream, count);
+    }
+    return NULL;
+}
+
+/* Whether or not its client stays: the connection is closed when all has been answered. */
+static void test_what_is_answered_later_keeps_the_connection(void)
+{
+    for (unsigned leaves = 0; leaves < 2; leaves++) {
+        struct pair p = must_take(1, 0);
+        pthread_t answerer;
+
+        stream_set_taker(take_aside);
+        aside.taken = aside.answered = 0;
+        CHECK_EQ(pthread_create(&answerer, NULL, answer_aside, NULL), 0);
+        for (uint64_t cookie = 1; cookie <= ASIDE + 1; cookie++) {
+            send_request(&p, CMD_READ, cookie, 512);
+            if (cookie % 50 == 0 && cookie < ASIDE)
+                send_request(&p, CMD_READ, ASIDE + 1, 512);
+            if (cookie % 50 == 0 && cookie < ASIDE)
+                CHECK_EQ(must_read_request(p.server), ASIDE + 1);
+        }
+        CHECK_EQ(must_read_request(p.server), ASIDE + 1);
+        CHECK_EQ(aside.taken, ASIDE);
+        if (leaves)
+            close(p.client);
+        else
+            for (unsigned i = 0; i < ASIDE; i++)
+                must_be_answered(&p, 7);
+        CHECK_EQ(stream_close(p.server), 0);
+        CHECK_EQ(aside.answered, ASIDE);
+        pthread_join(answerer, NULL);
+        if (!leaves)
+            close(p.client);
+    }
 }
 
 static enum reply_form seen_form;
@@ -405,6 +487,7 @@ int main(void)
     RUN(test_answers_amid_another_are_left_to_who_sends_it);
     RUN(test_a_client_that_does_not_read_is_read_on);
     RUN(test_a_client_that_never_reads_can_leave);
+    RUN(test_what_is_answered_later_keeps_the_connection);
     RUN(test_the_form_of_replies_is_learned);
     return unit_result();
 }
