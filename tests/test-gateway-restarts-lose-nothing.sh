@@ -1,26 +1,30 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # Under a verifying load that reconnects and replays, the gateway is ended by SIGTERM and by kill -9
-# in turn (RESTARTS of each, default 3).  No request fails, no byte is wrong, and after kill -9 a new
-# serve is ready in under a second.
+# in turn (RESTARTS of each, default 3): of a disk that answers at once, and of one whose requests wait, many at
+# once.  No request fails, no byte is wrong, and after kill -9 a new serve is ready in under a second.
 . "${top_srcdir:-.}/tests/functions.sh"
 requires jq
 make_config
-disk d <<END
+for name in quick late; do
+    disk $name <<END
 size: 64MiB
-backing: { file: $work/d.raw }
+backing: { file: $work/$name.raw }
 filters:
   - passthru: {}
 END
+done
+sed -i 's/passthru: {}/delay: { op: all, time: 2ms, spread: 2ms }/' "$config/disks.d/late.yaml"
 serve
-"$nbd_load" "$(uri d)" --seconds 600 --reconnect 20 --flush-every 64 >"$work/load.json" 2>"$work/load.err" &
-load=$!
-children=$load
+for name in quick late; do
+    "$nbd_load" "$(uri $name)" --seconds 600 --depth 32 --reconnect 20 --flush-every 64 >"$work/$name.json" 2>"$work/$name.err" &
+    children="$children $!"
+    echo $! >"$work/$name.pid"
+done
 for i in $(seq "${RESTARTS:-3}"); do
     for signal in TERM KILL; do
-        before=$(grep -c . "$work/load.err")
         sleep 0.3 # lets the load get on: pace, not a wait
-        kill -0 $load || fail "the load has ended: $(cat "$work/load.err")"
+        for load in $children; do kill -0 "$load" || fail "a load has ended: $(cat "$work"/*.err)"; done
         stop $signal
         start=$(date +%s%N)
         serve
@@ -29,8 +33,11 @@ for i in $(seq "${RESTARTS:-3}"); do
         [ $ms -lt 1000 ] || fail "ready only after $ms ms"
     done
 done
-kill -TERM $load
-wait $load || fail "the load failed: $(cat "$work/load.json" "$work/load.err")"
-cat "$work/load.json"
-[ "$(field "$(cat "$work/load.json")" reconnects)" -ge "${RESTARTS:-3}" ] || fail "the load was never disconnected"
+for name in quick late; do
+    load=$(cat "$work/$name.pid")
+    kill -TERM "$load"
+    wait "$load" || fail "the load of $name failed: $(cat "$work/$name.json" "$work/$name.err")"
+    cat "$work/$name.json"
+    [ "$(field "$(cat "$work/$name.json")" reconnects)" -ge "${RESTARTS:-3}" ] || fail "the load of $name was never disconnected"
+done
 stop TERM
