@@ -25,9 +25,10 @@
 /* A longer beginning keeps the next request waiting more than nbdkit's waking of a thread would. */
 #define LONG_NS 50000u
 #define PAUSE_MOST 63u
-#define WAITS_FROM 7u /* that is after three in a row in vain: now and then one waits everywhere \
-                       */
-#define ALONE 4u      /* so many in a row: the client waits for each */
+/* Three in a row in vain, that is; now and then one waits everywhere. */
+#define WAITS_FROM 7u
+/* So many in a row that come alone: their client waits for each. */
+#define ALONE 4u
 
 /* The request that nbdkit has next of this thread, and where its data is. */
 static _Thread_local struct {

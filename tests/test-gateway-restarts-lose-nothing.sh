@@ -8,7 +8,7 @@ requires jq
 make_config
 for name in quick late; do
     disk $name <<END
-size: 64MiB
+size: 16MiB
 backing: { file: $work/$name.raw }
 filters:
   - passthru: {}
@@ -17,7 +17,7 @@ done
 sed -i 's/passthru: {}/delay: { op: all, time: 2ms, spread: 2ms }/' "$config/disks.d/late.yaml"
 serve
 for name in quick late; do
-    "$nbd_load" "$(uri $name)" --seconds 600 --depth 32 --reconnect 20 --flush-every 64 >"$work/$name.json" 2>"$work/$name.err" &
+    "$nbd_load" "$(uri $name)" --seconds 600 --depth 32 --blocks 1024 --reconnect 20 --flush-every 64 >"$work/$name.json" 2>"$work/$name.err" &
     children="$children $!"
     echo $! >"$work/$name.pid"
 done
