@@ -30,7 +30,7 @@ END
 sed 's/early.*/passthru: {}/; s/, spread.*/ }/; s/delay.*/early: { op: read }/' "$config/disks.d/late.yaml" >"$config/disks.d/mixed.yaml"
 sed -i 's/late/mixed/' "$config/disks.d/mixed.yaml"
 for name in a late; do
-    sed "s/$name\.raw/unread-$name.raw/; s/^name: .*/name: unread-$name/" "$config/disks.d/$name.yaml" >"$config/disks.d/unread-$name.yaml"
+    sed "s/$name\.raw/unread-$name.raw/" "$config/disks.d/$name.yaml" >"$config/disks.d/unread-$name.yaml"
 done
 disk direct <<END
 size: 8MiB
