@@ -10,6 +10,9 @@
  * Taken is only what nbdkit would hand on unchanged: no filter of nbdkit stands in front, nothing
  * has to be refused, and nbdkit has answered such a request of this connection, which tells that a
  * client may ask and in which form it wants the answer.  Errors are for nbdkit to tell.
+ *
+ * A client that sends one request at a time has it waited for here too, as long as it sends nothing
+ * else; when it does, nbdkit gets the one that is under way and reads on.
  */
 #include "plugin.h"
 
@@ -143,10 +146,17 @@ static bool is_followed(const struct stream *s, const struct connection *c,
            stream_bytes_ahead(s) > (q->type == NBD_CMD_WRITE ? q->length : 0);
 }
 
+static bool wait_alone(struct stream *s, struct request *r)
+{
+    stream_send_replies(s);
+    return request_wait_watching(r, stream_descriptor(s)) == IO_DONE;
+}
+
 /* True: it has ended well.  Else the callback in this thread has to end it. */
 static bool begin(struct stream *s, struct connection *c, const struct stream_request *q,
                   unsigned op, void *data)
 {
+    struct early_pause *p = op == SLUICE_OP_READ ? &c->pause_reading : &c->pause_writing;
     struct request *r = request_new(c->engine, &c->session->client);
     uint64_t began = clock_ticks();
     bool has_ended;
@@ -155,10 +165,12 @@ static bool begin(struct stream *s, struct connection *c, const struct stream_re
         return false;
     request_fill(r, op, 0, q->offset, q->length, data);
     has_ended = request_begin(r) == IO_DONE;
-    learn(op == SLUICE_OP_READ ? &c->pause_reading : &c->pause_writing,
+    learn(p,
           !is_followed(s, c, q) ||
               (has_ended && clock_ticks_to_ns(clock_ticks() - began) < LONG_NS),
           !has_ended);
+    if (!has_ended && p->alone >= ALONE)
+        has_ended = wait_alone(s, r);
     if (LIKELY(has_ended && request_error(r) == 0)) {
         request_free(r);
         return true;

@@ -345,6 +345,11 @@ void stream_send_replies(struct stream *s)
     sender_reply(&s->sender, s->replies, count, PATIENCE_MS);
 }
 
+int stream_descriptor(const struct stream *s)
+{
+    return s->fd;
+}
+
 void stream_take_aside(struct stream *s)
 {
     if (atomic_fetch_add_explicit(&s->aside, 1, memory_order_relaxed) == 0)

@@ -80,6 +80,8 @@ size_t stream_bytes_ahead(const struct stream *s);
 void stream_reply(struct stream *s, const void *data, size_t bytes);
 bool stream_has_replies(const struct stream *s);
 void stream_send_replies(struct stream *s);
+/* To be watched, not to be read: is there more?  What is ahead has been read already. */
+int stream_descriptor(const struct stream *s);
 
 /* A request that was taken to be answered later, by any thread: the connection is not closed before
  * it is.  Answers are whole replies; nobody is waited for. */

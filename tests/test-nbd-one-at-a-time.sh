@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A request that can be answered at once is answered by the thread that has read it; what has to be refused, what
-# waits for a disk and what nbdkit's own filters have to see goes the long way, and the answers are the same.
+# waits for a disk and what nbdkit's own filters have to see goes the long way, and the answers are the same.  Where its
+# client sends nothing else meanwhile, what waits for something is waited for by that thread; else it holds up nothing.
 . "${top_srcdir:?}/tests/functions.sh"
 requires jq python3 qemu-io
 : "${SEED:=$RANDOM}"
@@ -19,8 +20,21 @@ read_only: true
 backing: { file: $work/fixed.raw }
 END
 truncate -s 8M "$work/fixed.raw"
+disk late <<END
+size: 8MiB
+backing: { file: $work/late.raw }
+filters:
+  - delay: { op: all, time: 1ms }
+END
+disk writes-late <<END
+size: 8MiB
+backing: { file: $work/writes-late.raw }
+filters:
+  - delay: { op: write, time: 500ms }
+END
 serve
 "$python" "$top_srcdir/tests/nbd-alone.py" "$sock" quick fixed $size "$gateway" "$SEED" || fail "seed $SEED"
+"$python" "$top_srcdir/tests/nbd-alone-late.py" "$sock" late writes-late "$gateway" || fail "see above"
 stop TERM
 
 # A filter of nbdkit in front sees every request.

@@ -191,6 +191,9 @@ int request_execute(struct request *request);
  * IO_PENDING: the second has to follow in the same thread, before another request of it begins. */
 enum io_status request_begin(struct request *request) MUST_CHECK;
 int request_wait(struct request *request);
+/* Between the two: waits for it until `fd` can be read or is hung up, but not where something is
+ * left to be done that may block.  IO_DONE: it has ended, and request_wait() must not follow. */
+enum io_status request_wait_watching(struct request *request, int fd) MUST_CHECK;
 int request_error(const struct request *request); /* 0 or a positive errno */
 
 /*

@@ -367,18 +367,30 @@ int request_execute(struct request *r)
     return request_wait(r);
 }
 
-enum io_status request_begin(struct request *r)
+/* IO_DONE: nothing of it is left to wait for. */
+static enum io_status end_executing(struct request *r)
 {
     struct home_engine *he = r->home->engine;
-    enum io_status status;
 
-    r->home->is_hurried = true;
-    status = begin_executing(r);
-    r->home->is_hurried = false;
-    if (UNLIKELY(status == IO_PENDING || he->borrowed != 0))
+    if (UNLIKELY(!r->is_finished || he->borrowed != 0))
         return IO_PENDING;
     he->executing = NULL;
     return IO_DONE;
+}
+
+enum io_status request_begin(struct request *r)
+{
+    r->home->is_hurried = true;
+    (void)begin_executing(r);
+    r->home->is_hurried = false;
+    return end_executing(r);
+}
+
+enum io_status request_wait_watching(struct request *r, int fd)
+{
+    if (!r->is_finished)
+        home_wait_watching(r->home, &r->is_finished, fd);
+    return end_executing(r);
 }
 
 int request_wait(struct request *r)

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -286,12 +287,33 @@ void home_drain(struct home *home)
         ;
 }
 
-void home_sleep(struct home *home)
+static bool sleep_watching(struct home *home, int fd)
 {
-    if (home_may_sleep(home))
+    struct pollfd fds[] = {{.fd = -1, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    struct bell *bell = bell_take();
+
+    if (!bell)
+        return true;
+    fds[0].fd = bell->fd;
+    if (home_may_sleep_at(home, bell) && poll(fds, ARRAY_SIZE(fds), -1) < 0)
+        fds[0].revents = fds[1].revents = 0;
+    if (fds[0].revents)
+        bell_silence(bell);
+    bell_give(bell);
+    return fds[1].revents;
+}
+
+bool home_sleep(struct home *home, int fd)
+{
+    bool has_come = false;
+
+    if (fd >= 0)
+        has_come = sleep_watching(home, fd);
+    else if (home_may_sleep(home))
         futex_wait_while_sleeping(home);
     home_awake(home);
     home_drain(home);
+    return has_come;
 }
 
 void home_wait(struct home *home, const bool *done)
@@ -299,18 +321,31 @@ void home_wait(struct home *home, const bool *done)
     assert(home->kind == HOME_WORKER && !home->is_draining);
     home_drain(home);
     while (!*done)
-        home_sleep(home);
+        home_sleep(home, -1);
 }
 
 void home_wait_helping(struct home *home, const bool *done)
 {
-    void (*help)(struct home *, const bool *) = home->help;
+    bool (*help)(struct home *, const bool *, int) = home->help;
 
     home->help = NULL;
     home_drain(home);
     if (help && !*done)
-        help(home, done);
+        help(home, done, -1);
     home_wait(home, done);
+}
+
+void home_wait_watching(struct home *home, const bool *done, int fd)
+{
+    bool has_come = false;
+
+    if (home->run_first)
+        return;
+    home_drain(home);
+    if (home->help && !*done)
+        has_come = home->help(home, done, fd);
+    while (!*done && !has_come)
+        has_come = home_sleep(home, fd);
 }
 
 /* --- bells -------------------------------------------------------------------------------- */

@@ -52,7 +52,7 @@ struct home {
     struct loop *loop;      /* [I] for HOME_LOOP */
     int wake_fd;            /* [I] eventfd of a loop, -1 for a worker */
     struct apart *apart;    /* [H] a worker's ring, file-apart.c; NULL: none yet */
-    void (*help)(struct home *home, const bool *done); /* [H] see home_wait_helping() */
+    bool (*help)(struct home *home, const bool *done, int fd); /* [H] see home_wait_helping() */
     struct list registered; /* all live homes, or the spare ones; guarded by the registry's mutex */
     _Atomic(const void *)
         site; /* what runs now (a filter's statistics), for the stall watch; NULL: nothing */
@@ -89,10 +89,14 @@ void home_drain(struct home *home);
 void home_wait(struct home *home, const bool *done);
 /* The same, but where home->help is set, that does the waiting as far as it can, and may do more
  * meanwhile than sleep: who hands something to another thread leaves it there when it knows how to
- * wait for what comes of it.  Whoever begins anew clears it before. */
+ * wait for what comes of it.  Whoever begins anew clears it before.  True: `fd` can be read. */
 void home_wait_helping(struct home *home, const bool *done);
-/* One sleep of such a wait, unless there is work, and that work. */
-void home_sleep(struct home *home);
+/* The same, but only until `fd` can be read or is hung up, and not at all where work is left that
+ * may block; home_wait_helping() may follow. */
+void home_wait_watching(struct home *home, const bool *done, int fd);
+/* One sleep of such a wait, unless there is work, and that work.  fd -1: none is watched.  True: it
+ * can be read (or there is no way to watch it). */
+bool home_sleep(struct home *home, int fd);
 
 /* For a worker that sleeps in poll(2), beside other descriptors: becomes readable when something is
  * posted.  A late poster may ring the bell of who has it by then, so they are given back, never

@@ -222,62 +222,73 @@ static bool receive(struct wire *c, uint32_t channel)
     return digest(c, channel);
 }
 
+/* Who waits, for what, and how. */
+struct waiter {
+    struct home *home;
+    uint32_t channel;
+    int fd; /* ends the wait when it can be read; -1: none */
+    bool has_come;
+};
+
 /* Until something comes or is posted. */
-static bool sleep_and_receive(struct wire *c, struct home *home, uint32_t channel)
+static bool sleep_and_receive(struct wire *c, struct waiter *w)
 {
     struct bell *bell = c->lease.bell;
     struct pollfd fds[] = {{.fd = c->watch.fd, .events = POLLIN},
-                           {.fd = bell->fd, .events = POLLIN}};
+                           {.fd = bell->fd, .events = POLLIN},
+                           {.fd = w->fd, .events = POLLIN}};
 
-    if (home_may_sleep_at(home, bell) && poll(fds, ARRAY_SIZE(fds), -1) < 0)
-        fds[0].revents = fds[1].revents = 0;
-    home_awake(home);
+    if (home_may_sleep_at(w->home, bell) && poll(fds, ARRAY_SIZE(fds), -1) < 0)
+        fds[0].revents = fds[1].revents = fds[2].revents = 0;
+    home_awake(w->home);
     if (fds[1].revents)
         bell_silence(bell);
-    return !fds[0].revents || receive(c, channel);
+    w->has_come = fds[2].revents;
+    return !fds[0].revents || receive(c, w->channel);
 }
 
 /* False: somebody else receives. */
-static bool receive_here(struct wire *c, struct home *home, uint32_t channel)
+static bool receive_here(struct wire *c, struct waiter *w)
 {
     struct lease *l = &c->lease;
     bool is_ours;
 
     if (atomic_load(&c->has_failed) || !pass(c, BY_NOBODY, BY_WAITER))
         return false;
-    is_ours = sleep_and_receive(c, home, channel);
+    is_ours = sleep_and_receive(c, w);
     atomic_fetch_add(&l->uses, 1);
     atomic_store(&l->receiver, is_ours ? BY_NOBODY : BY_LOOP);
     /* Who began to wait meanwhile has found it taken, and sleeps. */
     if (!is_ours || (atomic_load(&l->waiters) > 1 && pass(c, BY_NOBODY, BY_LOOP)))
         tell_loop(c);
-    home_drain(home);
+    home_drain(w->home);
     return true;
 }
 
-static void wait_here(struct wire *c, struct home *home, const bool *done, uint32_t channel)
+static void wait_here(struct wire *c, struct waiter *w, const bool *done)
 {
     if (atomic_fetch_add(&c->lease.waiters, 1) != 0)
         atomic_store(&c->lease.alone, 0);
-    while (!*done) {
-        if (receive_here(c, home, channel))
+    while (!*done && !w->has_come) {
+        if (receive_here(c, w))
             continue;
-        atomic_store(&c->lease.sleeper, home);
-        home_sleep(home);
+        atomic_store(&c->lease.sleeper, w->home);
+        w->has_come = home_sleep(w->home, w->fd);
     }
     atomic_fetch_sub(&c->lease.waiters, 1);
     atomic_fetch_add(&c->lease.alone, 1);
 }
 
-static void wait_for_answer(struct home *home, const bool *done)
+static bool wait_for_answer(struct home *home, const bool *done, int fd)
 {
-    uint32_t channel = expected.channel;
-    struct wire *c = channel_wire(expected.peer, channel);
+    struct waiter w = {.home = home, .channel = expected.channel, .fd = fd};
+    struct wire *c = channel_wire(expected.peer, w.channel);
 
     if (!c)
-        return;
-    wait_here(c, home, done, channel);
+        return false;
+    wait_here(c, &w, done);
     wire_put(c);
+    return w.has_come;
 }
 
 void lease_expect(struct peer *peer, uint32_t channel)

@@ -68,6 +68,37 @@ static void test_what_is_under_way_is_waited_for(void)
     tear_down();
 }
 
+static void test_the_wait_ends_when_more_is_asked(void)
+{
+    struct request *r;
+    int ends[2];
+
+    set_up();
+    CHECK_EQ(pipe(ends), 0);
+    atomic_store(&ram->is_async, true);
+    for (unsigned i = 0; i < 200; i++) {
+        ram->bytes[i] = (uint8_t)(i + 1);
+        r = request_of(SLUICE_OP_READ, 0);
+        if (request_begin(r) == IO_PENDING)
+            CHECK_EQ(request_wait_watching(r, ends[0]), IO_DONE);
+        CHECK_EQ(request_error(r), 0);
+        CHECK(!engine_home_must_not_block());
+        request_free(r);
+        CHECK_EQ(data[i], i + 1);
+    }
+    atomic_store(&ram->is_stuck, true);
+    r = request_of(SLUICE_OP_READ, 0);
+    CHECK_EQ(request_begin(r), IO_PENDING);
+    CHECK_EQ(write(ends[1], "", 1), 1);
+    CHECK_EQ(request_wait_watching(r, ends[0]), IO_PENDING);
+    ram_release(ram);
+    CHECK_EQ(request_wait(r), 0);
+    request_free(r);
+    close(ends[0]);
+    close(ends[1]);
+    tear_down();
+}
+
 static void test_errors_are_told_by_either_step(void)
 {
     struct request *r;
@@ -114,6 +145,7 @@ int main(void)
 {
     RUN(test_what_has_ended_at_once_is_not_waited_for);
     RUN(test_what_is_under_way_is_waited_for);
+    RUN(test_the_wait_ends_when_more_is_asked);
     RUN(test_errors_are_told_by_either_step);
     RUN(test_who_ends_before_waiting_waits_at_its_end);
     return unit_result();

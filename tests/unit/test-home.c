@@ -101,7 +101,15 @@ struct volley {
     struct task to_b, to_a;
     unsigned rounds;
     bool a_done, b_done;
+    int watched; /* nothing comes from it; -1: none */
 };
+
+static void wait_in_volley(const struct volley *v, struct home *home, const bool *done)
+{
+    while (v->watched >= 0 && !*done)
+        home_wait_watching(home, done, v->watched);
+    home_wait(home, done);
+}
 
 static void hit_back(struct task *task)
 {
@@ -128,7 +136,7 @@ static void *be_b(void *arg)
 
     v->b = home_current();
     atomic_store(&v->ready, 1);
-    home_wait(v->b, &v->b_done);
+    wait_in_volley(v, v->b, &v->b_done);
     return NULL;
 }
 
@@ -144,22 +152,76 @@ static void *be_a(void *arg)
     while (!atomic_load(&v->ready))
         sched_yield();
     home_post(v->a, &v->to_a);
-    home_wait(v->a, &v->a_done);
+    wait_in_volley(v, v->a, &v->a_done);
     pthread_join(partner, NULL);
     return NULL;
 }
 
 static void test_no_wakeup_is_lost_in_a_volley(void)
 {
-    static struct volley volleys[3];
-    pthread_t threads[3];
+    static struct volley volleys[4];
+    pthread_t threads[4];
+    int ends[2];
 
-    for (int i = 0; i < 3; i++)
+    CHECK_EQ(pipe(ends), 0);
+    for (int i = 0; i < 4; i++) {
+        volleys[i].watched = i < 2 ? -1 : ends[0];
         pthread_create(&threads[i], NULL, be_a, &volleys[i]);
-    for (int i = 0; i < 3; i++) {
+    }
+    for (int i = 0; i < 4; i++) {
         pthread_join(threads[i], NULL);
         CHECK_EQ(volleys[i].rounds, ROUNDS);
     }
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* --- what else may end a wait ------------------------------------------------------------- */
+
+struct late {
+    struct task task;
+    bool is_done;
+};
+
+static void be_done(struct task *task)
+{
+    CONTAINER_OF(task, struct late, task)->is_done = true;
+}
+
+static void test_a_wait_ends_with_what_is_watched(void)
+{
+    struct home *home = home_current();
+    struct late late = {.task.run = be_done};
+    int ends[2];
+
+    CHECK_EQ(pipe(ends), 0);
+    CHECK_EQ(write(ends[1], "", 1), 1);
+    home_wait_watching(home, &late.is_done, ends[0]);
+    CHECK(!late.is_done);
+    home_post(home, &late.task);
+    home_wait_watching(home, &late.is_done, ends[0]);
+    CHECK(late.is_done);
+    late.is_done = false;
+    CHECK_EQ(read(ends[0], &(char){0}, 1), 1);
+    close(ends[1]); /* hung up */
+    home_wait_watching(home, &late.is_done, ends[0]);
+    CHECK(!late.is_done);
+    close(ends[0]);
+}
+
+static void test_what_may_block_is_not_begun_while_watching(void)
+{
+    struct home *home = home_current();
+    struct late late = {.task.run = be_done};
+    int ends[2];
+
+    CHECK_EQ(pipe(ends), 0);
+    home_run_later(home, &late.task);
+    home_wait_watching(home, &late.is_done, ends[0]);
+    CHECK(!late.is_done);
+    home_wait(home, &late.is_done);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 /* --- the end of a home ------------------------------------------------------------------- */
@@ -268,6 +330,8 @@ int main(void)
     RUN(test_tasks_of_a_poster_run_in_order);
     RUN(test_nothing_recurses);
     RUN(test_no_wakeup_is_lost_in_a_volley);
+    RUN(test_a_wait_ends_with_what_is_watched);
+    RUN(test_what_may_block_is_not_begun_while_watching);
     RUN(test_a_home_may_end_right_after_its_last_task);
     RUN(test_what_was_posted_runs_before_the_home_ends);
     return unit_result();

@@ -108,6 +108,35 @@ static void ask_until_leased(struct asker *a)
     CHECK(a->told_here > told);
 }
 
+/* Who waits for either: no answer is lost, whatever comes first. */
+static void test_who_waits_may_watch_something_else(void)
+{
+    struct pair p = pair_open(1, 0);
+    struct asker a;
+    int ends[2];
+    char byte;
+
+    CHECK_EQ(pipe(ends), 0);
+    asker_open(&a, &p, "d:disk");
+    for (unsigned i = 0; i < 400; i++) {
+        bool comes_at_once = i % 3 == 0;
+
+        if (comes_at_once)
+            CHECK_EQ(write(ends[1], "", 1), 1);
+        CHECK(begin_to_ask(&a));
+        home_wait_watching(a.home, &a.is_done, ends[0]);
+        CHECK(a.is_done || comes_at_once);
+        home_wait_helping(a.home, &a.is_done);
+        if (comes_at_once)
+            CHECK_EQ(read(ends[0], &byte, 1), 1);
+    }
+    WAIT_FOR(a.ear.messages == a.sent);
+    asker_close(&a);
+    pair_close(&p);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void test_who_waits_alone_is_told_in_its_own_thread(void)
 {
     struct pair p = pair_open(1, 0);
@@ -334,6 +363,7 @@ int main(void)
 {
     fixture_begin();
     RUN(test_who_waits_alone_is_told_in_its_own_thread);
+    RUN(test_who_waits_may_watch_something_else);
     RUN(test_other_channels_are_told_in_their_loop);
     RUN(test_many_who_wait_are_all_answered);
     RUN(test_certificates_and_keys_are_renewed_under_who_waits);
