@@ -16,6 +16,7 @@
  */
 #include "stream.h"
 
+#include "io/io.h"
 #include "sender.h"
 
 #include <endian.h>
@@ -36,6 +37,8 @@
 #define REPLIES_MAX 8 /* that leave together: the first waits for the last */
 /* A client that reads makes room sooner; waiting for it is cheaper than a copy and a thread. */
 #define PATIENCE_MS 5
+/* The next request of a client that sends one at a time, and what a write brings, come soon. */
+#define LOOK_NS 50000u
 
 /* NBD protocol, "Request message"; all numbers big-endian. */
 struct nbd_request {
@@ -63,6 +66,8 @@ struct stream {
     size_t at, end;      /* what of it has not been asked for yet */
     bool is_bulk;        /* the last request brings more data than is worth a copy */
     size_t payload_left; /* of the write that nbdkit reads */
+    bool is_soon;        /* the last request came alone and was answered by who reads */
+    struct looking looking;
 
     _Atomic(void *) owner; /* who takes its requests; NULL: nobody */
     _Atomic uint8_t reply_form[TYPES];
@@ -122,6 +127,7 @@ static struct stream *make(int fd)
     s->fd = fd;
     s->serial = atomic_fetch_add(&last_serial, 1) + 1;
     sender_init(&s->sender, fd);
+    looking_init(&s->looking, LOOK_NS);
     return s;
 }
 
@@ -189,10 +195,46 @@ static size_t take_ahead(struct stream *s, void *buffer, size_t bytes)
     return count;
 }
 
+static ssize_t look(struct stream *s, struct iovec *part, unsigned parts)
+{
+    struct msghdr message = {.msg_iov = part, .msg_iovlen = parts};
+    uint64_t began = clock_now_ns(), took;
+    ssize_t count;
+
+    do {
+        count = recvmsg(s->fd, &message, MSG_DONTWAIT);
+        took = clock_now_ns() - began;
+    } while (count < 0 && errno == EAGAIN && took < LOOK_NS);
+    looking_has_looked(&s->looking, took, count >= 0);
+    return count;
+}
+
+static ssize_t sleep_and_read(struct stream *s, struct iovec *part, unsigned parts)
+{
+    uint64_t began = clock_now_ns();
+    ssize_t count = readv(s->fd, part, (int)parts);
+
+    looking_has_slept(&s->looking, clock_now_ns() - began);
+    return count;
+}
+
+/* What comes soon is looked for first. */
+static ssize_t receive(struct stream *s, struct iovec *part, unsigned parts)
+{
+    if (looking_may(&s->looking)) {
+        ssize_t count = look(s, part, parts);
+
+        if (count >= 0 || errno != EAGAIN)
+            return count;
+    }
+    return sleep_and_read(s, part, parts);
+}
+
 static ssize_t read_more(struct stream *s, void *buffer, size_t bytes)
 {
     struct iovec part[] = {{buffer, bytes}, {s->ahead, STREAM_AHEAD_BYTES}};
-    ssize_t count = readv(s->fd, part, s->is_bulk ? 1 : 2);
+    unsigned parts = s->is_bulk ? 1 : 2;
+    ssize_t count = s->is_soon ? receive(s, part, parts) : readv(s->fd, part, (int)parts);
 
     s->at = 0;
     s->end = count > (ssize_t)bytes ? (size_t)count - bytes : 0;
@@ -303,7 +345,7 @@ const char *stream_payload(struct stream *s, size_t bytes)
         memmove(s->ahead, s->ahead + s->at, s->end - s->at);
         s->end -= s->at;
         s->at = 0;
-        count = read(s->fd, s->ahead + s->end, STREAM_AHEAD_BYTES - s->end);
+        count = receive(s, &(struct iovec){s->ahead + s->end, STREAM_AHEAD_BYTES - s->end}, 1);
         if (count < 0 && errno == EINTR)
             continue;
         if (count <= 0)
@@ -339,6 +381,7 @@ void stream_send_replies(struct stream *s)
 {
     unsigned count = s->reply_count;
 
+    s->is_soon = count == 1;
     if (count == 0)
         return;
     s->reply_count = 0;

@@ -114,6 +114,19 @@ void home_awake(struct home *home);
 /* As far as another thread can know. */
 bool home_is_asleep(struct home *home);
 
+/* --- looking -------------------------------------------------------------------------------- */
+
+/* Of one thread that waits at one place; 0 as patience: it never looks. */
+struct looking {
+    uint64_t patience_ns;
+    unsigned hopes, hopes_to_look_at;
+};
+void looking_init(struct looking *l, uint64_t patience_ns);
+/* True: now look for `patience_ns` at most, and tell how that was; false: sleep, and tell. */
+bool looking_may(const struct looking *l);
+void looking_has_looked(struct looking *l, uint64_t took_ns, bool has_come);
+void looking_has_slept(struct looking *l, uint64_t took_ns);
+
 /* --- loops ---------------------------------------------------------------------------------- */
 
 struct loop;

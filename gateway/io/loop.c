@@ -32,8 +32,7 @@ struct loop {
     struct task stop_task;
     bool must_stop; /* only by stop_task, so in the loop */
     bool has_pwait2;
-    uint64_t patience_ns;             /* 0: never looks before it sleeps */
-    unsigned hopes, hopes_to_look_at; /* short waits in a row, and how many it takes */
+    struct looking looking;
     struct timer *timers;
     struct ring *ring;
     struct epoll_event batch[EVENTS_PER_TURN];
@@ -127,53 +126,25 @@ static uint64_t ns_to_next_timer(const struct loop *loop)
 
 /* --- patience ----------------------------------------------------------------------------- */
 
-/*
- * After some short waits in a row the next will be short too, and looking for what comes is cheaper
- * than to sleep: a processor that has gone idle takes long to wake, on a virtual machine tens of
- * microseconds, and who sends pays for it as well.  To look in vain, or to lose the processor
- * meanwhile, says that somebody else needs it, maybe the sender: so each time doubles what it
- * takes.
- */
-#define HOPES_FEWEST 4u
-#define HOPES_MOST 4096u
-
-static void note_wait(struct loop *loop, uint64_t began_ns)
-{
-    bool was_short = clock_now_ns() - began_ns < 2 * loop->patience_ns;
-
-    loop->hopes = was_short ? MIN(loop->hopes + 1, HOPES_MOST) : 0;
-}
-
-static void note_look(struct loop *loop, bool in_vain)
-{
-    unsigned hopes = loop->hopes_to_look_at;
-
-    if (in_vain)
-        loop->hopes = 0;
-    loop->hopes_to_look_at = in_vain ? MIN(2 * hopes, HOPES_MOST) : MAX(hopes / 2, HOPES_FEWEST);
-}
-
 /* Until a timer is due in `ns`.  True: there is something to do; *count events are in the batch. */
 static bool look(struct loop *loop, uint64_t ns, int *count)
 {
     uint64_t began = clock_now_ns(), took = 0;
     bool has_come = false;
 
-    while (!has_come && took < loop->patience_ns) {
+    while (!has_come && took < loop->looking.patience_ns) {
         *count = epoll_wait(loop->epoll_fd, loop->batch, EVENTS_PER_TURN, 0);
         took = clock_now_ns() - began;
         has_come = *count > 0 || took >= ns ||
                    atomic_load_explicit(&loop->home->inbox, memory_order_relaxed);
     }
-    note_look(loop, took >= 2 * loop->patience_ns || !has_come);
+    looking_has_looked(&loop->looking, took, has_come);
     return has_come;
 }
 
 void loop_set_patience(struct loop *loop, uint64_t ns)
 {
-    loop->patience_ns = ns;
-    loop->hopes = 0;
-    loop->hopes_to_look_at = HOPES_FEWEST;
+    looking_init(&loop->looking, ns);
 }
 
 /* --- turns -------------------------------------------------------------------------------- */
@@ -201,22 +172,23 @@ static int wait_in_ns(struct loop *loop, uint64_t ns)
 
 static int sleep_for_events(struct loop *loop, uint64_t ns)
 {
-    uint64_t began = loop->patience_ns ? clock_now_ns() : 0;
+    bool may_look = loop->looking.patience_ns > 0; /* another time */
+    uint64_t began = may_look ? clock_now_ns() : 0;
     int count;
 
     if (!home_may_sleep(loop->home))
         ns = 0;
     count = loop->has_pwait2 && ns ? wait_in_ns(loop, ns) : wait_in_ms(loop, ns);
     home_awake(loop->home);
-    if (loop->patience_ns)
-        note_wait(loop, began);
+    if (may_look)
+        looking_has_slept(&loop->looking, clock_now_ns() - began);
     return count;
 }
 
 static void wait_for_events(struct loop *loop, bool has_work)
 {
     uint64_t ns = has_work ? 0 : ns_to_next_timer(loop);
-    bool may_look = ns > 0 && loop->patience_ns && loop->hopes >= loop->hopes_to_look_at;
+    bool may_look = ns > 0 && looking_may(&loop->looking);
     int count = 0;
 
     if (ns == 0)
