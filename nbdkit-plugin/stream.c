@@ -198,12 +198,12 @@ static size_t take_ahead(struct stream *s, void *buffer, size_t bytes)
 static ssize_t look(struct stream *s, struct iovec *part, unsigned parts)
 {
     struct msghdr message = {.msg_iov = part, .msg_iovlen = parts};
-    uint64_t began = clock_now_ns(), took;
+    uint64_t began = clock_ticks(), took;
     ssize_t count;
 
     do {
         count = recvmsg(s->fd, &message, MSG_DONTWAIT);
-        took = clock_now_ns() - began;
+        took = clock_ticks_to_ns(clock_ticks() - began);
     } while (count < 0 && errno == EAGAIN && took < LOOK_NS);
     looking_has_looked(&s->looking, took, count >= 0);
     return count;
@@ -211,10 +211,10 @@ static ssize_t look(struct stream *s, struct iovec *part, unsigned parts)
 
 static ssize_t sleep_and_read(struct stream *s, struct iovec *part, unsigned parts)
 {
-    uint64_t began = clock_now_ns();
+    uint64_t began = clock_ticks();
     ssize_t count = readv(s->fd, part, (int)parts);
 
-    looking_has_slept(&s->looking, clock_now_ns() - began);
+    looking_has_slept(&s->looking, clock_ticks_to_ns(clock_ticks() - began));
     return count;
 }
 

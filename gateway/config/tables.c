@@ -158,8 +158,9 @@ static const struct config_table tier_table = {
 
 static const struct config_key limits_keys[] = {
     ROW("nbd_in_flight", SLUICE_TYPE_INTEGER, 0, 1, 1024, "32", NULL,
-        "Requests one NBD connection may have in flight: its worker threads.", gateway_config,
-        limits.nbd_in_flight, PLAN_RESTART),
+        "Requests one NBD connection may have in flight with its worker threads, and small ones "
+        "beside.",
+        gateway_config, limits.nbd_in_flight, PLAN_RESTART),
     ROW("deadline", SLUICE_TYPE_DURATION, 0, 0, DAY, "20s", NULL,
         "A request older than that is a stall; 0s: never. Disks may have their own.",
         gateway_config, limits.deadline_ns, PLAN_KIND_COUNT), /* shows in each disk */
