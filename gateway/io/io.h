@@ -89,7 +89,8 @@ void home_drain(struct home *home);
 void home_wait(struct home *home, const bool *done);
 /* The same, but where home->help is set, that does the waiting as far as it can, and may do more
  * meanwhile than sleep: who hands something to another thread leaves it there when it knows how to
- * wait for what comes of it.  Whoever begins anew clears it before.  True: `fd` can be read. */
+ * wait for what comes of it.  Whoever begins anew clears it before.  It returns when *done, when
+ * `fd` (-1: none) can be read, which is true, or when it knows no more to do. */
 void home_wait_helping(struct home *home, const bool *done);
 /* The same, but only until `fd` can be read or is hung up, and not at all where work is left that
  * may block; home_wait_helping() may follow. */
