@@ -37,8 +37,6 @@
 #define REPLIES_MAX 8 /* that leave together: the first waits for the last */
 /* A client that reads makes room sooner; waiting for it is cheaper than a copy and a thread. */
 #define PATIENCE_MS 5
-/* The next request of a client that sends one at a time, and what a write brings, come soon. */
-#define LOOK_NS 50000u
 
 /* NBD protocol, "Request message"; all numbers big-endian. */
 struct nbd_request {
@@ -127,7 +125,7 @@ static struct stream *make(int fd)
     s->fd = fd;
     s->serial = atomic_fetch_add(&last_serial, 1) + 1;
     sender_init(&s->sender, fd);
-    looking_init(&s->looking, LOOK_NS);
+    looking_init(&s->looking, LOOKING_NS);
     return s;
 }
 
@@ -204,7 +202,7 @@ static ssize_t look(struct stream *s, struct iovec *part, unsigned parts)
     do {
         count = recvmsg(s->fd, &message, MSG_DONTWAIT);
         took = clock_ticks_to_ns(clock_ticks() - began);
-    } while (count < 0 && errno == EAGAIN && took < LOOK_NS);
+    } while (count < 0 && errno == EAGAIN && took < s->looking.patience_ns);
     looking_has_looked(&s->looking, took, count >= 0);
     return count;
 }
@@ -218,7 +216,8 @@ static ssize_t sleep_and_read(struct stream *s, struct iovec *part, unsigned par
     return count;
 }
 
-/* What comes soon is looked for first. */
+/* What comes soon is looked for first: the next request of a client that sends one at a time, and
+ * what a write brings. */
 static ssize_t receive(struct stream *s, struct iovec *part, unsigned parts)
 {
     if (looking_may(&s->looking)) {

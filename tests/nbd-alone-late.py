@@ -24,14 +24,10 @@ def send(client, kind, cookie, offset):
 
 def receive(client, reads):
     """The cookie that was answered, and the data."""
-    got = b""
-    while True:
-        cookie, error, data, is_last = nbd.receive_chunk(client, reads)
-        got += data
-        if error:
-            sys.exit(f"request {cookie}: error {error}")
-        if is_last:
-            return cookie, got
+    cookie, error, data = nbd.receive_answer(client, reads)
+    if error:
+        sys.exit(f"request {cookie}: error {error}")
+    return cookie, data
 
 
 def until_read(client):
@@ -53,14 +49,8 @@ def alone(client, turns):
             sys.exit(f"block {cookie} was read wrong")
 
 
-def connect(where, export):
-    client = nbd.connect(where)
-    nbd.negotiate(client, export, True)
-    return client
-
-
 def count_sleeps(where, export, pid):
-    client = connect(where, export)
+    client = nbd.attach(where, export, True)
     alone(client, 20)
     before = nbd.sleeps(pid)
     alone(client, TURNS)
@@ -72,7 +62,7 @@ def count_sleeps(where, export, pid):
 
 
 def come_between(where, export):
-    client = connect(where, export)
+    client = nbd.attach(where, export, True)
     alone(client, 5)
     send(client, nbd.CMD_WRITE, 100, 0)
     until_read(client)

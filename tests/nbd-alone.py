@@ -22,14 +22,10 @@ def ask(client, kind, offset, length, data=b"", flags=0):
     """(error, data)"""
     cookie = random.getrandbits(64)
     client.sendall(nbd.request(kind, cookie, offset, length, data, flags))
-    got = b""
-    while True:
-        answered, error, more, is_last = nbd.receive_chunk(client, {cookie: length} if kind == nbd.CMD_READ else {})
-        got += more
-        if answered != cookie:
-            sys.exit("an answer to another question")
-        if is_last:
-            return error, got
+    answered, error, got = nbd.receive_answer(client, {cookie: length} if kind == nbd.CMD_READ else {})
+    if answered != cookie:
+        sys.exit("an answer to another question")
+    return error, got
 
 
 def must(client, what, *question, flags=0):
@@ -71,8 +67,7 @@ def be_refused(client, disk):
 
 
 def write_what_may_not_be(where, export):
-    client = nbd.connect(where)
-    nbd.negotiate(client, export, False)
+    client = nbd.attach(where, export, False)
     for _ in range(3):
         must(client, (0, bytes(512)), nbd.CMD_READ, 0, 512)
         must_refuse(client, EPERM, nbd.CMD_WRITE, 0, 512, nbd.request(nbd.CMD_READ, 1, 0, 512) + bytes(484))
@@ -82,8 +77,7 @@ def write_what_may_not_be(where, export):
 def main(where, export, read_only, size, pid):
     disk = bytearray(size)
     for structured in (False, True):
-        client = nbd.connect(where)
-        nbd.negotiate(client, export, structured)
+        client = nbd.attach(where, export, structured)
         read_and_write(client, disk, 200)  # in memory now
         before = nbd.sleeps(pid)
         read_and_write(client, disk, TURNS, (512, BLOCK))

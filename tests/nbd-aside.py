@@ -33,14 +33,8 @@ def burst(client, disk, kind, number):
     return list(errors.values())
 
 
-def connect(where, export, structured):
-    client = nbd.connect(where)
-    nbd.negotiate(client, export, structured)
-    return client
-
-
 def count_sleeps(where, export, size, pid, rounds=50):
-    client, disk = connect(where, export, True), bytearray(size)
+    client, disk = nbd.attach(where, export, True), bytearray(size)
     for number in range(5):
         for kind in (nbd.CMD_WRITE, nbd.CMD_READ):
             burst(client, disk, kind, number)
@@ -57,7 +51,7 @@ def count_sleeps(where, export, size, pid, rounds=50):
 
 def see_errors(where, export, size, structured):
     for kind in (nbd.CMD_READ, nbd.CMD_WRITE):
-        client, disk = connect(where, f"{export}-{kind}", structured), bytearray(size)
+        client, disk = nbd.attach(where, f"{export}-{kind}", structured), bytearray(size)
         for number in range(8):
             wanted = [EIO] * BURST if 2 <= number < 4 else []
             errors = burst(client, disk, kind, number)

@@ -84,8 +84,7 @@ def main(where, export, size, bursts, seed):
     client = None
     for number in range(bursts):
         if client is None:
-            client = nbd.connect(where)
-            nbd.negotiate(client, export, chance.random() < 0.5)
+            client = nbd.attach(where, export, chance.random() < 0.5)
         if seed == "count":
             run_burst(client, make_small_writes(disk), lambda stream: [stream])
             continue

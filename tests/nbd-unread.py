@@ -38,8 +38,7 @@ def must_be_answered(client, requests):
 
 def connect(where, export, disk):
     """A client that was answered some requests: the server knows by then how."""
-    client = nbd.connect(where)
-    nbd.negotiate(client, export, True)
+    client = nbd.attach(where, export, True)
     for _ in range(3):
         for one in ((nbd.request(nbd.CMD_WRITE, 0, 0, 512, disk[:512]), 0, None),
                     (nbd.request(nbd.CMD_READ, 0, 0, 512), 0, disk[:512])):

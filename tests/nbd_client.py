@@ -56,6 +56,12 @@ def negotiate(client, export, structured):
     option(client, OPT_GO, struct.pack(">I", len(export)) + export.encode() + struct.pack(">H", 0))
 
 
+def attach(where, export, structured):
+    client = connect(where)
+    negotiate(client, export, structured)
+    return client
+
+
 def request(kind, cookie, offset, length, data=b"", flags=0):
     return struct.pack(">IHHQQI", REQUEST_MAGIC, flags, kind, cookie, offset, length) + data
 
@@ -73,6 +79,17 @@ def receive_chunk(client, reads):
     error = struct.unpack(">I", body[:4])[0] if kind & 0x8000 else 0
     data = body[8:] if kind == CHUNK_DATA else bytes(struct.unpack(">I", body[8:])[0]) if kind == CHUNK_HOLE else b""
     return cookie, error, data, bool(flags & CHUNK_DONE)
+
+
+def receive_answer(client, reads):
+    """All of one answer while no other comes: (cookie, error, data)."""
+    cookie, error, data, is_last = receive_chunk(client, reads)
+    while not is_last:
+        again, another, more, is_last = receive_chunk(client, reads)
+        if again != cookie:
+            sys.exit(f"an answer to request {again} within that to {cookie}")
+        error, data = error or another, data + more
+    return cookie, error, data
 
 
 def take_answers(client, burst, errors=None):

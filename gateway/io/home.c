@@ -210,13 +210,6 @@ bool home_may_sleep(struct home *home)
     return atomic_load(&home->inbox) == NULL;
 }
 
-bool home_may_sleep_at(struct home *home, const struct bell *bell)
-{
-    atomic_store(&home->bell_fd, bell->fd);
-    atomic_store(&home->sleeping, SLEEPS_AT_BELL);
-    return atomic_load(&home->inbox) == NULL;
-}
-
 bool home_is_asleep(struct home *home)
 {
     return atomic_load(&home->sleeping);
@@ -287,20 +280,50 @@ void home_drain(struct home *home)
         ;
 }
 
+/* True: the worker may sleep at its bell now; false: there is work. */
+static bool may_sleep_at(struct home *home, const struct bell *bell)
+{
+    atomic_store(&home->bell_fd, bell->fd);
+    atomic_store(&home->sleeping, SLEEPS_AT_BELL);
+    return atomic_load(&home->inbox) == NULL;
+}
+
+static void silence(const struct bell *bell)
+{
+    uint64_t count;
+
+    while (read(bell->fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+}
+
+void home_poll(struct home *home, const struct bell *bell, struct pollfd *fds, unsigned count)
+{
+    fds[0] = (struct pollfd){.fd = bell->fd, .events = POLLIN};
+    if (may_sleep_at(home, bell) && poll(fds, count, -1) < 0)
+        for (unsigned i = 0; i < count; i++)
+            fds[i].revents = 0;
+    home_awake(home);
+    if (fds[0].revents)
+        silence(bell);
+}
+
 static bool sleep_watching(struct home *home, int fd)
 {
-    struct pollfd fds[] = {{.fd = -1, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    struct pollfd fds[] = {{.fd = -1}, {.fd = fd, .events = POLLIN}};
     struct bell *bell = bell_take();
 
     if (!bell)
         return true;
-    fds[0].fd = bell->fd;
-    if (home_may_sleep_at(home, bell) && poll(fds, ARRAY_SIZE(fds), -1) < 0)
-        fds[0].revents = fds[1].revents = 0;
-    if (fds[0].revents)
-        bell_silence(bell);
+    home_poll(home, bell, fds, ARRAY_SIZE(fds));
     bell_give(bell);
     return fds[1].revents;
+}
+
+static void sleep_at_futex(struct home *home)
+{
+    if (home_may_sleep(home))
+        futex_wait_while_sleeping(home);
+    home_awake(home);
 }
 
 bool home_sleep(struct home *home, int fd)
@@ -309,9 +332,8 @@ bool home_sleep(struct home *home, int fd)
 
     if (fd >= 0)
         has_come = sleep_watching(home, fd);
-    else if (home_may_sleep(home))
-        futex_wait_while_sleeping(home);
-    home_awake(home);
+    else
+        sleep_at_futex(home);
     home_drain(home);
     return has_come;
 }
@@ -383,12 +405,4 @@ void bell_give(struct bell *bell)
 
     bell->next = spare_bells;
     spare_bells = bell;
-}
-
-void bell_silence(const struct bell *bell)
-{
-    uint64_t count;
-
-    while (read(bell->fd, &count, sizeof count) < 0 && errno == EINTR)
-        ;
 }

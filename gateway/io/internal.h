@@ -24,6 +24,7 @@ bool home_drain_some(struct home *home, unsigned budget);
 /* Announces sleep: true if the home may sleep now, false if there is work. Both end with
  * home_awake(). */
 bool home_may_sleep(struct home *home);
+void home_awake(struct home *home);
 
 /* --- timers ------------------------------------------------------------------------ */
 

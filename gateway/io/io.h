@@ -23,6 +23,7 @@
 #include <sys/uio.h>
 
 struct sockaddr_storage;
+struct pollfd;
 
 /* --- tasks and homes ------------------------------------------------------------------------ */
 
@@ -108,15 +109,15 @@ struct bell {
 };
 struct bell *bell_take(void); /* NULL: ENOMEM or no descriptor left */
 void bell_give(struct bell *bell);
-void bell_silence(const struct bell *bell);
-/* True: the worker may sleep at its bell now; false: there is work.  Both end with home_awake(). */
-bool home_may_sleep_at(struct home *home, const struct bell *bell);
-void home_awake(struct home *home);
+/* One sleep at it and at fds[1] to fds[count - 1], unless there is work: revents, zero before, tell
+ * what can be read.  fds[0] becomes the bell's. */
+void home_poll(struct home *home, const struct bell *bell, struct pollfd *fds, unsigned count);
 /* As far as another thread can know. */
 bool home_is_asleep(struct home *home);
 
 /* --- looking -------------------------------------------------------------------------------- */
 
+#define LOOKING_NS 50000u /* about what a client takes for its next request */
 /* Of one thread that waits at one place; 0 as patience: it never looks. */
 struct looking {
     uint64_t patience_ns;

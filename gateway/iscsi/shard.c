@@ -10,7 +10,6 @@
 #include <stdio.h>
 
 #define PAGE_BYTES 4096u
-#define PATIENCE_NS 50000u /* about what an initiator takes for its next command */
 #define POOLED_BYTES_MAX ((size_t)16 << 20)
 
 struct buffer {
@@ -115,7 +114,7 @@ static void start(struct task *task)
 {
     struct shard *s = CONTAINER_OF(task, struct shard, start_task);
 
-    loop_set_patience(s->loop, PATIENCE_NS);
+    loop_set_patience(s->loop, LOOKING_NS);
     s->tick.fire = on_tick;
     loop_timer_set(s->loop, &s->tick, clock_now_ns() + TICK_NS);
 }

@@ -233,18 +233,13 @@ struct waiter {
 /* Until something comes or is posted. */
 static bool sleep_and_receive(struct wire *c, struct waiter *w)
 {
-    struct bell *bell = c->lease.bell;
-    struct pollfd fds[] = {{.fd = c->watch.fd, .events = POLLIN},
-                           {.fd = bell->fd, .events = POLLIN},
+    struct pollfd fds[] = {{.fd = -1}, /* the bell's */
+                           {.fd = c->watch.fd, .events = POLLIN},
                            {.fd = w->fd, .events = POLLIN}};
 
-    if (home_may_sleep_at(w->home, bell) && poll(fds, ARRAY_SIZE(fds), -1) < 0)
-        fds[0].revents = fds[1].revents = fds[2].revents = 0;
-    home_awake(w->home);
-    if (fds[1].revents)
-        bell_silence(bell);
+    home_poll(w->home, c->lease.bell, fds, ARRAY_SIZE(fds));
     w->has_come = fds[2].revents;
-    return !fds[0].revents || receive(c, w->channel);
+    return !fds[1].revents || receive(c, w->channel);
 }
 
 /* False: somebody else receives. */
