@@ -4,7 +4,7 @@
 set -u
 : "${top_srcdir:?}" "${top_builddir:?}"
 dir=$(mktemp -d "${TMPDIR:-/tmp}/sluice-backing.XXXXXX") || exit 99
-plugin=$top_builddir/.libs/nbdkit-forgetful-plugin.so
+plugin=$top_builddir/nbdkit-forgetful-plugin.so
 driver=$top_builddir/tests/backing-driver
 . "$top_srcdir/tests/python.sh"
 

@@ -18,8 +18,8 @@ sock=$work/nbd.sock
 gateway=
 children=
 
-export SLUICE_PLUGIN=${SLUICE_PLUGIN:-$top_builddir/.libs/nbdkit-sluice-plugin.so}
-export SLUICE_FILTER_PATH=${SLUICE_FILTER_PATH:-$top_builddir/.libs:$top_builddir/filters/passthru/.libs:$top_builddir/filters/qos/.libs:$top_builddir/tests/filters/.libs}
+export SLUICE_PLUGIN=${SLUICE_PLUGIN:-$top_builddir/nbdkit-sluice-plugin.so}
+export SLUICE_FILTER_PATH=${SLUICE_FILTER_PATH:-$top_builddir:$top_builddir/tests/filters}
 sluice_program=${SLUICE:-$top_builddir/sluice}
 nbd_load=$top_builddir/tests/tools/nbd-load
 

@@ -175,7 +175,7 @@ promote_all() {
 begin() {
     if [ -n "$power" ]; then
         mkdir -p "$work/power.$1"
-        export LD_PRELOAD="$top_builddir/tests/tools/.libs/power.so" POWER_UNDER="$work/$1" POWER_LOG="$work/power.$1"
+        export LD_PRELOAD="$top_builddir/tests/tools/power.so" POWER_UNDER="$work/$1" POWER_LOG="$work/power.$1"
     fi
     pair_serve "$1"
     unset LD_PRELOAD POWER_UNDER POWER_LOG

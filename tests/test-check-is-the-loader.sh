@@ -6,7 +6,7 @@ set -eu
 filters=$(mktemp -d "${TMPDIR:-/tmp}/fake-filters.XXXXXX")
 trap 'rm -rf "$filters"' EXIT
 for name in passthru guard buffer squeeze crypt replication index cache qos broken; do
-    cp "$top_builddir/.libs/fake-module.so" "$filters/$name.so"
+    cp "$top_builddir/fake-module.so" "$filters/$name.so"
 done
 
 # All but where a filter was found, which the table of cases cannot know.

@@ -11,8 +11,7 @@ trap 'rm -rf "$tmp"' EXIT
 failed=0
 
 # The filters that come with this source; with another filter the schemas are others.
-filters=$(sed -n 's/^filter_LTLIBRARIES *=//p' "$top_builddir/Makefile" | tr ' ' '\n' |
-    sed -n "s|^\\(.*\\)\\.la$|$top_builddir/.libs/\\1.so|p" | sort)
+filters=$(make -s --no-print-directory -C "$top_builddir" print-filters | tr ' ' '\n' | sed "s|^|$top_builddir/|" | sort)
 for kind in gateway disk policy; do
     # shellcheck disable=SC2086 # a list of files
     "$check" --schema $kind --real $filters >"$tmp/$kind.real.json"

@@ -62,8 +62,8 @@ one_symbol "$work/passthru.so"
 
 # And those of the build.
 for built in passthru qos cache replication; do
-    one_symbol "$top_builddir/.libs/$built.so"
+    one_symbol "$top_builddir/$built.so"
 done
-for built in "$top_builddir"/tests/filters/.libs/*.so; do
+for built in "$top_builddir"/tests/filters/*.so; do
     one_symbol "$built"
 done

@@ -18,7 +18,7 @@ secret a.chap "user:secret-of-the-host"
 secret m.chap "gateway:secret-of-the-gateway"
 results=$work/results
 limit=60
-export MENDED=$top_builddir/tests/tools/.libs/mended-conformance.so
+export MENDED=$top_builddir/tests/tools/mended-conformance.so
 
 # lun NAME EXPORT-KEYS [BACKING [LINE...]]
 lun() {
@@ -84,7 +84,7 @@ ipv6() { row ipv6 "iscsi://[::1]:$port6/$prefix:ipv6/0"; }
 # The tool looks every minute whether the erasure is over, and sleeps so soundly meanwhile that its session
 # is lost for want of answers to pings, for ever; here it looks every second.
 erasure() {
-    LD_PRELOAD=$top_builddir/tests/tools/.libs/short-sleep.so \
+    LD_PRELOAD=$top_builddir/tests/tools/short-sleep.so \
         conformance run slow "$results.slow" $limit --only Sanitize.Reset -- -d -S "$(url slow)"
 }
 pids='' groups=''

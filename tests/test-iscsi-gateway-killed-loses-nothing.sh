@@ -4,7 +4,7 @@
 # times amid it: no wrong byte, and what was flushed is in the backing at once.
 . "${top_srcdir:?}/tests/backing-functions.sh"
 need jq
-export SLUICE_PLUGIN=$top_builddir/.libs/nbdkit-sluice-plugin.so SLUICE_FILTER_PATH=$top_builddir/.libs
+export SLUICE_PLUGIN=$top_builddir/nbdkit-sluice-plugin.so SLUICE_FILTER_PATH=$top_builddir
 portal=127.0.0.1:$(free_port)
 mkdir -p "$dir/etc/disks.d"
 cat >"$dir/etc/gateway.yaml" <<END

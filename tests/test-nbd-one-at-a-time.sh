@@ -40,7 +40,7 @@ stop TERM
 # A filter of nbdkit in front sees every request.
 truncate -s 8M "$work/front.raw"
 nbdkit --foreground --pidfile="$work/front.pid" --unix="$work/front.sock" --filter=log \
-    "$top_builddir/.libs/nbdkit-sluice-plugin.so" disk="{ size: 8MiB, backing: { file: $work/front.raw } }" \
+    "$top_builddir/nbdkit-sluice-plugin.so" disk="{ size: 8MiB, backing: { file: $work/front.raw } }" \
     logfile="$work/requests" >"$work/front.log" 2>&1 &
 children="$children $!" turns=
 is_there() { [ -s "$work/front.pid" ]; }

@@ -33,7 +33,7 @@ disk_file five "$(five)"
 guest_kernel
 built=$(cd "$top_builddir" && pwd)
 guest_archive "$work/archive" program:nbdkit "program:$built/sluice" "program:$built/tests/tools/nbd-iops" \
-    "program:$SLUICE_PLUGIN" "program:$built/.libs/passthru.so" \
+    "program:$SLUICE_PLUGIN" "program:$built/passthru.so" \
     "file:$work/gateway.yaml:etc/sluice/gateway.yaml" "file:$work/none.yaml:etc/sluice/disks.d/none.yaml" \
     "file:$work/five.yaml:etc/sluice/disks.d/five.yaml"
 guest_accel=tcg,thread=single guest_boot "$work/archive" -icount shift=0,sleep=off -smp 1 -cpu max,-erms,-fsrm
@@ -41,7 +41,7 @@ guest 120 "ip link set lo up; for d in none five; do head -c 16777216 /dev/urand
     guest_fail "the guest has no disks"
 iops=$built/tests/tools/nbd-iops
 nbd='nbd+unix:///%s?socket=/tmp/nbd.sock'
-guest_start "SLUICE_PLUGIN=$SLUICE_PLUGIN SLUICE_FILTER_PATH=$built/.libs $built/sluice serve --config /etc/sluice >/tmp/log 2>&1 &"
+guest_start "SLUICE_PLUGIN=$SLUICE_PLUGIN SLUICE_FILTER_PATH=$built $built/sluice serve --config /etc/sluice >/tmp/log 2>&1 &"
 answers() {
     guest 120 "$iops --rounds 1 --requests 1 none='${nbd/\%s/none}' 2>&1" >"$work/answer"
 }

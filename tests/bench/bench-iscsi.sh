@@ -11,7 +11,7 @@
 . "$top_srcdir/tests/tgt-functions.sh"
 need iscsi-perf
 need jq
-export SLUICE_PLUGIN=$top_builddir/.libs/nbdkit-sluice-plugin.so SLUICE_FILTER_PATH=$top_builddir/.libs
+export SLUICE_PLUGIN=$top_builddir/nbdkit-sluice-plugin.so SLUICE_FILTER_PATH=$top_builddir
 pairs=${PAIRS:-9}
 seconds=${SECONDS_EACH:-0.5}
 sessions=${SESSIONS:-100}

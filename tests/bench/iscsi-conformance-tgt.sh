@@ -8,7 +8,7 @@
 . "${top_srcdir:?}/tests/backing-functions.sh"
 . "$top_srcdir/tests/tgt-functions.sh"
 need iscsi-test-cu
-export MENDED=$top_builddir/tests/tools/.libs/mended-conformance.so
+export MENDED=$top_builddir/tests/tools/mended-conformance.so
 conformance() { PYTHONDONTWRITEBYTECODE=1 $python "$top_srcdir/tests/iscsi-conformance.py" "$@"; }
 truncate -s 64M "$dir/lun" "$dir/lun4k" "$dir/lunro"
 start_tgtd

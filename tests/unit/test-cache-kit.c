@@ -19,7 +19,7 @@ static void drive(const char *mode, const char *ssd_size, bool is_ordered)
     struct err e = {0};
     int r;
 
-    snprintf(so, sizeof so, "%s/.libs/cache.so", top ? top : ".");
+    snprintf(so, sizeof so, "%s/cache.so", top ? top : ".");
     snprintf(words[0], sizeof words[0], "mode=%s", mode);
     snprintf(words[1], sizeof words[1], "ram=256KiB");
     snprintf(words[2], sizeof words[2], "ssd.path=%s/%s-%s%s", folder, mode,

@@ -58,13 +58,13 @@ static void must_fail(const char *path, const char *first, const char *second, c
         fprintf(stderr, "%s:\n%s", path, report);
 }
 
-#define TEST_FILTER(name) "tests/filters/.libs/" name ".so"
+#define TEST_FILTER(name) "tests/filters/" name ".so"
 
 static void test_filters_that_are_well_pass(void)
 {
-    must_pass(".libs/passthru.so", NULL, NULL);
-    must_pass(".libs/qos.so", NULL, NULL);
-    must_pass(".libs/qos.so", "iops=20000", "burst=0ms");
+    must_pass("passthru.so", NULL, NULL);
+    must_pass("qos.so", NULL, NULL);
+    must_pass("qos.so", "iops=20000", "burst=0ms");
     must_pass(TEST_FILTER("record"), NULL, NULL);
     must_pass(TEST_FILTER("holder"), NULL, NULL);
 }
@@ -100,7 +100,7 @@ static void test_filters_that_are_not_well_are_found(void)
     must_fail(TEST_FILTER("early"), "op=extents", "answer=complete", "describe nothing");
     must_fail(TEST_FILTER("refuse"), "event=detach", NULL, "FAIL  leaves");
     must_fail(TEST_FILTER("nowhere"), NULL, NULL, "No such file");
-    must_fail(".libs/qos.so", "ipos=5", NULL, "did you mean iops?");
+    must_fail("qos.so", "ipos=5", NULL, "did you mean iops?");
     unsetenv("SLUICE_KIT_LIMIT");
 }
 

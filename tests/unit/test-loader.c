@@ -199,7 +199,7 @@ static void test_filters_are_found_by_name_and_path_and_loaded_once(void)
     f = host_find_filter("passthru", &e);
     CHECK(f && strcmp(f->name, "passthru") == 0);
     CHECK(host_find_filter("passthru", &e) == f);
-    snprintf(path, sizeof path, "%s/../.libs/passthru.so", built);
+    snprintf(path, sizeof path, "%s/tests/../passthru.so", built);
     CHECK(host_find_filter(path, &e) == f);
     CHECK(host_find_filter("qos", &e) != NULL);
     must_not_find("nothing", "filter nothing: there is no nothing.so in /nowhere or the other");
@@ -368,8 +368,8 @@ int main(void)
     const char *build = getenv("top_builddir");
     char command[100];
 
-    snprintf(built, sizeof built, "%s/.libs", build ? build : ".");
-    snprintf(test_filters, sizeof test_filters, "%s/tests/filters/.libs", build ? build : ".");
+    snprintf(built, sizeof built, "%s", build ? build : ".");
+    snprintf(test_filters, sizeof test_filters, "%s/tests/filters", build ? build : ".");
     if (!mkdtemp(folder))
         return 99;
     RUN(test_a_sound_table_is_accepted);

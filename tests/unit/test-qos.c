@@ -417,7 +417,7 @@ int main(void)
     struct err e = {0};
     char path[300];
 
-    snprintf(path, sizeof path, "%s/.libs/qos.so", build ? build : ".");
+    snprintf(path, sizeof path, "%s/qos.so", build ? build : ".");
     qos = host_find_filter(path, &e);
     if (!qos) {
         fprintf(stderr, "%s\n", e.text);
