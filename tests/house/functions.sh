@@ -19,8 +19,8 @@ all_sources() {
 }
 
 sources() {
-    for pattern; do
-        all_sources | while read -r file; do
+    all_sources | while read -r file; do
+        for pattern; do
             # shellcheck disable=SC2254 # the pattern is one
             case $file in $pattern) [ ! -f "$file" ] || echo "$file" ;; esac
         done
