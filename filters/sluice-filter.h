@@ -403,6 +403,8 @@ struct sluice_channel_handlers {
     void (*lost)(void *instance, const char *reason);
     const char *peer; /* a name of gateway.yaml's peers; NULL or "": the only one */
     bool is_group;    /* one channel for the disk's group, opened by one of its instances */
+    void (*caught_up)(void *instance); /* NULL, or: the messages that had come together are all told, so
+                                        * what was put off until the last of them is due; also before lost */
 };
 #define SLUICE_CHANNEL_MESSAGE_MAX ((1u << 20) + (64u << 10)) /* bytes of one message */
 

@@ -26,13 +26,9 @@
 #define UNSYNCED_MAX (16u * FRAME_DATA_MAX) /* behind what is durable: see is_damaged_at */
 #endif
 #define MEMORY_MAX (32u << 20)
+#define KEPT_NS 1000000000ull /* memory that nothing has needed for so long goes back */
 
 _Static_assert(RECORD_BYTES == 40 + FRAME_BYTES, "a record is a head and a frame");
-
-static uint64_t record_bytes(uint64_t payload)
-{
-    return (RECORD_BYTES + payload + 7) & ~7ull;
-}
 
 /* Where a record of this length goes when the journal ends at `head`. */
 static uint64_t place(const struct journal *j, uint64_t head, uint64_t length)
@@ -78,22 +74,31 @@ static void link_entry(struct journal *j, struct entry *e)
         j->uncounted = e;
 }
 
+static struct entry *make_entry(struct replica *r)
+{
+    struct chunk *chunk;
+    struct entry *e = journal_memory_take(&r->journal.entries, sizeof *e, &chunk);
+
+    if (e)
+        *e = (struct entry){.r = r, .own_chunk = chunk};
+    return e;
+}
+
 bool journal_append(struct replica *r, const struct frame *frame, const void *message,
                     size_t length)
 {
     struct journal *j = &r->journal;
-    struct entry *e = calloc(1, sizeof *e);
-    uint64_t bytes = record_bytes(length - FRAME_BYTES);
+    struct entry *e = make_entry(r);
+    uint64_t bytes = journal_record_bytes(length - FRAME_BYTES);
 
     if (!e)
         return false;
     e->length = (uint32_t)(length - FRAME_BYTES);
-    e->record = malloc(bytes);
+    e->record = journal_memory_take(&j->records, bytes, &e->chunk);
     if (!e->record) {
-        free(e);
+        journal_memory_give(&j->entries, e->own_chunk);
         return false;
     }
-    e->r = r;
     e->frame = *frame;
     e->position = UINT64_MAX;
     memcpy(e->record + HEAD_BYTES, message, length);
@@ -103,19 +108,23 @@ bool journal_append(struct replica *r, const struct frame *frame, const void *me
     return true;
 }
 
+static void note_written(struct journal *j, struct entry *e)
+{
+    e->is_journaled = true;
+    if (j->memory > MEMORY_MAX && (e->frame.type == FRAME_WRITE || e->frame.type == FRAME_RECORD))
+        journal_drop_record(j, e); /* read back when its turn comes */
+}
+
+/* The run that begins with this one. */
 static void written(struct replica *r, struct entry *e, int32_t error)
 {
+    struct entry *end = e->run_last->next;
+
     r->journal.writing--;
     if (error)
         link_fall(r, "the journal cannot be written");
-    else
-        e->is_journaled = true;
-    if (e->is_journaled && r->journal.memory > MEMORY_MAX &&
-        (e->frame.type == FRAME_WRITE || e->frame.type == FRAME_RECORD)) {
-        free(e->record); /* read back when its turn comes */
-        e->record = NULL;
-        r->journal.memory -= e->length;
-    }
+    for (; !error && e != end; e = e->next)
+        note_written(&r->journal, e);
 }
 
 static void on_written(struct sluice_file_io *io, int32_t error)
@@ -138,7 +147,7 @@ static bool has_room(const struct journal *j, uint64_t end)
 bool journal_is_full(const struct journal *j)
 {
     const struct entry *e = j->appended;
-    uint64_t length = e ? record_bytes(e->length) : 0;
+    uint64_t length = e ? journal_record_bytes(e->length) : 0;
 
     return e && !has_room(j, place(j, j->head, length) + length);
 }
@@ -155,56 +164,99 @@ static uint64_t written_to(const struct journal *j)
     return !j->uncounted || j->uncounted->position == UINT64_MAX ? j->head : j->uncounted->position;
 }
 
-/* At once, in this thread, when that will not keep it; else by the host's: false if it takes it
- * not. */
-static bool write_entry(struct replica *r, struct entry *e, bool *is_written)
+/* The next one that was appended gets its place.  False: it has to wait. */
+static bool give_place(struct replica *r, struct entry *e)
 {
-    int status = sluice_file_try(r->disk, r->journal.file, &e->file_io);
+    struct journal *j = &r->journal;
+    uint64_t length = journal_record_bytes(e->length), at = place(j, j->head, length);
 
-    if (status == -EAGAIN && sluice_file_submit(r->disk, r->journal.file, &e->file_io) < 0)
+    if (!has_room(j, at + length) || is_far_from_durable(j, at + length))
         return false;
-    r->journal.writing++;
-    if (status != -EAGAIN) {
-        written(r, e, -status);
-        *is_written = true;
-    }
+    e->position = at;
+    e->term = j->term;
+    put_head(e, j->head, j->synced);
+    j->head = at + length;
+    j->appended = e->next;
     return true;
 }
 
-void journal_write(struct replica *r)
+/* It lies behind the other in memory, and will do so in the file. */
+static bool goes_with(const struct journal *j, const struct entry *before, const struct entry *e)
+{
+    uint64_t length = journal_record_bytes(e->length);
+
+    return e->chunk == before->chunk &&
+           e->record == before->record + journal_record_bytes(before->length) &&
+           j->head % j->size != 0 && place(j, j->head, length) == j->head;
+}
+
+/* As many as one call can write, and no more than the longest record: see is_damaged_at.  NULL:
+ * there is nothing, or it has to wait. */
+static struct entry *begin_run(struct replica *r)
+{
+    struct journal *j = &r->journal;
+    struct entry *first = j->appended, *last = first;
+
+    if (!first || j->writing >= WRITING_MAX || r->cut_wanted || r->is_closing ||
+        r->super_saved < j->cut_change || !give_place(r, first))
+        return NULL;
+    while (j->appended && goes_with(j, last, j->appended) &&
+           j->head + journal_record_bytes(j->appended->length) - first->position <=
+               journal_record_bytes(FRAME_DATA_MAX) &&
+           give_place(r, j->appended))
+        last = last->next;
+    first->run_last = last;
+    first->file_io = (struct sluice_file_io){.op = SLUICE_OP_WRITE,
+                                             .offset = first->position % j->size,
+                                             .length = j->head - first->position,
+                                             .data = first->record,
+                                             .done = on_written};
+    j->writing++;
+    return first;
+}
+
+/* At once, in this thread, when that will not keep it; else by the host's.  True: it is written. */
+static bool write_run(struct replica *r, struct entry *e, bool is_apart)
+{
+    int status;
+
+    if (is_apart)
+        replica_unlock(r);
+    status = sluice_file_try(r->disk, r->journal.file, &e->file_io);
+    if (is_apart)
+        replica_lock(r);
+    if (status == -EAGAIN)
+        status = sluice_file_submit(r->disk, r->journal.file, &e->file_io);
+    else if (status >= 0)
+        status = 1;
+    if (status == 0)
+        return false;
+    written(r, e, status < 0 ? -status : 0);
+    return true;
+}
+
+static void write_all(struct replica *r, bool is_apart)
 {
     struct journal *j = &r->journal;
     bool is_written = false;
+    struct entry *e;
 
-    if (r->super_saved < j->cut_change)
-        return;
-    while (j->appended && j->writing < WRITING_MAX && !r->cut_wanted && !r->is_closing) {
-        struct entry *e = j->appended;
-        uint64_t length = record_bytes(e->length), at = place(j, j->head, length), before;
-
-        if (!has_room(j, at + length) || is_far_from_durable(j, at + length))
-            break;
-        e->position = at;
-        e->term = j->term;
-        put_head(e, j->head, j->synced);
-        e->file_io.op = SLUICE_OP_WRITE;
-        e->file_io.offset = at % j->size;
-        e->file_io.length = length;
-        e->file_io.data = e->record;
-        e->file_io.done = on_written;
-        before = j->head;
-        j->head = at + length;
-        j->appended = e->next;
-        if (!write_entry(r, e, &is_written)) {
-            j->head = before;
-            j->appended = e;
-            break;
-        }
-    }
+    while ((e = begin_run(r)))
+        is_written |= write_run(r, e, is_apart);
     if (is_written)
         target_on_journaled(r);
     if (!j->is_syncing && r->link == LINK_TARGET && written_to(j) > j->synced + UNSYNCED_MAX / 2)
         journal_sync(r);
+}
+
+void journal_write(struct replica *r)
+{
+    write_all(r, false);
+}
+
+void journal_write_apart(struct replica *r)
+{
+    write_all(r, true);
 }
 
 /* --- durable
@@ -251,9 +303,10 @@ void journal_sync(struct replica *r)
 
 void journal_drop_record(struct journal *j, struct entry *e)
 {
-    if (e->record)
-        j->memory -= e->length;
-    free(e->record);
+    if (!e->record)
+        return;
+    j->memory -= e->length;
+    journal_memory_give(&j->records, e->chunk);
     e->record = NULL;
 }
 
@@ -264,7 +317,7 @@ static void free_entry(struct journal *j, struct entry *e)
     j->snapshots -= e->frame.type == FRAME_SNAPSHOT;
     if (j->untaken == e)
         j->untaken = NULL; /* what is cut goes with all that is behind it */
-    free(e);
+    journal_memory_give(&j->entries, e->own_chunk);
 }
 
 void journal_forget_applied(struct replica *r)
@@ -279,6 +332,19 @@ void journal_forget_applied(struct replica *r)
             j->last = &j->first;
         free_entry(j, e);
     }
+    if (!j->first)
+        j->empty_ns = sluice_now_ns(r->disk);
+}
+
+void journal_rest(struct replica *r)
+{
+    struct journal *j = &r->journal;
+
+    if (j->first || (!j->records.filling && !j->entries.filling) ||
+        sluice_now_ns(r->disk) - j->empty_ns < KEPT_NS)
+        return;
+    journal_memory_trim(&j->records);
+    journal_memory_trim(&j->entries);
 }
 
 static void begin_term(struct replica *r)
@@ -356,7 +422,7 @@ static bool read_record(struct replica *r, uint64_t position, uint8_t *record, s
      * `offset`. */
     at = record + HEAD_BYTES + 32;
     payload = has_payload(record[HEAD_BYTES + 6]) ? le_get(&at, 8) : 0;
-    if (payload > FRAME_DATA_MAX || room < record_bytes(payload))
+    if (payload > FRAME_DATA_MAX || room < journal_record_bytes(payload))
         return false;
     if (payload &&
         read_at(r, position % j->size + RECORD_BYTES, payload, record + RECORD_BYTES) != 0)
@@ -388,11 +454,10 @@ static bool take_record(struct replica *r, uint64_t *position, uint8_t *record)
             term < j->term || (after != *position && !MUTANT(24)))
             return false;
     }
-    e = calloc(1, sizeof *e);
+    e = make_entry(r);
     if (!e)
         return false;
     j->term = term;
-    e->r = r;
     e->frame = frame;
     e->position = at;
     e->term = term;
@@ -410,7 +475,7 @@ static bool take_record(struct replica *r, uint64_t *position, uint8_t *record)
         r->journaled_seq = frame.seq;
     if (frame.seq > r->has_seq)
         r->has_seq = frame.seq;
-    *position = at + record_bytes(e->length);
+    *position = at + journal_record_bytes(e->length);
     return true;
 }
 
@@ -438,7 +503,7 @@ static bool is_witness(struct replica *r, uint64_t position, uint64_t lost)
 static bool is_damaged_at(struct replica *r, uint64_t lost)
 {
     const struct journal *j = &r->journal;
-    uint64_t end = lost + UNSYNCED_MAX + (WRITING_MAX + 2) * record_bytes(FRAME_DATA_MAX),
+    uint64_t end = lost + UNSYNCED_MAX + (WRITING_MAX + 2) * journal_record_bytes(FRAME_DATA_MAX),
              filled = 0;
     uint8_t chunk[4096];
 
@@ -503,7 +568,7 @@ int journal_open(struct replica *r, struct sluice_error *error)
 {
     struct journal *j = &r->journal;
     const char *path = r->settings.journal_path[0] ? r->settings.journal_path : "journal";
-    uint8_t *record = malloc(record_bytes(FRAME_DATA_MAX));
+    uint8_t *record = malloc(journal_record_bytes(FRAME_DATA_MAX));
     uint8_t saved = (uint8_t)r->super.data;
     uint64_t position;
     int status;
@@ -558,6 +623,8 @@ void journal_close(struct replica *r)
         j->first = e->next;
         free_entry(j, e);
     }
+    journal_memory_trim(&j->records);
+    journal_memory_trim(&j->entries);
     if (j->file)
         sluice_file_close(r->disk, j->file);
 }

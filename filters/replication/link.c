@@ -458,6 +458,15 @@ static void on_writable(void *instance)
     replica_unlock(r);
 }
 
+static void on_caught_up(void *instance)
+{
+    struct replica *r = ((struct member *)instance)->r;
+
+    replica_lock(r);
+    target_caught_up(r);
+    replica_unlock(r);
+}
+
 static void on_lost(void *instance, const char *reason)
 {
     struct replica *r = ((struct member *)instance)->r;
@@ -473,4 +482,5 @@ const struct sluice_channel_handlers replica_handlers = {
     .message = on_message,
     .writable = on_writable,
     .lost = on_lost,
+    .caught_up = on_caught_up,
 };

@@ -7,6 +7,7 @@
  *     evidence.c   which parts of the disk may differ from the peer: activity log and bitmap, on
  * disk super.c      role, lineage and marks that must survive: a small file written atomically
  *     journal.c    the target's ring of frames, appended before they are applied
+ *     journal-memory.c  where its records lie until they are applied
  *     spill.c      asynchronous: what does not fit into memory, in order, on SSD
  *     link.c       the channel: greeting, plan, sending, acknowledgements
  *     capture.c    the primary's way of a guest write, and what is let go when
@@ -49,6 +50,7 @@
 
 #include "backlog.h"
 #include "compare.h"
+#include "journal.h"
 #include "spill.h"
 
 /* --- world.c: chance and waiting; the simulator has its own
@@ -127,47 +129,6 @@ struct super {
     bool is_damaged;      /* the journal has lost what was promised: an older instant */
     uint64_t has_seq; /* everything of its sources up to here is on the disk or in the journal */
     struct lineage lineage;
-};
-
-/* --- the target's journal
- * --------------------------------------------------------------------------------- */
-
-/* One frame from the peer on its way to the disk. */
-struct entry {
-    struct entry *next;
-    struct replica *r;
-    struct frame frame;
-    uint64_t number;         /* counted from the first of this life */
-    uint64_t position, term; /* of its record in the journal */
-    uint32_t length;         /* of the payload */
-    uint8_t *record;         /* RECORD_BYTES and the payload; NULL: it has to be read back */
-    bool is_journaled, is_applying, is_applied;
-    bool is_redo;      /* an earlier process had it */
-    int32_t error;     /* of the last time that it was to be applied; 0: none */
-    uint64_t retry_ns; /* not before */
-    uint64_t done;     /* bytes of its range that are applied, or do not count */
-    uint64_t doing;    /* done, when what is under way has ended */
-    struct sluice_file_io file_io;
-    struct sluice_io io;
-};
-
-struct journal {
-    struct sluice_file *file;
-    uint64_t size, head, tail, term, numbered;
-    uint64_t synced;     /* positions below it are durable */
-    uint64_t cut_change; /* super_changes that makes a cut durable: nothing is written before */
-    struct entry *first, **last; /* from the oldest not applied to the newest */
-    struct entry *newest;
-    struct entry *appended;  /* the first that has no place yet; they get one in order */
-    struct entry *uncounted; /* the first that is not written, or not looked at since */
-    struct entry *untaken;   /* the first RECORD that the gateway has not taken */
-    uint64_t memory;         /* payload bytes kept */
-    unsigned writing, applying;
-    unsigned failing;   /* entries with an error */
-    unsigned snapshots; /* entries that are one */
-    bool is_syncing, sync_wanted;
-    struct sluice_file_io sync_io;
-    uint64_t sync_to, sync_seq;
 };
 
 /* --- the link
@@ -540,31 +501,6 @@ uint64_t super_change(struct replica *r);
 /* Blocks, without the mutex, on the one work thread. */
 void super_save(struct replica *r);
 
-/* --- journal.c
- * ------------------------------------------------------------------------------------------------------
- */
-
-#define RECORD_BYTES 88u
-/* Blocks, without the mutex: finds what has to be applied again. */
-int journal_open(struct replica *r, struct sluice_error *error);
-void journal_close(struct replica *r);
-/* Takes a copy of the message; false: no memory. */
-bool journal_append(struct replica *r, const struct frame *frame, const void *message,
-                    size_t length);
-void journal_write(struct replica *r); /* what was appended and has room */
-void journal_sync(struct replica *r);  /* and journal_synced() follows */
-/* Everything from this position on has never been. */
-/* What is to be written next has no room before something is applied and marked. */
-bool journal_is_full(const struct journal *j);
-void journal_cut(struct replica *r, uint64_t position);
-void journal_forget_applied(struct replica *r);
-/* The payload of an entry has to be kept no longer. */
-void journal_drop_record(struct journal *j, struct entry *e);
-static inline uint64_t journal_used(const struct journal *j)
-{
-    return j->head - j->tail;
-}
-
 /* --- link.c
  * ---------------------------------------------------------------------------------------------------------
  */
@@ -751,6 +687,9 @@ void seed_tell(struct replica *r, struct sluice_reply *reply);
 void target_begin(struct replica *r);
 void target_stop(struct replica *r);
 void target_take(struct replica *r, const struct frame *frame, const void *message, size_t length);
+/* All that came together was taken: it is written, in as few calls as possible.  Gives the mutex
+ * back meanwhile. */
+void target_caught_up(struct replica *r);
 void target_on_journaled(struct replica *r);
 void target_on_synced(struct replica *r);
 /* The entry was being applied: it is, or it is tried again. */

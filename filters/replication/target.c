@@ -224,11 +224,15 @@ void target_take(struct replica *r, const struct frame *f, const void *message, 
     }
     if (f->type == FRAME_BEGIN)
         r->begin_entry = r->journal.newest;
-    journal_write(r);
-    if (r->journal.appended)
-        replica_kick(r); /* it is full: something has to be applied and marked first */
+}
+
+void target_caught_up(struct replica *r)
+{
     if (r->settings.level == ACK_RECEIVED)
         send_ack(r, 0);
+    journal_write_apart(r);
+    if (r->journal.appended)
+        replica_kick(r); /* it is full: something has to be applied and marked first */
 }
 
 /* --- what is in the journal
@@ -392,7 +396,8 @@ static void on_read_back(struct sluice_file_io *io, int32_t error)
 /* Its data are only in the journal: they are read, and it is looked at again. */
 void target_read_back(struct replica *r, struct entry *e)
 {
-    e->record = calloc(1, (RECORD_BYTES + e->length + 7) & ~7u);
+    e->record =
+        journal_memory_take(&r->journal.records, journal_record_bytes(e->length), &e->chunk);
     if (!e->record)
         return;
     r->journal.memory += e->length;
@@ -557,23 +562,33 @@ static void sync_in_time(struct replica *r)
     journal_sync(r);
 }
 
+/* Some that are applied together: they do not overlap. */
+struct handful {
+    unsigned count;
+    struct {
+        struct entry *entry;
+        int32_t error;
+        bool is_away;
+    } of[APPLYING_MAX];
+};
+
 /* One after the other in this thread while that is quick: the hand-off to another costs more than a
  * write into the page cache.  After one that was not, many at a time are under way for a while. */
-static void start_applying(struct replica *r, struct entry *e)
+static void start_applying(struct replica *r, struct handful *h, unsigned i)
 {
+    struct sluice_io *io = &h->of[i].entry->io;
     uint64_t began = sluice_now_ns(r->disk), now;
-    int status;
 
-    if (began < r->apply_away_until_ns) {
-        if (members_submit(r, &e->io) < 0)
-            on_applied(&e->io, 5);
+    h->of[i].is_away = began < r->apply_away_until_ns;
+    if (h->of[i].is_away) {
+        if (members_submit(r, io) < 0)
+            on_applied(io, 5);
         return;
     }
-    status = members_wait(r, &e->io);
+    h->of[i].error = -members_wait(r, io);
     now = sluice_now_ns(r->disk);
     if (now - began > QUICK_NS)
         r->apply_away_until_ns = now + AWAY_TIMES * (now - began);
-    on_applied(&e->io, -status);
 }
 
 static void prepare_io(struct replica *r, struct entry *e)
@@ -594,20 +609,42 @@ static void prepare_io(struct replica *r, struct entry *e)
                                .done = on_applied};
 }
 
+/* False: nothing can be applied now. */
+static bool take_handful(struct replica *r, struct handful *h)
+{
+    struct entry *e;
+
+    h->count = 0;
+    while (!r->is_closing && h->count < APPLYING_MAX && (e = next_to_apply(r))) {
+        prepare_io(r, e);
+        h->of[h->count++].entry = e;
+    }
+    return h->count > 0;
+}
+
+/* The mutex, which who receives needs as well, is taken once for all of them. */
+static void apply_handful(struct replica *r, struct handful *h)
+{
+    replica_unlock(r);
+    for (unsigned i = 0; i < h->count; i++)
+        start_applying(r, h, i);
+    replica_lock(r);
+    for (unsigned i = 0; i < h->count; i++)
+        if (!h->of[i].is_away)
+            target_on_applied(r, h->of[i].entry, h->of[i].error);
+}
+
 static void apply(struct replica *r)
 {
     uint64_t began = sluice_now_ns(r->disk);
-    struct entry *e;
+    struct handful h;
 
     replica_lock(r);
     if (!r->journal.is_syncing && wants_sync(r))
         sync_in_time(r);
     records_take(r);
-    while (!r->is_closing && (e = next_to_apply(r))) {
-        prepare_io(r, e);
-        replica_unlock(r);
-        start_applying(r, e);
-        replica_lock(r);
+    while (take_handful(r, &h)) {
+        apply_handful(r, &h);
         if (sluice_now_ns(r->disk) - began > TURN_NS) {
             replica_kick(r);
             break;
@@ -615,6 +652,7 @@ static void apply(struct replica *r)
     }
     if (r->journal.first && r->journal.first->is_applied)
         mark_applied(r);
+    journal_rest(r);
     replica_unlock(r);
 }
 

@@ -14,8 +14,8 @@ static int open_carrier(void *context, const char *peer, const char *key,
                         const struct host_channel_events *events, void *event_context,
                         void **carrier, struct err *e)
 {
-    const struct peer_channel_handlers handlers = {events->connected, events->message,
-                                                   events->writable, events->lost};
+    const struct peer_channel_handlers handlers = {
+        events->connected, events->message, events->writable, events->lost, events->caught_up};
     struct peer_channel *channel = NULL;
     int r = peer_channel_open(context, peer, key, &handlers, event_context, &channel, e);
 

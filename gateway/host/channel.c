@@ -70,7 +70,18 @@ static void on_lost(void *context, const char *reason)
     seat_leave(ch->seat);
 }
 
-static const struct host_channel_events events = {on_connected, on_message, on_writable, on_lost};
+static void on_caught_up(void *context)
+{
+    struct sluice_channel *ch = context;
+
+    if (!ch->handlers.caught_up || !seat_enter(ch->seat))
+        return;
+    ch->handlers.caught_up(ch->seat->station.instance);
+    seat_leave(ch->seat);
+}
+
+static const struct host_channel_events events = {on_connected, on_message, on_writable, on_lost,
+                                                  on_caught_up};
 
 /* --- opening -------------------------------------------------------------------------------- */
 
@@ -83,7 +94,7 @@ static int copy_handlers(struct sluice_channel *ch, const struct sluice_channel_
     memcpy(&ch->handlers, from, MIN(from->struct_size, sizeof ch->handlers));
     if (!ch->handlers.connected || !ch->handlers.message || !ch->handlers.writable ||
         !ch->handlers.lost)
-        return err_set(e, EINVAL, "a channel needs all four handlers");
+        return err_set(e, EINVAL, "a channel needs its first four handlers");
     return 0;
 }
 

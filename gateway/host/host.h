@@ -69,6 +69,7 @@ struct host_channel_events {
     void (*message)(void *context, const void *data, size_t length);
     void (*writable)(void *context);
     void (*lost)(void *context, const char *reason);
+    void (*caught_up)(void *context);
 };
 /* How the filters' channels are carried; as the calls of the peer room.  peer NULL: the only one.
  */

@@ -170,7 +170,7 @@ static void leave(struct peer_channel *ch)
 {
     struct peer *peer = ch->peer;
 
-    if (--ch->uses == 0 && ch->is_orphan && !ch->is_tell_posted)
+    if (--ch->uses == 0 && ch->is_orphan && !ch->is_tell_posted && !ch->is_put_off)
         release(ch);
     pthread_cond_broadcast(&peer->changed);
 }
@@ -196,10 +196,24 @@ static bool call_end(struct peer_channel *ch)
     return !ch->is_closed;
 }
 
+/* What it has put off while messages were at hand is due. */
+static bool tell_caught_up(struct peer_channel *ch)
+{
+    if (!ch->is_behind)
+        return true;
+    ch->is_behind = false;
+    if (!call_begin(ch))
+        return false;
+    ch->handlers.caught_up(ch->context);
+    return call_end(ch);
+}
+
 static bool tell_lost(struct peer_channel *ch)
 {
     char reason[sizeof ch->lost_reason];
 
+    if (!tell_caught_up(ch))
+        return false;
     memcpy(reason, ch->lost_reason, sizeof reason);
     ch->told = 0;
     if (!call_begin(ch))
@@ -234,6 +248,7 @@ static bool tell_message(struct peer_channel *ch, const void *data, size_t lengt
     ch->handlers.message(ch->context, data, length);
     if (!call_end(ch))
         return false;
+    ch->is_behind = ch->handlers.caught_up;
     if (ch->linked == serial)
         ch->consumed += COST(length);
     return true;
@@ -286,7 +301,7 @@ static void give_window_back(struct peer_channel *ch)
 /* Whatever the handlers do not know yet. */
 static void attend(struct peer_channel *ch)
 {
-    if (tell_link(ch) && tell_kept(ch) && tell_writable(ch))
+    if (tell_link(ch) && tell_kept(ch) && tell_caught_up(ch) && tell_writable(ch))
         give_window_back(ch);
 }
 
@@ -432,6 +447,32 @@ static void keep(struct wire *c, struct peer_channel *ch, const struct frame *fr
     ch->kept_bytes += COST(frame->length);
 }
 
+/* When all that came together is told: more may follow at once. */
+static void catch_up_later(struct peer_channel *ch)
+{
+    if (!ch->is_behind || ch->is_put_off)
+        return;
+    ch->is_put_off = digestion_put_off(ch);
+    if (!ch->is_put_off)
+        tell_caught_up(ch);
+}
+
+void channels_catch_up(struct peer_channel *first)
+{
+    for (struct peer_channel *ch = first, *next; ch; ch = next) {
+        struct peer *peer = ch->peer;
+
+        pthread_mutex_lock(&peer->mutex);
+        next = ch->next_behind;
+        ch->is_put_off = false;
+        ch->uses++;
+        if (!ch->is_closed)
+            tell_caught_up(ch);
+        leave(ch);
+        pthread_mutex_unlock(&peer->mutex);
+    }
+}
+
 static void on_message(struct wire *c, const struct frame *frame)
 {
     struct peer_channel *ch = find_by_number(c->peer, frame->channel);
@@ -446,6 +487,7 @@ static void on_message(struct wire *c, const struct frame *frame)
         keep(c, ch, frame);
     else if (tell_message(ch, frame->data, frame->length))
         give_window_back(ch);
+    catch_up_later(ch);
     leave(ch);
 }
 
@@ -720,7 +762,7 @@ void peer_channel_close(struct peer_channel *ch)
     } else {
         while (ch->uses)
             pthread_cond_wait(&peer->changed, &peer->mutex);
-        ch->is_orphan = ch->is_tell_posted;
+        ch->is_orphan = ch->is_tell_posted || ch->is_put_off;
         if (!ch->is_orphan)
             release(ch);
     }

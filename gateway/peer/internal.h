@@ -156,9 +156,12 @@ void wire_succeed(struct wire *c, struct wire *next);
 struct digestion {
     const struct wire *wire;
     struct digestion *outer; /* of what it is the successor of */
+    struct peer_channel *behind; /* were told of messages, and not that these are all */
     bool has_soon, has_now;
 };
 void digestion_begin(struct digestion *d, const struct wire *c);
+/* At its end ch hears that these are all. False: this thread is taking nothing in. [P] of ch */
+bool digestion_put_off(struct peer_channel *ch);
 /* True: nobody waits for what was queued meanwhile. */
 bool digestion_end(const struct digestion *d);
 /* Bytes of the socket, past what OpenSSL looks at, then shown to it.  As recv(2). [R] */
@@ -248,6 +251,9 @@ struct peer_channel {
     uint64_t credit, consumed; /* [P] bytes we may send; that the other side is not told of */
     bool is_started, is_opened, is_closed, is_paused; /* [P] */
     bool wants_writable, is_tell_posted;              /* [P] */
+    bool is_behind;                   /* [P] told of a message, and not that it has caught up */
+    bool is_put_off;                  /* [P] in the list of a digestion */
+    struct peer_channel *next_behind; /* [P] there */
     unsigned uses;                                    /* [P] threads that attend to it */
     bool is_busy;                                     /* [P] a callback runs, in busy_thread */
     bool is_orphan; /* [P] closed, and freed by the last who knows of it */
@@ -405,6 +411,8 @@ void set_wire_greeted(struct set *set, struct wire *c);
 void channel_frame(struct wire *c, const struct frame *frame);
 /* The stream of one of ours, found by its number: a reference, or NULL.  Any thread. */
 struct wire *channel_wire(struct peer *peer, uint32_t number);
+/* After all that came together, in the thread that took it in. */
+void channels_catch_up(struct peer_channel *first);
 /* [R] After some of them: sends what they made. */
 void channels_flush(struct wire *c, bool is_soon);
 /* [C] The set is up: streams are published, channels opened. */

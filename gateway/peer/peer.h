@@ -80,6 +80,7 @@ struct peer_channel_handlers {
     void (*message)(void *context, const void *data, size_t length);
     void (*writable)(void *context);
     void (*lost)(void *context, const char *reason);
+    void (*caught_up)(void *context); /* NULL, or as sluice_channel_handlers.caught_up */
 };
 
 /* peer NULL: the only one.  key: at most 150 bytes; -EEXIST when it is open to that peer.  Nothing

@@ -436,8 +436,18 @@ void digestion_begin(struct digestion *d, const struct wire *c)
     digestion = d;
 }
 
+bool digestion_put_off(struct peer_channel *ch)
+{
+    if (!digestion)
+        return false;
+    ch->next_behind = digestion->behind;
+    digestion->behind = ch;
+    return true;
+}
+
 bool digestion_end(const struct digestion *d)
 {
+    channels_catch_up(d->behind); /* what they send now leaves with the rest */
     digestion = d->outer;
     return d->has_soon && !d->has_now;
 }

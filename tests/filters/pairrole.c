@@ -151,8 +151,11 @@ static int pairrole_open(struct sluice_disk *disk, const struct sluice_value *va
 
     p->disk = disk;
     pthread_mutex_init(&p->mutex, NULL);
-    p->handlers = (struct sluice_channel_handlers){
-        sizeof p->handlers, connected, message, writable, lost, NULL, false};
+    p->handlers = (struct sluice_channel_handlers){.struct_size = sizeof p->handlers,
+                                                   .connected = connected,
+                                                   .message = message,
+                                                   .writable = writable,
+                                                   .lost = lost};
     r = sluice_channel_open(disk, &p->handlers, &p->channel, error);
     *instance = p;
     sluice_role(disk, &epoch);

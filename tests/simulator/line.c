@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * line.c: the link between the two nodes: the channel of the host's table.  It keeps the order of
- * its messages and takes so many; what is queued is not on its way before it is flushed; when it
- * breaks, what was under way on it is gone, and both sides are told.
+ * its messages and takes so many; what is queued is not on its way before it is flushed; by chance
+ * several come together; when it breaks, what was under way on it is gone, and both sides are told.
  */
 #include "pair.h"
 
@@ -17,13 +17,23 @@ static struct line {
     struct message *first, **last;
     unsigned count, queued; /* queued: of them, the last ones, not flushed */
     bool was_full;
-} lines[NODES]; /* to node n */
+    bool is_behind; /* the node was told of a message, and not that it has caught up */
+} lines[NODES];     /* to node n */
 static bool is_linked, is_told[NODES];
 #define LINE_MAX 24u
 
 bool link_is_up(void)
 {
     return is_linked;
+}
+
+/* The caller has chosen whose memory it is. */
+static void catch_up(int to)
+{
+    if (!lines[to].is_behind)
+        return;
+    lines[to].is_behind = false;
+    replica_handlers.caught_up(nodes[to].members[0]);
 }
 
 static void forget_line(struct line *l)
@@ -60,8 +70,10 @@ void link_break(void)
     pair_say("-- link down");
     is_linked = false;
     for (int i = 0; i < NODES; i++) {
-        forget_line(&lines[i]);
         memory_node = i;
+        if (nodes[i].r && is_told[i])
+            catch_up(i);
+        forget_line(&lines[i]);
         if (nodes[i].r && is_told[i])
             replica_handlers.lost(nodes[i].members[0], "the link broke");
         is_told[i] = false;
@@ -129,6 +141,9 @@ void line_deliver(int to)
              m->data[32] | m->data[33] << 8);
     replica_handlers.message(nodes[to].members[0], m->data, m->length);
     free(m);
+    l->is_behind = true;
+    if (line_count(to) == 0 || pair_one_in(2))
+        catch_up(to);
     if (l->was_full && l->count < LINE_MAX / 2 && is_linked) {
         l->was_full = false;
         replica_handlers.writable(nodes[1 - to].members[0]);

@@ -267,15 +267,17 @@ static inline void pair_close(struct pair *p)
 
 /* --- channels ------------------------------------------------------------------------------- */
 
-/* What a channel was told; `message` may be replaced. */
+/* What a channel was told; `message` and `caught_up` may be replaced. */
 struct ear {
     struct peer_channel *channel;
-    _Atomic unsigned connected, lost, writable;
+    _Atomic unsigned connected, lost, writable, caught_up;
+    _Atomic bool is_behind; /* a message has come since caught_up() */
     _Atomic uint64_t messages, bytes;
     _Atomic bool is_connected;
     uint64_t expected;      /* the next number of a numbered message */
     _Atomic unsigned wrong; /* out of order, or told when it was not connected */
     void (*message)(struct ear *ear, const void *data, size_t length);
+    void (*on_caught_up)(struct ear *ear);
     char reason[200];
 };
 
@@ -294,6 +296,7 @@ static inline void ear_message(void *context, const void *data, size_t length)
     struct ear *ear = context;
 
     ear->wrong += !ear->is_connected;
+    ear->is_behind = true;
     if (ear->message)
         ear->message(ear, data, length);
     ear->bytes += length;
@@ -305,17 +308,28 @@ static inline void ear_writable(void *context)
     ((struct ear *)context)->writable++;
 }
 
+/* Only after a message, and once for those that came together. */
+static inline void ear_caught_up(void *context)
+{
+    struct ear *ear = context;
+
+    ear->wrong += !ear->is_connected + !atomic_exchange(&ear->is_behind, false);
+    ear->caught_up++;
+    if (ear->on_caught_up)
+        ear->on_caught_up(ear);
+}
+
 static inline void ear_lost(void *context, const char *reason)
 {
     struct ear *ear = context;
 
-    ear->wrong += !atomic_exchange(&ear->is_connected, false);
+    ear->wrong += !atomic_exchange(&ear->is_connected, false) + ear->is_behind;
     snprintf(ear->reason, sizeof ear->reason, "%s", reason);
     ear->lost++;
 }
 
 static const struct peer_channel_handlers ear_handlers = {ear_connected, ear_message, ear_writable,
-                                                          ear_lost};
+                                                          ear_lost, ear_caught_up};
 
 /* Each message begins with its number in the link. */
 static inline void in_order(struct ear *ear, const void *data, size_t length)

@@ -289,7 +289,7 @@ static void lost(void *context, const char *reason)
 static void test_who_waits_hears_that_the_peer_is_lost(void)
 {
     static const struct peer_channel_handlers handlers = {ear_connected, ear_message, ear_writable,
-                                                          lost};
+                                                          lost, ear_caught_up};
     struct peers_settings settings = settings_of("gw-b", "gw-b");
     struct pair p = pair_open(1, 0);
     struct asker a = {.ear.message = on_answer};

@@ -161,9 +161,10 @@ static void test_what_is_queued_leaves_when_it_is_flushed(void)
             CHECK_EQ(peer_channel_queue(a.channel, data, cut, data + cut, sizeof data - cut), 0);
         }
         peer_channel_flush(a.channel, round % 2);
-        WAIT_FOR(b.messages == number);
+        WAIT_FOR(b.messages == number && !b.is_behind);
     }
     CHECK_EQ(b.bytes, number * sizeof data);
+    CHECK(b.caught_up >= 10 && b.caught_up <= number / 10); /* most have come with others */
     CHECK_EQ(a.wrong + b.wrong, 0);
     peer_channel_close(a.channel);
     peer_channel_close(b.channel);
@@ -527,12 +528,18 @@ static void close_in_message(struct ear *ear, const void *data, size_t length)
     peer_channel_close(ear->channel);
 }
 
+static void close_in_caught_up(struct ear *ear)
+{
+    peer_channel_close(ear->channel);
+}
+
 static void test_a_channel_may_be_closed_in_its_own_callback(void)
 {
     struct pair p = pair_open(1, 0);
 
     for (unsigned i = 0; i < 20; i++) {
-        struct ear a = {.message = NULL}, b = {.message = close_in_message};
+        struct ear a = {.message = NULL}, b = {.message = i % 2 ? close_in_message : NULL,
+                                               .on_caught_up = i % 2 ? NULL : close_in_caught_up};
         char key[20];
 
         snprintf(key, sizeof key, "d:%u", i);
