@@ -2,10 +2,10 @@
 /*
  * early.c: requests that begin where they are read.  nbdkit has one of a connection's threads read
  * a request, wake another one to read the next, and then carry its own out: with few requests in
- * flight that costs more than the request.  So a plain read or write begins in the thread that has
- * read it, before nbdkit has it and without blocking (request_begin).  Where it has ended by then,
- * as with data in memory, it is answered here and nbdkit never hears of it; else nbdkit gets it as
- * ever, and its callback in this thread waits for the request that is under way.
+ * flight that costs more than the request.  So a plain read, write or flush begins in the thread
+ * that has read it, before nbdkit has it and without blocking (request_begin).  Where it has ended
+ * by then, as with data in memory, it is answered here and nbdkit never hears of it; else nbdkit
+ * gets it as ever, and its callback in this thread waits for the request that is under way.
  *
  * Taken is only what nbdkit would hand on unchanged: no filter of nbdkit stands in front, nothing
  * has to be refused, and nbdkit has answered such a request of this connection, which tells that a
@@ -154,9 +154,8 @@ static bool wait_alone(struct stream *s, struct request *r)
 
 /* True: it has ended well.  Else the callback in this thread has to end it. */
 static bool begin(struct stream *s, struct connection *c, const struct stream_request *q,
-                  unsigned op, void *data)
+                  unsigned op, struct early_pause *p, void *data)
 {
-    struct early_pause *p = op == SLUICE_OP_READ ? &c->pause_reading : &c->pause_writing;
     struct request *r = request_new(c->engine, &c->session->client);
     uint64_t began = clock_ticks();
     bool has_ended;
@@ -169,8 +168,10 @@ static bool begin(struct stream *s, struct connection *c, const struct stream_re
           !is_followed(s, c, q) ||
               (has_ended && clock_ticks_to_ns(clock_ticks() - began) < LONG_NS),
           !has_ended);
-    if (!has_ended && p->alone >= ALONE)
+    if (!has_ended && p->alone >= ALONE) {
         has_ended = wait_alone(s, r);
+        p->alone = has_ended ? p->alone : 0; /* it took too long, or was not alone */
+    }
     if (LIKELY(has_ended && request_error(r) == 0)) {
         request_free(r);
         return true;
@@ -181,12 +182,18 @@ static bool begin(struct stream *s, struct connection *c, const struct stream_re
     return false;
 }
 
+static void count_alone(const struct stream *s, const struct connection *c,
+                        const struct stream_request *q, struct early_pause *p)
+{
+    p->alone = is_followed(s, c, q) ? 0 : p->alone + 1;
+}
+
 /* Where they wait for something, several do so aside.  When all were answered at once the first of
  * the next comes alone. */
 static bool goes_aside(const struct stream *s, const struct connection *c,
                        const struct stream_request *q, struct early_pause *p)
 {
-    p->alone = is_followed(s, c, q) ? 0 : p->alone + 1;
+    count_alone(s, c, q, p);
     return atomic_load_explicit(&p->waits, memory_order_relaxed) && p->alone < ALONE;
 }
 
@@ -201,7 +208,7 @@ static bool take_read(struct stream *s, struct connection *c, const struct strea
     if (is_pausing(&c->pause_reading))
         return false;
     mine.data = data = room_for(s, q->length);
-    if (!begin(s, c, q, SLUICE_OP_READ, data))
+    if (!begin(s, c, q, SLUICE_OP_READ, &c->pause_reading, data))
         return false;
     answer(s, q, data);
     return true;
@@ -220,15 +227,31 @@ static bool take_write(struct stream *s, struct connection *c, const struct stre
     if (is_pausing(&c->pause_writing) || !(data = stream_payload(s, q->length)))
         return false;
     memcpy(mine.written, data, q->length);
-    if (!begin(s, c, q, SLUICE_OP_WRITE, mine.written))
+    if (!begin(s, c, q, SLUICE_OP_WRITE, &c->pause_writing, mine.written))
         return false;
     stream_skip_payload(s, q->length);
     answer(s, q, room_for(s, 0));
     return true;
 }
 
+/* A flush often finds that all it is asked for is durable. */
+static bool take_flush(struct stream *s, struct connection *c, const struct stream_request *q)
+{
+    struct early_pause *p = &c->pause_flushing;
+
+    if (stream_reply_form(s, NBD_CMD_FLUSH) != REPLY_SIMPLE)
+        return false;
+    count_alone(s, c, q, p);
+    if (is_pausing(p) || !begin(s, c, q, SLUICE_OP_FLUSH, p, NULL))
+        return false;
+    answer(s, q, room_for(s, 0));
+    return true;
+}
+
 static bool is_plain(const struct connection *c, const struct stream_request *q)
 {
+    if (q->type == NBD_CMD_FLUSH)
+        return q->flags == 0 && q->length == 0 && q->offset == 0;
     return q->flags == 0 && q->length > 0 && q->offset <= c->size_bytes &&
            q->length <= c->size_bytes - q->offset;
 }
@@ -241,6 +264,8 @@ static bool take(struct stream *s, void *owner, const struct stream_request *q)
         return false;
     if (q->type == NBD_CMD_READ)
         return take_read(s, c, q);
+    if (q->type == NBD_CMD_FLUSH)
+        return take_flush(s, c, q);
     return q->type == NBD_CMD_WRITE && take_write(s, c, q);
 }
 

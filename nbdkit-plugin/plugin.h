@@ -45,7 +45,7 @@ struct connection {
     struct engine_capabilities can;
     uint64_t size_bytes; /* NBD tells a connection one size; a grown disk shows at the next one */
     bool is_read_only;
-    struct early_pause pause_reading, pause_writing;
+    struct early_pause pause_reading, pause_writing, pause_flushing;
     struct lane lane;
     _Atomic unsigned begun;       /* early, and waited for in nbdkit's callbacks */
     _Atomic bool has_stream;      /* it has claimed what its client sends, see early.c */

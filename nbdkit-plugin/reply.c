@@ -64,7 +64,7 @@ struct iovec reply_of_success(enum reply_form form, const struct stream_request 
 {
     struct data_chunk head;
 
-    if (q->type == NBD_CMD_WRITE)
+    if (q->type != NBD_CMD_READ)
         return simple(q, 0, data, 0);
     if (form == REPLY_SIMPLE)
         return simple(q, 0, data, q->length);

@@ -133,7 +133,11 @@ int plugin_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset
 
 int plugin_flush(void *handle, uint32_t flags)
 {
+    struct request *begun = early_request(handle, SLUICE_OP_FLUSH, 0, 0);
+
     (void)flags;
+    if (begun)
+        return finish(handle, begun, early_wait(handle, begun));
     return execute(handle, SLUICE_OP_FLUSH, 0, 0, 0, NULL);
 }
 

@@ -33,7 +33,7 @@
 #define FDS_MAX 65536 /* descriptors from here on are left alone */
 #define PENDING_BYTES 256
 #define NBD_REQUEST_MAGIC 0x25609513u
-#define TYPES 2       /* of requests that may be taken: reads and writes */
+#define TYPES 4       /* of requests that may be taken: reads, writes and flushes */
 #define REPLIES_MAX 8 /* that leave together: the first waits for the last */
 /* A client that reads makes room sooner; waiting for it is cheaper than a copy and a thread. */
 #define PATIENCE_MS 5

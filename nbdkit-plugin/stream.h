@@ -39,6 +39,7 @@ int stream_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 
 #define NBD_CMD_READ 0
 #define NBD_CMD_WRITE 1
+#define NBD_CMD_FLUSH 3
 #define NBD_SIMPLE_REPLY_MAGIC 0x67446698u
 #define NBD_STRUCTURED_REPLY_MAGIC 0x668e33efu
 #define NBD_REPLY_FLAG_DONE 1

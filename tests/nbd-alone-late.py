@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""One NBD request at a time that waits: nbd-alone-late.py SOCKET EXPORT WRITES_LATE_EXPORT PID
+"""One NBD request at a time that waits: nbd-alone-late.py SOCKET EXPORT DIRECT_EXPORT CACHED_EXPORT WRITES_LATE_EXPORT PID
 
-Each request to EXPORT is answered late by something in the gateway, process PID: its thread that has read the request
-is to wait for it, and to wake no other.  Writes to WRITES_LATE_EXPORT take 500 ms, reads nothing: a read that comes
+Each request to EXPORT is answered late by something in the gateway, process PID, those to DIRECT_EXPORT by the device, and
+each write to CACHED_EXPORT is followed by a flush: the thread that has read the request is to wait for it, and to wake no other.  Writes to WRITES_LATE_EXPORT take 500 ms, reads nothing: a read that comes
 while the sixth write in a row is waited for is answered before it, and so is a client's leaving.
 """
 import array
@@ -38,27 +38,31 @@ def until_read(client):
         time.sleep(0.001)
 
 
-def alone(client, turns):
-    """A write and what it has written."""
+def alone(client, turns, flushes=False):
+    """A write, a flush, and what was written."""
     for cookie in range(turns):
         send(client, nbd.CMD_WRITE, cookie, cookie * BLOCK)
         if receive(client, {}) != (cookie, b""):
             sys.exit("an answer to another question")
+        if flushes:
+            client.sendall(nbd.request(nbd.CMD_FLUSH, cookie, 0, 0))
+            if receive(client, {}) != (cookie, b""):
+                sys.exit("an answer to another question")
         send(client, nbd.CMD_READ, cookie, cookie * BLOCK)
         if receive(client, {cookie: BLOCK}) != (cookie, bytes([cookie % 251]) * BLOCK):
             sys.exit(f"block {cookie} was read wrong")
 
 
-def count_sleeps(where, export, pid):
+def count_sleeps(where, export, pid, most, flushes=False):
     client = nbd.attach(where, export, True)
-    alone(client, 20)
+    alone(client, 20, flushes)
     before = nbd.sleeps(pid)
-    alone(client, TURNS)
-    sleeps = nbd.count_sleeps(pid, before) / (2 * TURNS)
-    print(f"{sleeps:.2f} sleeps a request")
+    alone(client, TURNS, flushes)
+    sleeps = nbd.count_sleeps(pid, before) / ((3 if flushes else 2) * TURNS)
+    print(f"{export}: {sleeps:.2f} sleeps a request")
     client.close()
-    if sleeps > 4.6:  # 5.3 with another thread woken; the timer of the delay has one that sleeps too
-        sys.exit("another thread was woken to read")
+    if sleeps > most:
+        sys.exit(f"another thread was woken to read: {sleeps:.2f} sleeps a request to {export}, {most} at most")
 
 
 def come_between(where, export):
@@ -78,8 +82,10 @@ def come_between(where, export):
     client.close()  # and the gateway ends as ever
 
 
-def main(where, late, writes_late, pid):
-    count_sleeps(where, late, pid)
+def main(where, late, direct, cached, writes_late, pid):
+    count_sleeps(where, late, pid, 4.6)  # 5.3 with another thread woken; the timer of the delay has one that sleeps too
+    count_sleeps(where, direct, pid, 2.9)  # 3.6 with another
+    count_sleeps(where, cached, pid, 2.4, True)  # 3.0
     come_between(where, writes_late)
 
 

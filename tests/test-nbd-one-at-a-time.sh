@@ -7,7 +7,8 @@
 requires jq python3 qemu-io
 : "${SEED:=$RANDOM}"
 size=$((8 << 20))
-make_config
+mkdir "$work/ssd"
+make_config "tiers: { ssd0: { path: $work/ssd, size: 64MiB } }"
 disk quick <<END
 size: 8MiB
 backing: { file: $work/quick.raw }
@@ -26,6 +27,16 @@ backing: { file: $work/late.raw }
 filters:
   - delay: { op: all, time: 1ms }
 END
+disk direct <<END
+size: 8MiB
+backing: { file: $work/direct.raw, direct: true }
+END
+disk cached <<END
+size: 8MiB
+backing: { file: $work/cached.raw }
+filters:
+  - cache: { ram: 1MiB, ssd: { tier: ssd0, size: 32MiB } }
+END
 disk writes-late <<END
 size: 8MiB
 backing: { file: $work/writes-late.raw }
@@ -34,7 +45,7 @@ filters:
 END
 serve
 "$python" "$top_srcdir/tests/nbd-alone.py" "$sock" quick fixed $size "$gateway" "$SEED" || fail "seed $SEED"
-"$python" "$top_srcdir/tests/nbd-alone-late.py" "$sock" late writes-late "$gateway" || fail "see above"
+"$python" "$top_srcdir/tests/nbd-alone-late.py" "$sock" late direct cached writes-late "$gateway" || fail "see above"
 stop TERM
 
 # A filter of nbdkit in front sees every request.

@@ -134,7 +134,8 @@ static COLD int give_up_ring(struct apart *a)
 /* False: it has not come back. */
 static bool wait_a_while(struct apart *a, int *result)
 {
-    struct __kernel_timespec ts = {.tv_nsec = FILE_PATIENCE_NS};
+    struct __kernel_timespec ts = {.tv_nsec = a->io->home->is_hurried ? FILE_HURRIED_NS
+                                                                      : FILE_PATIENCE_NS};
     struct io_uring_cqe *cqe = NULL;
     int r = io_syscalls.ring_submit_and_wait(&a->uring, &cqe, 1, &ts, NULL);
 

@@ -184,13 +184,38 @@ static void run_at_home(struct task *task)
     io->done_task.run(&io->done_task);
 }
 
+static void put_off(struct io *io)
+{
+    io->exec_task.run = run_at_home;
+    home_put_off(io->home, &io->exec_task);
+}
+
+/* As long as it is, the device is waited for for a while, and what takes longer elsewhere. */
+static void run_soon(struct task *task)
+{
+    struct io *io = CONTAINER_OF(task, struct io, exec_task);
+
+    if (!io->home->is_hurried)
+        run_at_home(task);
+    else if (!file_fits_apart(io->executor, io)) /* not any more */
+        put_off(io);
+    else if (file_submit_apart(io->executor, io) == IO_DONE)
+        io->done_task.run(&io->done_task);
+    else
+        file_leave_apart(io, io->home);
+}
+
 static enum io_status hurried(struct file *file, struct io *io)
 {
     if ((io->kind == IO_READ && read_inline(file, io) == IO_DONE) ||
         (io->kind == IO_WRITE && write_inline(file, io) == IO_DONE))
         return IO_DONE;
     io->executor = file;
-    io->exec_task.run = run_at_home;
+    if (io->kind == IO_FLUSH || !file_fits_apart(file, io)) {
+        put_off(io);
+        return IO_PENDING;
+    }
+    io->exec_task.run = run_soon;
     home_run_later(io->home, &io->exec_task);
     return IO_PENDING;
 }

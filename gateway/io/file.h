@@ -18,6 +18,8 @@
 
 /* A device that takes longer may not answer any more: an SSD that tidies up is not that slow. */
 #define FILE_PATIENCE_NS 100000000
+/* Where the next request of a client may have to wait for it: most of what an SSD takes. */
+#define FILE_HURRIED_NS 500000
 
 struct file {
     int fd;       /* [I] does all I/O and holds the lock */

@@ -61,6 +61,7 @@ static struct home *home_allocate(enum home_kind kind)
         return NULL;
     }
     home->run_last = &home->run_first;
+    home->put_off_last = &home->put_off_first;
     home->shard = next_shard++ % HOME_SHARDS;
     return home;
 }
@@ -229,6 +230,23 @@ void home_run_later(struct home *home, struct task *task)
     home->run_last = &task->next;
 }
 
+void home_put_off(struct home *home, struct task *task)
+{
+    task->next = NULL;
+    *home->put_off_last = task;
+    home->put_off_last = &task->next;
+}
+
+static void take_put_off(struct home *home)
+{
+    if (LIKELY(!home->put_off_first) || home->is_hurried)
+        return;
+    *home->run_last = home->put_off_first;
+    home->run_last = home->put_off_last;
+    home->put_off_first = NULL;
+    home->put_off_last = &home->put_off_first;
+}
+
 static void take_inbox(struct home *home)
 {
     struct task *task, *next, *oldest = NULL;
@@ -252,6 +270,7 @@ static struct task *next_task(struct home *home)
     struct task *task;
 
     take_inbox(home);
+    take_put_off(home);
     task = home->run_first;
     if (!task)
         return NULL;
@@ -361,13 +380,13 @@ void home_wait_watching(struct home *home, const bool *done, int fd)
 {
     bool has_come = false;
 
-    if (home->run_first)
-        return;
+    home->is_hurried = true;
     home_drain(home);
-    if (home->help && !*done)
+    if (home->help && !*done && !home->put_off_first)
         has_come = home->help(home, done, fd);
-    while (!*done && !has_come)
+    while (!*done && !has_come && !home->put_off_first)
         has_come = home_sleep(home, fd);
+    home->is_hurried = false;
 }
 
 /* --- bells -------------------------------------------------------------------------------- */

@@ -48,6 +48,8 @@ struct home {
     bool is_hurried;        /* [H] a worker that may not block just now: request_begin() */
     struct task *run_first; /* [H] */
     struct task **run_last; /* [H] */
+    struct task *put_off_first,
+        **put_off_last;     /* [H] what may block: waits until it is not hurried */
     _Atomic(void *) engine; /* the engine's per-home state (pools, in-flight list); written by the
                                home, read by the watch */
     struct loop *loop;      /* [I] for HOME_LOOP */
@@ -83,6 +85,8 @@ void home_post(struct home *home, struct task *task);
 /* From the home's own thread: run later in this turn, before the outermost frame (home_drain,
  * home_wait, the loop's turn) returns.  Outside of one the caller calls home_drain() itself. */
 void home_run_later(struct home *home, struct task *task);
+/* The same for what may block: not before the home is no longer hurried. */
+void home_put_off(struct home *home, struct task *task);
 /* Drains inbox and run list unless an outer frame already does. */
 void home_drain(struct home *home);
 /* Worker only, never from a task: drains and sleeps until *done (set by a task run in this home) is
@@ -93,8 +97,8 @@ void home_wait(struct home *home, const bool *done);
  * wait for what comes of it.  Whoever begins anew clears it before.  It returns when *done, when
  * `fd` (-1: none) can be read, which is true, or when it knows no more to do. */
 void home_wait_helping(struct home *home, const bool *done);
-/* The same, but only until `fd` can be read or is hung up, and not at all where work is left that
- * may block; home_wait_helping() may follow. */
+/* The same, but hurried, and only until `fd` can be read or is hung up, or work is left that may
+ * block; home_wait_helping() may follow. */
 void home_wait_watching(struct home *home, const bool *done, int fd);
 /* One sleep of such a wait, unless there is work, and that work.  fd -1: none is watched.  True: it
  * can be read (or there is no way to watch it). */
@@ -291,8 +295,9 @@ int file_sync_folder(const char *path) MUST_CHECK;
  * until the file is opened anew. */
 enum io_status file_submit(struct file *file, struct io *io) MUST_CHECK;
 /* From a worker, for a device that may not answer: IO_DONE, or IO_PENDING when it has not for a
- * tenth of a second.  Then file_leave_apart() has to follow: the operation completes in that home
- * instead. Only where file_fits_apart(): of the rest the system call would be waited for. */
+ * tenth of a second (hurried: half a millisecond).  Then file_leave_apart() has to follow: the
+ * operation completes in that home instead. Only where file_fits_apart(): of the rest the system
+ * call would be waited for. */
 bool file_fits_apart(const struct file *file, const struct io *io) MUST_CHECK;
 /* A worker does it that way: its device may not answer, and it is no write into the page cache. */
 bool file_goes_apart(const struct file *file, const struct io *io) MUST_CHECK;

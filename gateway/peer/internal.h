@@ -155,7 +155,7 @@ void wire_succeed(struct wire *c, struct wire *next);
 /* What a thread takes in, and what of that is sent. */
 struct digestion {
     const struct wire *wire;
-    struct digestion *outer; /* of what it is the successor of */
+    struct digestion *outer;     /* of what it is the successor of */
     struct peer_channel *behind; /* were told of messages, and not that these are all */
     bool has_soon, has_now;
 };
@@ -254,9 +254,9 @@ struct peer_channel {
     bool is_behind;                   /* [P] told of a message, and not that it has caught up */
     bool is_put_off;                  /* [P] in the list of a digestion */
     struct peer_channel *next_behind; /* [P] there */
-    unsigned uses;                                    /* [P] threads that attend to it */
-    bool is_busy;                                     /* [P] a callback runs, in busy_thread */
-    bool is_orphan; /* [P] closed, and freed by the last who knows of it */
+    unsigned uses;                    /* [P] threads that attend to it */
+    bool is_busy;                     /* [P] a callback runs, in busy_thread */
+    bool is_orphan;                   /* [P] closed, and freed by the last who knows of it */
     pthread_t busy_thread;
     struct kept *kept_first, *kept_last; /* [P] */
     uint64_t kept_bytes;                 /* [P] */

@@ -264,7 +264,7 @@ static void wait_here(struct wire *c, struct waiter *w, const bool *done)
 {
     if (atomic_fetch_add(&c->lease.waiters, 1) != 0)
         atomic_store(&c->lease.alone, 0);
-    while (!*done && !w->has_come) {
+    while (!*done && !w->has_come && !w->home->put_off_first) {
         if (receive_here(c, w))
             continue;
         atomic_store(&c->lease.sleeper, w->home);

@@ -209,6 +209,44 @@ static void test_a_wait_ends_with_what_is_watched(void)
     close(ends[0]);
 }
 
+struct chain {
+    struct task first, second;
+    struct home *home;
+    bool was_hurried, is_done;
+};
+
+static void end_chain(struct task *task)
+{
+    CONTAINER_OF(task, struct chain, second)->is_done = true;
+}
+
+static void put_off_the_rest(struct task *task)
+{
+    struct chain *c = CONTAINER_OF(task, struct chain, first);
+
+    c->was_hurried = c->home->is_hurried;
+    home_put_off(c->home, &c->second);
+}
+
+/* What is short runs, until it comes to what may block. */
+static void test_the_rest_is_put_off_while_watching(void)
+{
+    struct chain c = {
+        .first.run = put_off_the_rest, .second.run = end_chain, .home = home_current()};
+    int ends[2];
+
+    CHECK_EQ(pipe(ends), 0);
+    home_run_later(c.home, &c.first);
+    home_wait_watching(c.home, &c.is_done, ends[0]);
+    CHECK(c.was_hurried && !c.is_done && !c.home->is_hurried);
+    home_wait_watching(c.home, &c.is_done, ends[0]); /* nor now */
+    CHECK(!c.is_done);
+    home_wait_helping(c.home, &c.is_done);
+    CHECK(c.is_done);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void test_what_may_block_is_not_begun_while_watching(void)
 {
     struct home *home = home_current();
@@ -216,10 +254,11 @@ static void test_what_may_block_is_not_begun_while_watching(void)
     int ends[2];
 
     CHECK_EQ(pipe(ends), 0);
-    home_run_later(home, &late.task);
+    home_put_off(home, &late.task);
     home_wait_watching(home, &late.is_done, ends[0]);
-    CHECK(!late.is_done);
+    CHECK(!late.is_done && !home->is_hurried);
     home_wait(home, &late.is_done);
+    CHECK(late.is_done);
     close(ends[0]);
     close(ends[1]);
 }
@@ -332,6 +371,7 @@ int main(void)
     RUN(test_no_wakeup_is_lost_in_a_volley);
     RUN(test_a_wait_ends_with_what_is_watched);
     RUN(test_what_may_block_is_not_begun_while_watching);
+    RUN(test_the_rest_is_put_off_while_watching);
     RUN(test_a_home_may_end_right_after_its_last_task);
     RUN(test_what_was_posted_runs_before_the_home_ends);
     return unit_result();
