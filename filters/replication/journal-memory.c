@@ -7,10 +7,12 @@
 #include "journal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #ifndef CHUNK_BYTES /* the simulator's are smaller */
 #define CHUNK_BYTES (512u << 10)
 #endif
+#define PAGE_BYTES 4096u /* to fill the last one up */
 
 static struct chunk *make(size_t capacity)
 {
@@ -54,7 +56,7 @@ static struct chunk *with_room(struct journal_memory *m, size_t bytes)
     struct chunk *full = m->filling;
 
     if (bytes > CHUNK_BYTES / 4)
-        return make(bytes); /* by itself: what is filled keeps its room */
+        return make(bytes + PAGE_BYTES); /* by itself: what is filled keeps its room */
     if (has_room(full, bytes))
         return full;
     m->filling = take_spare(m);
@@ -84,6 +86,15 @@ void journal_memory_give(struct journal_memory *m, struct chunk *c)
         put_away(m, c);
     else if (c == m->filling && c->uses == 1)
         c->used = 0;
+}
+
+bool journal_memory_fill(struct chunk *c, const uint8_t *end, size_t bytes)
+{
+    if (end != c->data + c->used || !has_room(c, bytes))
+        return false;
+    memset(c->data + c->used, 0, bytes);
+    c->used += bytes;
+    return true;
 }
 
 void journal_memory_trim(struct journal_memory *m)

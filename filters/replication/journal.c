@@ -26,7 +26,9 @@
 #define UNSYNCED_MAX (16u * FRAME_DATA_MAX) /* behind what is durable: see is_damaged_at */
 #endif
 #define MEMORY_MAX (32u << 20)
-#define KEPT_NS 1000000000ull /* memory that nothing has needed for so long goes back */
+#define PAGE_BYTES 4096u
+#define SCAN_BYTES (64u << 10) /* read at a time */
+#define KEPT_NS 1000000000ull  /* memory that nothing has needed for so long goes back */
 
 _Static_assert(RECORD_BYTES == 40 + FRAME_BYTES, "a record is a head and a frame");
 
@@ -197,7 +199,7 @@ static struct entry *begin_run(struct replica *r)
     struct journal *j = &r->journal;
     struct entry *first = j->appended, *last = first;
 
-    if (!first || j->writing >= WRITING_MAX || r->cut_wanted || r->is_closing ||
+    if (!first || j->writing >= WRITING_MAX || j->is_filling || r->cut_wanted || r->is_closing ||
         r->super_saved < j->cut_change || !give_place(r, first))
         return NULL;
     while (j->appended && goes_with(j, last, j->appended) &&
@@ -215,16 +217,36 @@ static struct entry *begin_run(struct replica *r)
     return first;
 }
 
+/* The kernel reads the page that a run ends in before it writes a part of it, unless it has it or
+ * all of it is written; the page that it begins in has just been written.  So noughts follow,
+ * where nothing is and nothing is being written. */
+static void fill_page(struct journal *j, struct entry *first)
+{
+    uint64_t rest = (PAGE_BYTES - j->head % PAGE_BYTES) % PAGE_BYTES;
+    const struct entry *last = first->run_last;
+    const uint8_t *end = last->record + journal_record_bytes(last->length);
+
+    if (!rest || j->size % PAGE_BYTES || j->writing > 1 || j->appended ||
+        !has_room(j, j->head + rest) || !journal_memory_fill(last->chunk, end, rest))
+        return;
+    first->file_io.length += rest;
+    j->is_filling = true;
+}
+
 /* At once, in this thread, when that will not keep it; else by the host's.  True: it is written. */
 static bool write_run(struct replica *r, struct entry *e, bool is_apart)
 {
+    uint64_t length = e->file_io.length;
     int status;
 
+    fill_page(&r->journal, e);
     if (is_apart)
         replica_unlock(r);
     status = sluice_file_try(r->disk, r->journal.file, &e->file_io);
     if (is_apart)
         replica_lock(r);
+    r->journal.is_filling = false;
+    e->file_io.length = length; /* elsewhere it would keep others waiting */
     if (status == -EAGAIN)
         status = sluice_file_submit(r->disk, r->journal.file, &e->file_io);
     else if (status >= 0)
@@ -497,34 +519,46 @@ static bool is_witness(struct replica *r, uint64_t position, uint64_t lost)
     return le_get(&at, 8) > lost;
 }
 
-/* What stops at `lost` may be the end: then neither the state nor anything behind it knows of it as
- * durable.  It is looked for as far as the first one can be that does: writing stops UNSYNCED_MAX
- * behind what is durable, and of those that were under way then none need be there. */
-static bool is_damaged_at(struct replica *r, uint64_t lost)
+/* Of one piece of the file.  What cannot be read is taken for one. */
+static bool has_witness(struct replica *r, uint64_t from, uint64_t to, uint64_t lost, uint8_t *data)
 {
-    const struct journal *j = &r->journal;
-    uint64_t end = lost + UNSYNCED_MAX + (WRITING_MAX + 2) * journal_record_bytes(FRAME_DATA_MAX),
-             filled = 0;
-    uint8_t chunk[4096];
-
-    if (lost < r->super.journal_synced && !MUTANT(125))
+    if (read_at(r, from % r->journal.size, to - from, data) != 0)
         return true;
-    if (end > j->tail + j->size)
-        end = j->tail + j->size;
-    for (uint64_t p = lost; p + 8 <= end; p += 8) {
-        const uint8_t *at = chunk + p % sizeof chunk;
+    for (uint64_t p = from; p < to; p += 8) {
+        const uint8_t *at = data + (p - from);
 
-        if (p >= filled) {
-            uint64_t from = p - p % sizeof chunk;
-
-            if (read_at(r, from % j->size, sizeof chunk, chunk) != 0)
-                return true;
-            filled = from + sizeof chunk;
-        }
         if (le_get(&at, 4) == MAGIC && is_witness(r, p, lost))
             return true;
     }
     return false;
+}
+
+/* What stops at `lost` may be the end: then neither the state nor anything behind it knows of it as
+ * durable.  It is looked for as far as the first one can be that does: writing stops UNSYNCED_MAX
+ * behind what is durable, and of those that were under way then none need be there.  Backwards:
+ * the kernel would read ahead into folios so large that each write into them takes long. */
+static bool is_damaged_at(struct replica *r, uint64_t lost)
+{
+    const struct journal *j = &r->journal;
+    uint64_t end = lost + UNSYNCED_MAX + (WRITING_MAX + 2) * journal_record_bytes(FRAME_DATA_MAX),
+             piece = j->size % SCAN_BYTES ? PAGE_BYTES : SCAN_BYTES;
+    uint8_t *data;
+    bool is_damaged = lost < r->super.journal_synced && !MUTANT(125);
+
+    if (is_damaged || !(data = malloc(piece)))
+        return true;
+    if (end > j->tail + j->size)
+        end = j->tail + j->size;
+    while (end > lost && !is_damaged) {
+        uint64_t from = (end - 1) / piece * piece;
+
+        if (from < lost)
+            from = lost;
+        is_damaged = has_witness(r, from, end, lost, data);
+        end = from;
+    }
+    free(data);
+    return is_damaged;
 }
 
 /* Less is here than was served.  This side serves no more of it: it is taken for a follower whose

@@ -46,6 +46,8 @@ struct journal_memory {
 /* Behind what was taken before, where there is room; a multiple of 8 bytes.  NULL: no memory. */
 void *journal_memory_take(struct journal_memory *m, size_t bytes, struct chunk **chunk);
 void journal_memory_give(struct journal_memory *m, struct chunk *chunk);
+/* Noughts behind what ends at `end`, as long as the chunk is.  False: something else is there. */
+bool journal_memory_fill(struct chunk *chunk, const uint8_t *end, size_t bytes);
 /* What nobody uses goes back to the allocator. */
 void journal_memory_trim(struct journal_memory *m);
 
@@ -89,6 +91,7 @@ struct journal {
     uint64_t memory;   /* payload bytes kept */
     uint64_t empty_ns; /* since then it is, if it is */
     unsigned writing;  /* runs of entries */
+    bool is_filling;   /* one of them writes noughts where the next one goes: it has to wait */
     unsigned applying;
     unsigned failing;   /* entries with an error */
     unsigned snapshots; /* entries that are one */
