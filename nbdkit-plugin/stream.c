@@ -22,6 +22,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -199,10 +200,13 @@ static ssize_t look(struct stream *s, struct iovec *part, unsigned parts)
     uint64_t began = clock_ticks(), took;
     ssize_t count;
 
-    do {
+    for (;;) {
         count = recvmsg(s->fd, &message, MSG_DONTWAIT);
         took = clock_ticks_to_ns(clock_ticks() - began);
-    } while (count < 0 && errno == EAGAIN && took < s->looking.patience_ns);
+        if (count >= 0 || errno != EAGAIN || took >= s->looking.patience_ns)
+            break;
+        sched_yield(); /* to who makes what is waited for, a peer's follower say */
+    }
     looking_has_looked(&s->looking, took, count >= 0);
     return count;
 }
