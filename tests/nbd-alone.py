@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """One NBD request at a time: nbd-alone.py SOCKET EXPORT READ_ONLY_EXPORT SIZE PID SEED
 
-Reads and writes EXPORT at random and holds every answer against what was written before, with simple and with
+Reads, writes and flushes EXPORT at random and holds every answer against what was written before, with simple and with
 structured replies; the gateway, process PID, is to do that in the thread that reads, not to hand requests from thread
 to thread.  Between them come requests that have to be refused, on READ_ONLY_EXPORT as well: the next good one
 is answered as ever.
@@ -40,10 +40,12 @@ def must_refuse(client, error, *question, flags=0):
         sys.exit(f"{question[:3]}, flags {flags}: error {got}, wanted {error}")
 
 
-def read_and_write(client, disk, turns, lengths=(512, BLOCK, 16384, 65536)):
+def read_and_write(client, disk, turns, lengths=(512, BLOCK, 16384, 65536), flushes=0.05):
     for _ in range(turns):
         length = random.choice(lengths)
         offset = random.randrange(0, (len(disk) - length) // 512) * 512
+        if random.random() < flushes:
+            must(client, (0, b""), nbd.CMD_FLUSH, 0, 0)
         if random.random() < 0.5:
             must(client, (0, bytes(disk[offset:offset + length])), nbd.CMD_READ, offset, length)
             continue
@@ -60,6 +62,7 @@ def be_refused(client, disk):
     must_refuse(client, ENOSPC, nbd.CMD_WRITE, size, 512, bytes(512))
     must_refuse(client, EINVAL, nbd.CMD_READ, 0, 512, flags=0x8000)
     must_refuse(client, EINVAL, 99, 0, 512)
+    must_refuse(client, EINVAL, nbd.CMD_FLUSH, 0, 0, flags=0x8000)
     must(client, (0, bytes(disk[:512])), nbd.CMD_READ, 0, 512)
     data = random.randbytes(512)
     must(client, (0, b""), nbd.CMD_WRITE, 1024, 512, data, flags=FLAG_FUA)
@@ -80,7 +83,7 @@ def main(where, export, read_only, size, pid):
         client = nbd.attach(where, export, structured)
         read_and_write(client, disk, 200)  # in memory now
         before = nbd.sleeps(pid)
-        read_and_write(client, disk, TURNS, (512, BLOCK))
+        read_and_write(client, disk, TURNS, (512, BLOCK), 0)
         slept = nbd.count_sleeps(pid, before)
         print(f"structured replies {structured}: threads slept {slept} times in {TURNS} requests")
         # Twice for each: Linux wakes who reads from a Unix socket when its client has read too.  A hand-over is one more.

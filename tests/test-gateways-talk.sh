@@ -38,6 +38,7 @@ for disk in one two three; do
     on gw-b chat send $disk 500 60000 >/dev/null || fail "gw-b cannot send"
     within 10 is_told gw-b $disk messages 2000 || fail "gw-b got $(told gw-b $disk messages) of 2000"
     within 10 is_told gw-a $disk messages 500 || fail "gw-a got $(told gw-a $disk messages) of 500"
+    within 5 is_told gw-b $disk behind 0 || fail "gw-b is not told that it has caught up"
 done
 on gw-a status | grep -q "^gw-b .*connected" || fail "status does not show the peer: $(on gw-a status)"
 

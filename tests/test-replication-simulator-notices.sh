@@ -30,32 +30,33 @@ try_each() {
     done
 }
 
-try_each 1:7 2:3 3:53 4:6084 5:378 6:3 7:13 8:15 9:3 11:13 15:39 16:346 17:37 18:582 20:3985 40:18 41:6 43:2 \
-    50:75 51:453 52:48 53:13125 60:11 61:18 62:6 63:385 64:87 65:44 66:49
+try_each 1:7 2:10 3:93 4:1499 5:12 6:5 7:11 8:172 9:5 11:11 15:39 16:1233 17:22 18:42 20:1854 40:30 41:6 43:3 \
+    50:12 51:3 52:12 53:3414 60:6 61:173 62:6 63:280 64:33 65:29 66:31 135:1130
+# (135: what fills a page of the journal up goes over nothing that is not applied.)
 # Of a group: a flush is one of all its disks; the backlog is that of all; a batch is taken over by all at once.
 kind=--group
-try_each 70:6 71:9 72:3
+try_each 70:9 71:2 72:9
 # Of a disk that grows: the follower is larger before it says so; what it had already is compared, what the backing had, and
 # all that is new to one that follows; nothing is sent to a smaller one.
 kind=--grow
-try_each 90:817:2000 91:30:2000 92:3:1000 93:9:2000 94:9:2000
+try_each 90:960:2000 91:299:2000 92:1:1000 93:6:2000 94:303:2000
 # A snapshot there: what came before is applied, and nothing that came after; one that could not be made is not made later.
-try_each 100:2:2000 101:27:1000 102:83:2000
+try_each 100:100:2000 101:35:1000 102:760:2000
 # Of what is served and not applied yet: a read waits for it; a write does, else an older record comes over it; it is not
 # forgotten by a crash; what is settled is flushed before; zeros and trims are part of it; what is settled is left out by a
 # redo; in the order of writing; a batch waits for it; the state knows what is durable in the journal.  (119 and 120, that the journal is durable and what is applied is known
 # to be before it is served, need a power cut within moments: no seed below 12,000 meets them.)
 kind=--backlog
-try_each 125:1734:2000 110:45:2000 111:93:2000 112:12:2000 113:3138:2000 114:243:2000 115:339:2000 118:435:2000 121:1050:2000
+try_each 125:591:2000 110:45:2000 111:9:2000 112:12:2000 113:376:2000 114:45:2000 115:117:2000 118:1857:2000 121:933:2000
 # Of what goes with a disk beside its data: it stands in the stream, and a batch brings it.
 kind=--records
-try_each 130:1:2000 131:8:2000
+try_each 130:2:2000 131:8:2000
 # A promotion waits for all of it; what is redone where it was served hands none up; none of a batch that is cut off.
 kind="--records --backlog"
-try_each 132:3:1500 133:90:2000 134:54:1500
+try_each 132:1:1500 133:1:2000 134:36:1500
 # Of the asynchronous tiers: what is new goes behind what waits; what was sent is kept until it is durable; a record that is
 # torn is none; what the peer may have comes as one change; marks go when it has all; a crash may have lost the end.
 kind=--spill
-try_each 80:4:2000 81:1:2000 82:1293:2000 83:194:2000 84:146:2000 85:3:2000
+try_each 80:1:2000 81:6:2000 82:309:2000 83:23:2000 84:38:2000 85:6:2000
 echo "$count broken rules"
 exit $status

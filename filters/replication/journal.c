@@ -227,7 +227,8 @@ static void fill_page(struct journal *j, struct entry *first)
     const uint8_t *end = last->record + journal_record_bytes(last->length);
 
     if (!rest || j->size % PAGE_BYTES || j->writing > 1 || j->appended ||
-        !has_room(j, j->head + rest) || !journal_memory_fill(last->chunk, end, rest))
+        (!has_room(j, j->head + rest) && !MUTANT(135)) ||
+        !journal_memory_fill(last->chunk, end, rest))
         return;
     first->file_io.length += rest;
     j->is_filling = true;

@@ -88,7 +88,7 @@ static uint64_t cut_position(const struct replica *r)
 
 static void cut(struct replica *r)
 {
-    if (!r->cut_wanted || r->journal.writing)
+    if (!r->cut_wanted || r->journal.writing || (MUTANT(72) && r->journal.applying))
         return;
     r->cut_wanted = false;
     if (r->batch == BATCH_NONE || r->batch == BATCH_SAVING || r->commit_position != UINT64_MAX)

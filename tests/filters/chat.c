@@ -17,7 +17,8 @@ struct chat {
     struct sluice_channel_handlers handlers;
     pthread_mutex_t mutex;
     uint64_t connected, lost, messages, bytes, wrong, expected; /* under mutex */
-    bool is_connected;                                          /* under mutex */
+    bool is_connected, is_behind;                               /* under mutex */
+    uint64_t caught_up;                                         /* under mutex */
     char reason[200];                                           /* under mutex */
     char peer[64];
 };
@@ -53,6 +54,7 @@ static void message(void *instance, const void *data, size_t length)
     pthread_mutex_lock(&c->mutex);
     c->wrong += !c->is_connected || (number && number != c->expected);
     c->expected = number + 1; /* each `send` begins with nought */
+    c->is_behind = true;
     c->messages++;
     c->bytes += length;
     pthread_mutex_unlock(&c->mutex);
@@ -63,13 +65,24 @@ static void writable(void *instance)
     (void)instance;
 }
 
+static void caught_up(void *instance)
+{
+    struct chat *c = instance;
+
+    pthread_mutex_lock(&c->mutex);
+    c->caught_up++;
+    c->wrong += !c->is_connected || !c->is_behind;
+    c->is_behind = false;
+    pthread_mutex_unlock(&c->mutex);
+}
+
 static void lost(void *instance, const char *reason)
 {
     struct chat *c = instance;
 
     pthread_mutex_lock(&c->mutex);
     c->lost++;
-    c->wrong += !c->is_connected;
+    c->wrong += !c->is_connected || c->is_behind;
     c->is_connected = false;
     snprintf(c->reason, sizeof c->reason, "%s", reason);
     pthread_mutex_unlock(&c->mutex);
@@ -117,6 +130,8 @@ static int run_told(void *instance, int argc, const char *const *argv, struct sl
     sluice_reply_integer(c->disk, reply, "lost", (int64_t)c->lost);
     sluice_reply_integer(c->disk, reply, "messages", (int64_t)c->messages);
     sluice_reply_integer(c->disk, reply, "bytes", (int64_t)c->bytes);
+    sluice_reply_integer(c->disk, reply, "caught_up", (int64_t)c->caught_up);
+    sluice_reply_integer(c->disk, reply, "behind", c->is_behind);
     sluice_reply_integer(c->disk, reply, "wrong", (int64_t)c->wrong);
     sluice_reply_string(c->disk, reply, "reason", c->reason);
     pthread_mutex_unlock(&c->mutex);
@@ -157,6 +172,7 @@ static int chat_open(struct sluice_disk *disk, const struct sluice_value *values
                                                    .message = message,
                                                    .writable = writable,
                                                    .lost = lost,
+                                                   .caught_up = caught_up,
                                                    .peer = c->peer,
                                                    .is_group = values[O_GROUP].integer != 0};
     r = sluice_channel_open(disk, &c->handlers, &c->channel, error);
