@@ -12,7 +12,6 @@
 #ifndef CHUNK_BYTES /* the simulator's are smaller */
 #define CHUNK_BYTES (512u << 10)
 #endif
-#define PAGE_BYTES 4096u /* to fill the last one up */
 
 static struct chunk *make(size_t capacity)
 {

@@ -26,7 +26,6 @@
 #define UNSYNCED_MAX (16u * FRAME_DATA_MAX) /* behind what is durable: see is_damaged_at */
 #endif
 #define MEMORY_MAX (32u << 20)
-#define PAGE_BYTES 4096u
 #define SCAN_BYTES (64u << 10) /* read at a time */
 #define KEPT_NS 1000000000ull  /* memory that nothing has needed for so long goes back */
 

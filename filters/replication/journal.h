@@ -19,6 +19,7 @@
 struct replica;
 
 #define RECORD_BYTES 88u
+#define PAGE_BYTES 4096u /* of the kernel's: what is written last is filled up to one */
 /* In the file and in memory. */
 static inline uint64_t journal_record_bytes(uint64_t payload)
 {
