@@ -542,11 +542,9 @@ static bool is_damaged_at(struct replica *r, uint64_t lost)
     const struct journal *j = &r->journal;
     uint64_t end = lost + UNSYNCED_MAX + (WRITING_MAX + 2) * journal_record_bytes(FRAME_DATA_MAX),
              piece = j->size % SCAN_BYTES ? PAGE_BYTES : SCAN_BYTES;
-    uint8_t *data;
+    uint8_t data[SCAN_BYTES];
     bool is_damaged = lost < r->super.journal_synced && !MUTANT(125);
 
-    if (is_damaged || !(data = malloc(piece)))
-        return true;
     if (end > j->tail + j->size)
         end = j->tail + j->size;
     while (end > lost && !is_damaged) {
@@ -557,7 +555,6 @@ static bool is_damaged_at(struct replica *r, uint64_t lost)
         is_damaged = has_witness(r, from, end, lost, data);
         end = from;
     }
-    free(data);
     return is_damaged;
 }
 
